@@ -1,0 +1,22 @@
+# t5g_floor(<name> SOURCES <file>... [USES <floor>...]): the static library t5g_<name> of the folder it is called from.
+# USES are the floors whose headers it may include; linking mirrors the layering that tests/test_layering.py checks.
+add_library(t5g_flags INTERFACE)
+target_compile_options(t5g_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion
+                                           $<$<BOOL:${T5G_WERROR}>:-Werror>)
+# The sums of a matmul are written in the order in which they must be made: results may not depend on the compiler's
+# choice to contract a product and a sum into one rounding.
+target_compile_options(t5g_flags INTERFACE -ffp-contract=off)
+if(T5G_SANITIZE)
+  target_compile_options(t5g_flags INTERFACE -fsanitize=${T5G_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  target_link_options(t5g_flags INTERFACE -fsanitize=${T5G_SANITIZE})
+endif()
+
+function(t5g_floor name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;USES" ${ARGN})
+  add_library(t5g_${name} STATIC ${ARG_SOURCES})
+  target_include_directories(t5g_${name} PUBLIC ${PROJECT_SOURCE_DIR}/csrc)
+  target_link_libraries(t5g_${name} PRIVATE $<BUILD_INTERFACE:t5g_flags>)
+  foreach(floor IN LISTS ARG_USES)
+    target_link_libraries(t5g_${name} PUBLIC t5g_${floor})
+  endforeach()
+endfunction()

@@ -1,0 +1,17 @@
+// Messages of the errors that carry numbers.
+#include "base/error.h"
+
+#include <system_error>
+
+namespace t5g {
+
+InputTooLong::InputTooLong(const std::string& side, int64_t n, int64_t max)
+    : InvalidArgument(side + " has " + std::to_string(n) + " tokens, but the model's limit is " + std::to_string(max) +
+                      ". Shorten it or split it; t5g never cuts text silently."),
+      n_tokens(n),
+      limit(max) {}
+
+IoError::IoError(const std::string& path, const std::string& action, int value)
+    : Error(path + ": " + action + " failed: " + std::generic_category().message(value) + "."), errno_value(value) {}
+
+}  // namespace t5g

@@ -1,0 +1,64 @@
+// The one family of errors that t5g throws. A message reads "where: what is wrong, expected and found. What to do."
+#pragma once
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+namespace t5g {
+
+// Root of the family; becomes t5g.T5gError in Python.
+class Error : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// A file that is not what it must be: damaged, of another architecture, inconsistent. Python: t5g.ModelFormatError.
+class ModelFormatError : public Error {
+ public:
+  // where: "model.gguf", or "model.gguf: tensor 'token_embd.weight'"; what: the finding and the remedy.
+  ModelFormatError(const std::string& where, const std::string& what) : Error(where + ": " + what) {}
+};
+
+// A caller's argument outside its range. Python: t5g.InvalidArgumentError, also a ValueError.
+class InvalidArgument : public Error {
+ public:
+  using Error::Error;
+};
+
+// A source or target longer than the model's limit: nothing is ever cut silently. Python: t5g.InputTooLongError.
+class InputTooLong : public InvalidArgument {
+ public:
+  // side: "source" or "target".
+  InputTooLong(const std::string& side, int64_t n_tokens, int64_t limit);
+  int64_t n_tokens;
+  int64_t limit;
+};
+
+// Python: FileNotFoundError.
+class FileNotFound : public Error {
+ public:
+  explicit FileNotFound(const std::string& path) : Error(path + ": no such file.") {}
+};
+
+// The operating system refused: permission, a full disk, no memory to map. Python: OSError.
+class IoError : public Error {
+ public:
+  // errno_value: the errno of the failed call, whose text is appended.
+  IoError(const std::string& path, const std::string& action, int errno_value);
+  int errno_value;
+};
+
+// The caller asked to stop (Ctrl-C, Stream.cancel).
+class Cancelled : public Error {
+ public:
+  Cancelled() : Error("cancelled") {}
+};
+
+// A device or CPU level that this build or machine does not have. Python: t5g.UnsupportedError, also a RuntimeError.
+class Unsupported : public Error {
+ public:
+  using Error::Error;
+};
+
+}  // namespace t5g

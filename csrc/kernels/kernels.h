@@ -1,0 +1,125 @@
+// The table of CPU kernels: one per ISA level, entries that a level does not have are inherited from the level below.
+//
+// Every kernel is deterministic in a strong sense: an output value is computed by one sequence of operations that
+// depends only on its own inputs - never on the number of rows in the call, on the rows beside it, or on how callers
+// split the work. That is what makes t5g's results bit-equal alone or in a batch, cached or recomputed, for any thread
+// count.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "quant/types.h"
+
+namespace t5g::kernels {
+
+// Weight rows (outputs) that are packed together: the lanes of one 512-bit register of 32-bit sums.
+inline constexpr int kGroupRows = 16;
+// Activations are quantised to int8 in blocks of this many values, one scale each.
+inline constexpr int kBlock = 32;
+// Keys of one attention chunk. A chunk's partial result is computed on its own and then merged, in order of chunks, so
+// that it does not matter which thread computes it.
+inline constexpr int kChunkKeys = 64;
+// Keys of one K tile: keys are stored transposed in tiles [head_dim][kTileKeys], so that one register holds 16 keys.
+inline constexpr int kTileKeys = 16;
+
+// ---- Packed weights (see pack.h) ------------------------------------------------------------------------------------
+
+// Rows of activations for the quantised types: int8 values with one scale per block of kBlock.
+struct QuantizedRows {
+  const int8_t* values;  // [m, k], round(x / scale)
+  const float* scales;   // [m, k / kBlock], max |x| / 127
+  const int32_t* sums;   // [m, k / kBlock], sum of the block's values: corrects for weights stored with an offset
+};
+
+// y[i, n] = sum over k of x[i, k] * w[n, k], for packed groups [group_begin, group_end) of w.
+struct MatmulArgs {
+  const std::byte* weight;  // packed, group 0
+  int64_t group_begin;
+  int64_t group_end;
+  int64_t n;  // rows of w in all (the last group may be partly padding, which is not stored)
+  int64_t k;
+  int64_t m;          // rows of x
+  const float* x;     // [m, k]; for F32, F16, BF16 weights
+  QuantizedRows x_q;  // for the quantised types
+  float* y;           // [m, ldy]; column n is y[i * ldy + n]
+  int64_t ldy;
+};
+using MatmulFn = void (*)(const MatmulArgs& args);
+
+// ---- Attention
+// --------------------------------------------------------------------------------------------------------
+
+// One chunk of keys seen by several query rows that share its key/value head.
+struct AttendArgs {
+  const float* const* q;  // [rows] pointers to head_dim floats, already scaled
+  int rows;
+  int head_dim;          // a multiple of 4
+  const float* keys;     // K tiles: [kChunkKeys / kTileKeys][head_dim][kTileKeys]
+  const float* values;   // [kChunkKeys][head_dim]
+  const int32_t* begin;  // [rows] visible keys of the chunk: [begin, end), empty when begin >= end.
+  const int32_t* end;    //        Keys outside are never read as anything but finite numbers.
+  float softcap;         // c * tanh(s / c) before masking; 0 = none
+  float* max;            // out [rows]: largest visible score, -infinity when none is visible
+  float* sum;            // out [rows]: sum of exp(score - max)
+  float* acc;            // out [rows, head_dim]: sum of exp(score - max) * value
+};
+
+// A running softmax state and a chunk's partial result, of `rows` rows: state = merge(state, part).
+struct MergeArgs {
+  int rows;
+  int head_dim;
+  float* max;
+  float* sum;
+  float* acc;  // [rows, head_dim]
+  const float* part_max;
+  const float* part_sum;
+  const float* part_acc;
+};
+
+// ---- The table
+// --------------------------------------------------------------------------------------------------------
+
+struct KernelTable {
+  const char* name;            // as in T5G_CPU: "generic", "avx2", "avx512", "avx512_vnni", "neon", "neon_dotprod"
+  uint64_t required_features;  // CpuFeature bits
+
+  std::array<MatmulFn, kNumDataTypes> matmul;  // by DataType
+
+  // x [k] -> values [k], scales and sums [k / kBlock]. k is a multiple of kBlock.
+  void (*quantize_row)(const float* x, int64_t k, int8_t* values, float* scales, int32_t* sums);
+
+  // out = x / sqrt(mean(x^2) + eps) * weight; weight already includes the +1. out may be x.
+  void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* out);
+  // x += rms_norm(a)
+  void (*add_rms_norm)(float* x, const float* a, const float* weight, float eps, int64_t n);
+  // out = gelu_tanh(gate) * up. out may be gate or up.
+  void (*geglu)(const float* gate, const float* up, int64_t n, float* out);
+  // x = cap * tanh(x / cap)
+  void (*softcap)(float* x, int64_t n, float cap);
+  // Rotates the pairs (x[i], x[i + head_dim / 2]) by the angles whose cosines and sines are given, [head_dim / 2] each.
+  void (*rope)(float* x, const float* cosines, const float* sines, int head_dim);
+
+  void (*attend)(const AttendArgs& args);
+  void (*merge)(const MergeArgs& args);
+
+  // Index of the largest value, the first among equals; NaN never wins. n >= 1.
+  int64_t (*argmax)(const float* x, int64_t n);
+  // log(sum(exp(x))), stable.
+  float (*log_sum_exp)(const float* x, int64_t n);
+};
+
+// The table in use: the best level of this CPU, or the one named by the environment variable T5G_CPU.
+// Throws Unsupported, listing what there is, when T5G_CPU names a level that is unknown or that this CPU cannot run.
+const KernelTable& active();
+
+// Every level built in, lowest first; those this CPU cannot run too.
+std::vector<const KernelTable*> all_levels();
+bool runs_here(const KernelTable& table);
+// By name, throwing Unsupported as active() does.
+const KernelTable& level(const std::string& name);
+
+}  // namespace t5g::kernels

@@ -1,0 +1,10 @@
+// One function per area, each adding its part to the module; called once by module.cc.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace t5g::python {
+
+void bind_errors(pybind11::module_& m);
+
+}  // namespace t5g::python

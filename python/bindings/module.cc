@@ -1,0 +1,7 @@
+// The private module t5g._core.
+#include "bindings.h"
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "The native core of t5g. Private: use the package t5g.";
+  t5g::python::bind_errors(m);
+}
