@@ -1,0 +1,207 @@
+"""The floors of the house: every #include and import points down, and each room keeps its own rules."""
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CSRC = ROOT / "csrc"
+BINDINGS = ROOT / "python" / "bindings"
+PACKAGE = ROOT / "python" / "t5g"
+
+# Floors from the ground up; a folder may include itself and every floor below its own.
+FLOORS = (
+    ("base",),
+    ("quant", "tensor"),
+    ("gguf", "kernels", "text"),
+    ("ops",),
+    ("model", "sampling"),
+    ("runtime",),
+    ("capi", "bindings"),
+)
+RANK = {folder: rank for rank, floor in enumerate(FLOORS) for folder in floor}
+# Neighbours on one floor do not know each other, with one exception.
+SIDEWAYS = {("tensor", "quant")}
+# Rooms that may see less than everything below them.
+ONLY = {"kernels": {"base", "quant"}}
+
+# What a file of one instruction set may include: anything with inline functions could leave a copy compiled for that
+# instruction set which the linker then keeps for all CPUs.
+ISA_FOLDERS = ("x86", "arm")
+ISA_SYSTEM_HEADERS = {"immintrin.h", "arm_neon.h", "cstdint", "cstddef"}
+
+INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
+
+# Third-party modules that a module of the package may import when it is itself imported. All others are imported
+# inside the function that needs them.
+EAGER = {"numpy"}
+CONVERTER_EAGER = EAGER | {"gguf", "sentencepiece", "tqdm"}
+NEVER = {"torch", "transformers", "safetensors", "accelerate", "tensorflow", "jax"}
+
+
+def native_sources() -> list[Path]:
+    """All C++ files of csrc and the bindings."""
+    return sorted(
+        path for folder in (CSRC, BINDINGS) for path in folder.rglob("*") if path.suffix in {".h", ".cc", ".inc", ".c"}
+    )
+
+
+def folder_of(path: Path) -> str:
+    """The room that a C++ file lives in: "base", ..., "bindings"."""
+    return "bindings" if path.is_relative_to(BINDINGS) else path.relative_to(CSRC).parts[0]
+
+
+def includes(path: Path) -> list[tuple[str, str]]:
+    """Pairs of quote character and header name."""
+    return INCLUDE.findall(path.read_text(encoding="utf-8"))
+
+
+def complaint(path: Path, header: str) -> str | None:
+    """Why this file may not include this project header; None when it may."""
+    if header.startswith("../") or not (CSRC / header).is_file():
+        if folder_of(path) == "bindings" and (BINDINGS / header).is_file():
+            return None
+        return "is not a path from csrc/ (write the folder too)"
+    here, there = folder_of(path), header.split("/")[0]
+    if here == there or (here, there) in SIDEWAYS:
+        return None
+    if RANK[there] >= RANK[here]:
+        return f"points {'sideways' if RANK[there] == RANK[here] else 'up'}, from {here}/ to {there}/"
+    if here in ONLY and there not in ONLY[here]:
+        return f"leaves what {here}/ may see: {', '.join(sorted(ONLY[here]))}"
+    return None
+
+
+def test_every_folder_has_a_floor() -> None:
+    folders = {path.name for path in CSRC.iterdir() if path.is_dir()}
+    assert folders <= set(RANK), f"give these folders of csrc/ a floor: {sorted(folders - set(RANK))}"
+
+
+def test_includes_point_down() -> None:
+    found = []
+    for path in native_sources():
+        for quote, header in includes(path):
+            why = complaint(path, header) if quote == '"' else None
+            if why:
+                found.append(f'{path.relative_to(ROOT)}: #include "{header}" {why}')
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("file", "header", "expected"),
+    [
+        ("csrc/quant/x.cc", "tensor/tensor.h", "sideways"),
+        ("csrc/base/x.cc", "quant/types.h", "up"),
+        ("csrc/kernels/x.cc", "tensor/tensor.h", "may see"),
+        ("csrc/kernels/x.cc", "kernels.h", "not a path"),
+        ("csrc/tensor/x.cc", "quant/types.h", None),
+        ("python/bindings/x.cc", "bindings.h", None),
+        ("python/bindings/x.cc", "kernels/kernels.h", None),
+    ],
+)
+def test_the_rule_itself(file: str, header: str, expected: str | None) -> None:
+    why = complaint(ROOT / file, header)
+    assert why is None if expected is None else expected in (why or "")
+
+
+def test_nothing_below_the_bindings_knows_python() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: <{header}>"
+        for path in native_sources()
+        if folder_of(path) != "bindings"
+        for _, header in includes(path)
+        if header == "Python.h" or header.startswith("pybind11/")
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_files_of_one_instruction_set_use_no_library() -> None:
+    found = []
+    for folder in ISA_FOLDERS:
+        for path in sorted((CSRC / "kernels" / folder).rglob("*.*")):
+            for quote, header in includes(path) if path.suffix != ".txt" else []:
+                allowed = header in ISA_SYSTEM_HEADERS if quote == "<" else header.startswith(("kernels/", "quant/"))
+                if not allowed:
+                    found.append(f"{path.relative_to(ROOT)}: {header}")
+    assert not found, "kernels of one instruction set include only intrinsics and block structs:\n" + "\n".join(found)
+
+
+def python_modules() -> list[Path]:
+    """All modules of the package."""
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def is_type_checking(node: ast.stmt) -> bool:
+    """Whether this is an `if TYPE_CHECKING:` block, whose imports never run."""
+    return isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+
+
+def imported(node: ast.stmt) -> list[str]:
+    """Dotted names that one import statement names."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return []
+
+
+def eager_imports(body: list[ast.stmt]) -> list[str]:
+    """Names imported when the module itself is: everything outside functions and TYPE_CHECKING blocks."""
+    names = []
+    for node in body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or is_type_checking(node):
+            continue
+        names += imported(node)
+        children = [child for child in ast.iter_child_nodes(node) if isinstance(child, (ast.stmt, ast.ExceptHandler))]
+        names += eager_imports(children)  # type: ignore[arg-type]
+    return names
+
+
+def all_imports(tree: ast.Module) -> list[str]:
+    """Names imported anywhere in the module."""
+    return [name for node in ast.walk(tree) if isinstance(node, ast.stmt) for name in imported(node)]
+
+
+def test_no_relative_imports() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in python_modules()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and node.level > 0
+    ]
+    assert not found, "write the package's name, so that the checks below see the import: " + ", ".join(found)
+
+
+def test_the_library_does_not_know_its_commands() -> None:
+    found = []
+    for path in python_modules():
+        room = path.relative_to(PACKAGE).parts[0]
+        for name in all_imports(ast.parse(path.read_text(encoding="utf-8"))):
+            there = name.split(".")[1] if name.startswith("t5g.") else ""
+            if there in {"cli", "server"} and room != there:
+                found.append(f"{path.relative_to(ROOT)} imports {name}")
+    assert not found, "\n".join(found)
+
+
+def test_heavy_modules_are_imported_where_they_are_needed() -> None:
+    found = []
+    for path in python_modules():
+        allowed = CONVERTER_EAGER if path.relative_to(PACKAGE).parts[0] == "converter" else EAGER
+        for name in eager_imports(ast.parse(path.read_text(encoding="utf-8")).body):
+            top = name.split(".")[0]
+            if top not in sys.stdlib_module_names and top != "t5g" and top not in allowed:
+                found.append(f"{path.relative_to(ROOT)} imports {name} at its top level")
+    assert not found, "\n".join(found)
+
+
+def test_no_training_framework_is_imported_at_all() -> None:
+    found = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in python_modules()
+        for name in all_imports(ast.parse(path.read_text(encoding="utf-8")))
+        if name.split(".")[0] in NEVER
+    ]
+    assert not found, "\n".join(found)
