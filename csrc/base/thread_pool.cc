@@ -28,7 +28,7 @@ void relax() {
 }  // namespace
 
 struct ThreadPool::Loop {
-  const std::function<void(int64_t, int)>& body;
+  const FunctionRef<void(int64_t, int)> body;
   const int64_t n_items;
   std::atomic<int64_t> next{0};
 };
@@ -54,7 +54,7 @@ void ThreadPool::run_items(Loop& loop, int thread, Interrupt* interrupt) {
   }
 }
 
-void ThreadPool::parallel_for(int64_t n_items, const std::function<void(int64_t, int)>& body, Interrupt* interrupt) {
+void ThreadPool::parallel_for(int64_t n_items, FunctionRef<void(int64_t, int)> body, Interrupt* interrupt) {
   Loop loop{body, n_items};
   if (n_threads_ == 1 || n_items <= 1) {
     run_items(loop, 0, interrupt);

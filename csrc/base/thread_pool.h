@@ -4,10 +4,11 @@
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
-#include <functional>
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "base/function_ref.h"
 
 namespace t5g {
 
@@ -33,7 +34,7 @@ class ThreadPool {
   // Items are handed out one at a time. One loop runs at a time: the caller holds the pool (see Lease).
   // Throws Cancelled when interrupt->poll() says so; the items already begun are finished first.
   // body must not throw.
-  void parallel_for(int64_t n_items, const std::function<void(int64_t item, int thread)>& body,
+  void parallel_for(int64_t n_items, FunctionRef<void(int64_t item, int thread)> body,
                     Interrupt* interrupt = nullptr);
 
   // Exclusive use of the pool by one caller for a whole forward pass; others wait their turn.
