@@ -1,0 +1,69 @@
+"""What transformers says: teacher-forced logits, hidden states and generated ids of one source, from a model in memory.
+
+Sources go in alone and unpadded, so nothing here depends on padding or masks; batches are compared with these results.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from support.cases import BOS, EOI, IMAGE, Case
+
+
+@dataclass(frozen=True)
+class Answer:
+    """float32 [S, D] and [T, V]."""
+
+    hidden_states: np.ndarray
+    logits: np.ndarray
+
+
+def draw_ids(case: Case, length: int, seed: int) -> list[int]:
+    """Ids of ordinary pieces; in T5Gemma 2 the end-of-image id, which has a vector of its own, is among them."""
+    ids = np.random.default_rng(seed).integers(IMAGE + 1, case.vocab_size, length).tolist()
+    if case.architecture == "t5gemma2" and length:
+        ids[length // 2] = EOI
+    return ids
+
+
+def draw_target(case: Case, length: int, seed: int) -> list[int]:
+    return [BOS, *draw_ids(case, length - 1, seed)]
+
+
+def ask(model: Any, source: list[int], target: list[int]) -> Answer:
+    """Run encoder and decoder once, teacher-forced."""
+    import torch
+
+    ids = torch.tensor([source])
+    with torch.no_grad():
+        out = model(input_ids=ids, attention_mask=torch.ones_like(ids), decoder_input_ids=torch.tensor([target]))
+    return Answer(out.encoder_last_hidden_state[0].numpy(), out.logits[0].numpy())
+
+
+def ask_without_source(model: Any, target: list[int]) -> np.ndarray:
+    """Return logits [T, V] when the decoder may see nothing of the source (T5Gemma 2: a fully masked one)."""
+    import torch
+
+    ids = torch.tensor([[BOS]])
+    with torch.no_grad():
+        out = model(input_ids=ids, attention_mask=torch.zeros_like(ids), decoder_input_ids=torch.tensor([target]))
+    return out.logits[0].numpy()
+
+
+def generate(model: Any, source: list[int], max_new_tokens: int, **options: Any) -> list[int]:
+    """Return the new ids of ``model.generate``: without the start token, up to and including an end token."""
+    import torch
+
+    ids = torch.tensor([source])
+    out = model.generate(
+        input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=max_new_tokens, do_sample=False, **options
+    )
+    return out[0, 1:].tolist()
+
+
+def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
+    """Return the largest difference as a share of the largest expected value."""
+    assert found.shape == expected.shape, f"shape {found.shape}, expected {expected.shape}"
+    return float(np.abs(found.astype(np.float64) - expected).max() / np.abs(expected).max())
