@@ -4,4 +4,11 @@ from t5g.errors import InputTooLongError, InvalidArgumentError, ModelFormatError
 
 __version__ = "0.1.0"
 
-__all__ = ["InputTooLongError", "InvalidArgumentError", "ModelFormatError", "T5gError", "UnsupportedError", "__version__"]
+__all__ = [
+    "InputTooLongError",
+    "InvalidArgumentError",
+    "ModelFormatError",
+    "T5gError",
+    "UnsupportedError",
+    "__version__",
+]

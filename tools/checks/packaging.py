@@ -1,0 +1,111 @@
+"""Builds the sdist, a wheel from that sdist alone in an empty environment, and checks what is in both.
+
+Run by a Python that has the package `build`. Works in build/packaging.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+WORK = ROOT / "build" / "packaging"
+# What only a clone needs.
+NOT_PACKED = (".ci/", ".github/", "tools/")
+INSTALLED_LIMIT_BYTES = 15_000_000
+
+
+def output(*command: str | Path, cwd: Path = ROOT) -> str:
+    """Return the standard output of a command that must succeed."""
+    return subprocess.run(
+        [str(part) for part in command], cwd=cwd, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
+
+
+def build_sdist() -> Path:
+    """Return the sdist of the working tree."""
+    output(sys.executable, "-m", "build", "--sdist", "--outdir", WORK, ROOT)
+    return next(WORK.glob("t5g-*.tar.gz"))
+
+
+def sdist_faults(sdist: Path) -> list[str]:
+    """Compare what is packed with what git tracks."""
+    with tarfile.open(sdist) as archive:
+        packed = {name.partition("/")[2] for name in (m.name for m in archive.getmembers() if m.isfile())} - {
+            "PKG-INFO"
+        }
+    tracked = {name for name in output("git", "ls-files").splitlines() if not name.startswith(NOT_PACKED)}
+    return [f"the sdist lacks {name}" for name in sorted(tracked - packed)] + [
+        f"the sdist packs {name}, which git does not track" for name in sorted(packed - tracked)
+    ]
+
+
+def build_wheel(sdist: Path) -> Path:
+    """Return the wheel that pip makes of the sdist in an empty environment, away from the sources."""
+    venv.create(WORK / "empty", with_pip=True)
+    pip = WORK / "empty" / "bin" / "pip"
+    output(pip, "wheel", "-q", "--no-deps", "--wheel-dir", WORK, sdist, cwd=WORK)
+    wheel = next(WORK.glob("t5g-*.whl"))
+    output(pip, "install", "-q", wheel, cwd=WORK)
+    return wheel
+
+
+def module_faults(module: Path) -> list[str]:
+    """Inspect the native module: stripped, no search path of the build machine, one public symbol."""
+    faults = []
+    if re.search(r"R(UN)?PATH", output("readelf", "-d", module)):
+        faults.append("the module has an RPATH")
+    if ".symtab" in output("readelf", "-S", "-W", module):
+        faults.append("the module is not stripped")
+    exported = [line.split()[-1] for line in output("nm", "-D", "--defined-only", module).splitlines()]
+    extra = [
+        name for name in exported if name != "PyInit__core" and not re.match(r"_Z[A-Z]*N?K?(St|SI|9__gnu_cxx)", name)
+    ]
+    return faults + [f"the module exports {name}" for name in extra]
+
+
+def wheel_faults(wheel: Path) -> list[str]:
+    """Inspect the wheel's files and size."""
+    with zipfile.ZipFile(wheel) as archive:
+        files = archive.infolist()
+        archive.extractall(WORK / "unpacked")
+    stray = [f.filename for f in files if not re.match(r"t5g/|t5g-[^/]*\.dist-info/", f.filename)]
+    suffixes = {Path(f.filename).suffix for f in files if f.filename.startswith("t5g/")}
+    modules = [f.filename for f in files if f.filename.endswith(".so")]
+    size = sum(f.file_size for f in files if not f.filename.endswith(".gguf"))  # the bundled model has its own budget
+    print(
+        f"{wheel.name}: {wheel.stat().st_size:,} bytes packed, {size:,} installed (without a model), {len(files)} files"
+    )
+    faults = [f"the wheel contains {name}" for name in stray]
+    faults += [
+        f"the wheel contains {s} files" for s in sorted(suffixes - {".py", ".pyi", ".typed", ".so", ".gguf", ".md"})
+    ]
+    if len(modules) != 1:
+        faults.append(f"the wheel contains {len(modules)} native modules")
+    if size > INSTALLED_LIMIT_BYTES:
+        faults.append(f"the wheel installs {size:,} bytes; the limit is {INSTALLED_LIMIT_BYTES:,}")
+    return faults + [fault for module in modules for fault in module_faults(WORK / "unpacked" / module)]
+
+
+def main() -> int:
+    """Build, look, import."""
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+    sdist = build_sdist()
+    faults = sdist_faults(sdist)
+    wheel = build_wheel(sdist)
+    faults += wheel_faults(wheel)
+    print(
+        output(WORK / "empty" / "bin" / "python", "-c", "import t5g; print('imports t5g', t5g.__version__)", cwd=WORK),
+        end="",
+    )
+    print("\n".join(faults))
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
