@@ -8,8 +8,6 @@
 
 namespace t5g {
 
-bool is_utf8(std::string_view text);
-
 // Valid UTF-8 on one line: control characters, line separators and bytes that are not UTF-8 become \xNN. Longer texts
 // are cut to about max_bytes and end in "...".
 std::string printable(std::string_view text, size_t max_bytes = 4096);

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/printable.h"
+#include "base/utf8.h"
 #include "gguf/cursor.h"
 #include "gguf/reader.h"
 #include "gguf/sorted_index.h"

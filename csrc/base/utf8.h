@@ -1,0 +1,17 @@
+// UTF-8, as strictly as the standard has it: no overlong forms, no surrogates, nothing above U+10FFFF.
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+
+namespace t5g {
+
+// U+FFFD, which stands for bytes that are not UTF-8.
+inline constexpr std::string_view kReplacementCharacter = "\xEF\xBF\xBD";
+
+// Bytes of the well-formed character at the start of `text`; 0 where there is none.
+size_t utf8_character_size(std::string_view text);
+
+bool is_utf8(std::string_view text);
+
+}  // namespace t5g
