@@ -1,0 +1,71 @@
+// Byte-pair encoding as SentencePiece does it: join the best-scoring pair of neighbours until none makes a piece.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "text/piece_table.h"
+
+namespace t5g {
+
+// The vocabulary's side of the algorithm; immutable, shared by threads.
+class Bpe {
+ public:
+  // Keeps a reference to the table.
+  explicit Bpe(const PieceTable& table);
+
+  // Whether some piece has these neighbours inside it. Where none has, no joining ever crosses, and the text can be cut
+  // there without changing the result: that keeps the segments, and with them the work, as short as words.
+  // Each is one UTF-8 character.
+  bool may_join(std::string_view left, std::string_view right) const {
+    return joins_[end_class(left) * 256 + start_class(right)];
+  }
+
+  // Buffers of split(), reused from segment to segment.
+  struct Workspace {
+    struct Symbol {
+      uint32_t begin;
+      uint32_t size;  // 0: joined to the symbol on its left
+      int32_t previous;
+      int32_t next;
+      int32_t id;  // -1: not a piece (a character that the vocabulary lacks)
+    };
+    // A pair of neighbours that make the piece `id`.
+    struct Candidate {
+      float score;
+      int32_t left;
+      uint32_t size;  // of both when found; another size later means that one of them has changed since
+      int32_t id;
+    };
+    std::vector<Symbol> symbols;
+    std::vector<Candidate> candidates;
+  };
+
+  // Splits valid UTF-8, not empty and below 2 GB, into symbols: calls emit(text, id) from left to right, with id = -1
+  // for a character without a piece. Takes O(n log n).
+  template <class Emit>
+  void split(std::string_view segment, Workspace& workspace, Emit&& emit) const {
+    join_all(segment, workspace);
+    for (int32_t i = 0; i >= 0; i = workspace.symbols[static_cast<size_t>(i)].next) {
+      const Workspace::Symbol& symbol = workspace.symbols[static_cast<size_t>(i)];
+      emit(segment.substr(symbol.begin, symbol.size), symbol.id);
+    }
+  }
+
+ private:
+  void join_all(std::string_view segment, Workspace& workspace) const;
+  void propose(std::string_view segment, int32_t left, int32_t right, Workspace& workspace) const;
+  int32_t find_mergeable(std::string_view text) const;
+
+  // A character's class when it stands left or right of another: its last or first byte. U+2581, which begins most
+  // words and hardly ever follows anything, has a class of its own, a byte that UTF-8 does not use.
+  static size_t end_class(std::string_view character);
+  static size_t start_class(std::string_view character);
+
+  const PieceTable& table_;
+  size_t longest_ = 0;  // bytes of the longest mergeable piece
+  std::vector<bool> joins_;
+};
+
+}  // namespace t5g

@@ -1,0 +1,176 @@
+// Checks of the vocabulary, and the path of a text through its steps: repair, cut at special pieces, BPE, byte
+// fallback.
+#include "text/tokenizer.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/error.h"
+#include "base/printable.h"
+#include "base/utf8.h"
+#include "text/stream_decoder.h"
+
+namespace t5g {
+namespace {
+
+constexpr size_t kMaxTextBytes = size_t{1} << 29;  // three times that, as spaces grow, is still within BPE's 32 bits
+
+int32_t checked_id(int64_t id, const char* name, int32_t vocab_size, const std::string& where) {
+  if (id < 0 || id >= vocab_size) {
+    throw ModelFormatError(where, std::string(name) + " is " + std::to_string(id) + ", expected 0 to " +
+                                      std::to_string(vocab_size - 1) + ". The file is damaged: convert it again.");
+  }
+  return static_cast<int32_t>(id);
+}
+
+// The value of "<0x0A>", exactly so spelled.
+std::optional<uint8_t> parse_byte_piece(std::string_view piece) {
+  if (piece.size() != 6 || !piece.starts_with("<0x") || piece[5] != '>') return std::nullopt;
+  uint8_t value = 0;
+  const char* end = piece.data() + 5;
+  const auto [stop, error] = std::from_chars(piece.data() + 3, end, value, 16);
+  if (error != std::errc() || stop != end) return std::nullopt;
+  return value;
+}
+
+// Spaces become U+2581; each byte outside well-formed UTF-8 becomes U+FFFD.
+std::string repaired(std::string_view text) {
+  std::string result;
+  result.reserve(text.size() + text.size() / 2);
+  while (!text.empty()) {
+    const size_t size = utf8_character_size(text);
+    if (text[0] == ' ') {
+      result += kSpaceMark;
+    } else if (size == 0) {
+      result += kReplacementCharacter;
+    } else {
+      result += text.substr(0, size);
+    }
+    text.remove_prefix(std::max<size_t>(size, 1));
+  }
+  return result;
+}
+
+// Pieces that Gemma's vocabularies keep for later use. GGUF converters type them as control.
+bool is_placeholder(std::string_view piece) {
+  return piece.starts_with("<unused") || piece == "<mask>" || piece == "<2mass>" || piece == "[@BOS@]";
+}
+
+}  // namespace
+
+Tokenizer::Tokenizer(const Vocabulary& v, const std::string& where)
+    : table_(v.pieces, v.scores, v.types, where),
+      bpe_(table_),
+      matcher_(table_),
+      bos_id_(checked_id(v.bos_id, "bos_token_id", table_.size(), where)),
+      eos_id_(checked_id(v.eos_id, "eos_token_id", table_.size(), where)),
+      unk_id_(checked_id(v.unk_id, "unknown_token_id", table_.size(), where)),
+      pad_id_(checked_id(v.pad_id, "padding_token_id", table_.size(), where)),
+      add_bos_(v.add_bos) {
+  read_bytes(where);
+}
+
+void Tokenizer::read_bytes(const std::string& where) {
+  byte_ids_.fill(-1);
+  for (int32_t id = 0; id < table_.size(); ++id) {
+    if (table_[id].type != PieceType::kByte) continue;
+    const auto value = parse_byte_piece(table_.text(id));
+    if (!value) {
+      throw ModelFormatError(where, "piece " + std::to_string(id) + " is typed as a byte but reads '" +
+                                        printable(table_.text(id)) + "', expected <0x00> to <0xFF>.");
+    }
+    if (byte_ids_[*value] < 0) byte_ids_[*value] = id;
+    has_bytes_ = true;
+  }
+  const auto missing = std::find(byte_ids_.begin(), byte_ids_.end(), -1);
+  if (has_bytes_ && missing != byte_ids_.end()) {
+    throw ModelFormatError(where, "there is no piece for the byte " + std::to_string(missing - byte_ids_.begin()) +
+                                      "; a vocabulary has pieces for all 256 bytes or for none.");
+  }
+}
+
+std::vector<int32_t> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
+  if (text.size() > kMaxTextBytes) {
+    throw InvalidArgument("a text of " + std::to_string(text.size()) + " bytes is more than the tokenizer takes (" +
+                          std::to_string(kMaxTextBytes) + "). Split it.");
+  }
+  for (const int32_t id : options.also_match) check_id(id);
+  std::vector<int32_t> ids;
+  if (options.add_special_tokens && add_bos_) ids.push_back(bos_id_);
+
+  const auto accept = [&](int32_t id) {
+    return table_[id].type == PieceType::kUserDefined || options.parse_special ||
+           std::find(options.also_match.begin(), options.also_match.end(), id) != options.also_match.end();
+  };
+  bool after_unknown = false;  // without byte pieces, a run of unknown characters is one unk
+  const auto emit = [&](std::string_view symbol, int32_t id) {
+    if (id >= 0) {
+      ids.push_back(id);
+    } else if (has_bytes_) {
+      for (const char c : symbol) ids.push_back(byte_ids_[static_cast<uint8_t>(c)]);
+    } else if (!after_unknown) {
+      ids.push_back(unk_id_);
+    }
+    after_unknown = id < 0;
+  };
+
+  const std::string whole = repaired(text);
+  const std::string_view rest = whole;
+  Bpe::Workspace workspace;
+  size_t begin = 0;  // of the segment that has not been split yet
+  size_t last = 0;   // its last character
+  for (size_t i = 0; i < rest.size();) {
+    const int32_t special = matcher_.match(rest.substr(i), accept);
+    const size_t size = special >= 0 ? table_.text(special).size() : utf8_character_size(rest.substr(i));
+    if (i > begin && (special >= 0 || !bpe_.may_join(rest.substr(last, i - last), rest.substr(i, size)))) {
+      bpe_.split(rest.substr(begin, i - begin), workspace, emit);
+      begin = i;
+    }
+    if (special >= 0) {
+      emit(rest.substr(i, size), special);
+      begin = i + size;
+    }
+    last = i;
+    i += size;
+  }
+  if (begin < rest.size()) bpe_.split(rest.substr(begin), workspace, emit);
+  return ids;
+}
+
+std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_tokens) const {
+  StreamDecoder decoder(*this, skip_special_tokens);
+  std::string text;
+  for (const int32_t id : ids) text += decoder.push(id);
+  return text += decoder.finish();
+}
+
+void Tokenizer::check_id(int32_t id) const {
+  if (id < 0 || id >= vocab_size()) {
+    throw InvalidArgument("token id " + std::to_string(id) + " is outside the vocabulary, expected 0 to " +
+                          std::to_string(vocab_size() - 1) + ".");
+  }
+}
+
+std::string_view Tokenizer::piece(int32_t id) const {
+  check_id(id);
+  return table_.text(id);
+}
+
+std::optional<int32_t> Tokenizer::find(std::string_view piece) const {
+  const int32_t id = table_.find(piece);
+  return id >= 0 ? std::optional(id) : std::nullopt;
+}
+
+std::optional<uint8_t> Tokenizer::byte(int32_t id) const {
+  check_id(id);
+  return table_[id].type == PieceType::kByte ? parse_byte_piece(table_.text(id)) : std::nullopt;
+}
+
+bool Tokenizer::is_control(int32_t id) const {
+  check_id(id);
+  return table_[id].type == PieceType::kControl || table_[id].type == PieceType::kUnknown;
+}
+
+bool Tokenizer::is_special(int32_t id) const { return is_control(id) && !is_placeholder(table_.text(id)); }
+
+}  // namespace t5g

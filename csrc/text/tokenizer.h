@@ -1,0 +1,86 @@
+// Text to token ids and back, as SentencePiece and Hugging Face's tokenizers do it for Gemma, from plain arrays.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "text/bpe.h"
+#include "text/piece_table.h"
+#include "text/special_matcher.h"
+
+namespace t5g {
+
+// What a file says about its tokenizer; needed only while a Tokenizer is made of it.
+struct Vocabulary {
+  std::span<const std::string_view> pieces;
+  std::span<const float> scores;   // of merges: higher first
+  std::span<const int32_t> types;  // PieceType
+  int64_t bos_id = -1;
+  int64_t eos_id = -1;
+  int64_t unk_id = -1;
+  int64_t pad_id = -1;
+  bool add_bos = false;  // whether sources begin with bos: T5Gemma 2 yes, T5Gemma no
+};
+
+struct EncodeOptions {
+  bool add_special_tokens = true;  // begin with bos where the vocabulary says so
+  bool parse_special = false;      // match control pieces (<bos>, <start_of_turn>, <unused0>, ...) in the text
+  std::span<const int32_t> also_match = {};  // ids matched even without parse_special (image markers)
+};
+
+// BPE with byte fallback; text is taken as it is (no normalising, no prefix), but for spaces, which become U+2581.
+// Immutable, so one Tokenizer serves any number of threads. Cannot be copied or moved: its parts refer to each other.
+class Tokenizer {
+ public:
+  // Copies what it needs. Throws ModelFormatError, beginning with `where`, when the arrays are no vocabulary.
+  Tokenizer(const Vocabulary& vocabulary, const std::string& where);
+  Tokenizer(const Tokenizer&) = delete;
+  Tokenizer& operator=(const Tokenizer&) = delete;
+
+  // Any bytes are a text: each byte that is not part of well-formed UTF-8 counts as U+FFFD. User-defined pieces are
+  // matched before anything else, the longest from the left. Throws InvalidArgument for more than 512 MB, and for an
+  // id of also_match outside the vocabulary.
+  std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const;
+
+  // Always valid UTF-8; see StreamDecoder for the rules. Throws InvalidArgument for an id outside the vocabulary.
+  std::string decode(std::span<const int32_t> ids, bool skip_special_tokens = true) const;
+
+  int32_t vocab_size() const { return table_.size(); }
+  int32_t bos_id() const { return bos_id_; }
+  int32_t eos_id() const { return eos_id_; }
+  int32_t unk_id() const { return unk_id_; }
+  int32_t pad_id() const { return pad_id_; }
+  bool add_bos() const { return add_bos_; }
+
+  // The piece as the vocabulary has it, with U+2581 for spaces. Ids outside the vocabulary: InvalidArgument, here and
+  // below.
+  std::string_view piece(int32_t id) const;
+  std::optional<int32_t> find(std::string_view piece) const;
+
+  // The byte that a byte piece (<0x0A>) stands for.
+  std::optional<uint8_t> byte(int32_t id) const;
+  // Control and unknown pieces: what encode() leaves alone without parse_special.
+  bool is_control(int32_t id) const;
+  // What skip_special_tokens skips: control pieces but for the placeholders of the vocabulary (<unused7>, <mask>),
+  // which Hugging Face shows and T5Gemma 2's infilling answers with.
+  bool is_special(int32_t id) const;
+
+ private:
+  void read_bytes(const std::string& where);
+  void check_id(int32_t id) const;
+
+  PieceTable table_;
+  Bpe bpe_;
+  SpecialMatcher matcher_;
+  std::array<int32_t, 256> byte_ids_;
+  bool has_bytes_ = false;
+  int32_t bos_id_, eos_id_, unk_id_, pad_id_;
+  bool add_bos_;
+};
+
+}  // namespace t5g

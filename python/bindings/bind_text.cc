@@ -1,0 +1,104 @@
+// Tokenizer, StreamDecoder: text of either kind (str, bytes) in, ids and str out.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bindings.h"
+#include "text/chat.h"
+#include "text/stream_decoder.h"
+#include "text/tokenizer.h"
+
+namespace t5g::python {
+namespace {
+
+namespace py = pybind11;
+
+// The bytes of a str (as UTF-8; UnicodeEncodeError for a lone surrogate) or of a bytes object, valid while it lives.
+std::string_view text_view(const py::object& text) {
+  if (PyUnicode_Check(text.ptr())) {
+    Py_ssize_t size = 0;
+    const char* data = PyUnicode_AsUTF8AndSize(text.ptr(), &size);
+    if (data == nullptr) throw py::error_already_set();
+    return {data, static_cast<size_t>(size)};
+  }
+  if (PyBytes_Check(text.ptr())) return py::reinterpret_borrow<py::bytes>(text);
+  throw py::type_error("text must be str or bytes, not " + std::string(Py_TYPE(text.ptr())->tp_name));
+}
+
+// From lists, as tests have them; models make theirs from a file.
+std::shared_ptr<Tokenizer> make_tokenizer(const std::vector<std::string>& pieces, const std::vector<float>& scores,
+                                          const std::vector<int32_t>& types, int64_t bos_id, int64_t eos_id,
+                                          int64_t unk_id, int64_t pad_id, bool add_bos) {
+  const std::vector<std::string_view> views(pieces.begin(), pieces.end());
+  const Vocabulary vocabulary{.pieces = views,
+                              .scores = scores,
+                              .types = types,
+                              .bos_id = bos_id,
+                              .eos_id = eos_id,
+                              .unk_id = unk_id,
+                              .pad_id = pad_id,
+                              .add_bos = add_bos};
+  const py::gil_scoped_release release;
+  return std::make_shared<Tokenizer>(vocabulary, "tokenizer");
+}
+
+std::vector<int32_t> encode(const Tokenizer& tokenizer, const py::object& text, bool add_special_tokens,
+                            bool parse_special, const std::vector<int32_t>& also_match) {
+  const std::string_view view = text_view(text);
+  const py::gil_scoped_release release;
+  return tokenizer.encode(view, {add_special_tokens, parse_special, also_match});
+}
+
+std::string decode(const Tokenizer& tokenizer, const std::vector<int32_t>& ids, bool skip_special_tokens) {
+  const py::gil_scoped_release release;
+  return tokenizer.decode(ids, skip_special_tokens);
+}
+
+// Messages are mappings with "role" and "content", as for Hugging Face's apply_chat_template.
+std::vector<int32_t> chat_ids(const Tokenizer& tokenizer, const py::iterable& messages) {
+  std::vector<ChatMessage> copied;
+  for (const py::handle message : messages) {
+    const py::object role = message["role"];
+    const py::object content = message["content"];
+    copied.push_back({std::string(text_view(role)), std::string(text_view(content))});
+  }
+  const py::gil_scoped_release release;
+  return chat_prompt(tokenizer, copied);
+}
+
+}  // namespace
+
+void bind_text(py::module_& m) {
+  using py::arg;
+  py::class_<Tokenizer, std::shared_ptr<Tokenizer>>(m, "Tokenizer", "Text to token ids and back. Thread-safe.")
+      .def(py::init(&make_tokenizer), arg("pieces"), arg("scores"), arg("types"), py::kw_only(), arg("bos_id"),
+           arg("eos_id"), arg("unk_id"), arg("pad_id"), arg("add_bos"))
+      .def("encode", &encode, arg("text"), py::kw_only(), arg("add_special_tokens") = true,
+           arg("parse_special") = false, arg("also_match") = std::vector<int32_t>{},
+           "Token ids of a str, or of bytes, of which those that are not UTF-8 count as U+FFFD.\n\n"
+           "also_match: ids of control pieces that are matched even without parse_special.")
+      .def("decode", &decode, arg("ids"), py::kw_only(), arg("skip_special_tokens") = true)
+      .def("chat_prompt", &chat_ids, arg("messages"), "The ids of a chat, ready for the model's turn, without bos.")
+      .def("piece", &Tokenizer::piece, arg("id"), "The piece as the vocabulary has it, with U+2581 for spaces.")
+      .def("find", &Tokenizer::find, arg("piece"), "The id of a piece, or None.")
+      .def("is_control", &Tokenizer::is_control, arg("id"))
+      .def("is_special", &Tokenizer::is_special, arg("id"), "Whether skip_special_tokens skips it.")
+      .def_property_readonly("vocab_size", &Tokenizer::vocab_size)
+      .def_property_readonly("bos_id", &Tokenizer::bos_id)
+      .def_property_readonly("eos_id", &Tokenizer::eos_id)
+      .def_property_readonly("unk_id", &Tokenizer::unk_id)
+      .def_property_readonly("pad_id", &Tokenizer::pad_id)
+      .def_property_readonly("add_bos", &Tokenizer::add_bos);
+
+  py::class_<StreamDecoder>(m, "StreamDecoder", "Token ids to text, one at a time, in whole characters.")
+      .def(py::init<const Tokenizer&, bool>(), py::keep_alive<1, 2>(), arg("tokenizer"), py::kw_only(),
+           arg("skip_special_tokens") = true)
+      .def("push", &StreamDecoder::push, arg("id"), "The text that this token completes; may be empty.")
+      .def("finish", &StreamDecoder::finish, "What is still held back.");
+}
+
+}  // namespace t5g::python
