@@ -7,9 +7,15 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <memory>
 #include <set>
 #include <utility>
 
+#include "base/cgroup.h"
+
+#if defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
 #if defined(__x86_64__)
 #include <cpuid.h>
 #elif defined(__aarch64__) && defined(__linux__)
@@ -54,34 +60,44 @@ uint64_t detect() { return kCpuNeon | kCpuNeonDotprod; }  // every Apple CPU of 
 uint64_t detect() { return 0; }
 #endif
 
-// CPUs granted by the cgroup's quota (v2, then v1), or 0 when there is none.
-double cgroup_cpu_quota() {
-  std::ifstream v2("/sys/fs/cgroup/cpu.max");
-  std::string quota;
-  double period = 0;
-  if (v2 >> quota >> period) return quota == "max" || period <= 0 ? 0 : std::stod(quota) / period;
-  std::ifstream quota_us("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), period_us("/sys/fs/cgroup/cpu/cpu.cfs_period_us");
-  double value = 0;
-  if (quota_us >> value && period_us >> period && value > 0 && period > 0) return value / period;
-  return 0;
+#if defined(__linux__)
+// The CPUs of this process's affinity mask, in a set as large as this machine needs; empty when it cannot be had.
+std::vector<int> allowed_cpus() {
+  for (int n_cpus = CPU_SETSIZE; n_cpus <= (1 << 16); n_cpus *= 2) {
+    const std::unique_ptr<cpu_set_t, void (*)(cpu_set_t*)> set(CPU_ALLOC(n_cpus), [](cpu_set_t* s) { CPU_FREE(s); });
+    const size_t size = CPU_ALLOC_SIZE(n_cpus);
+    if (set == nullptr || sched_getaffinity(0, size, set.get()) != 0) continue;
+    std::vector<int> cpus;
+    for (int cpu = 0; cpu < n_cpus; ++cpu) {
+      if (CPU_ISSET_S(cpu, size, set.get())) cpus.push_back(cpu);
+    }
+    return cpus;
+  }
+  return {};
 }
 
-#if defined(__linux__)
-// Distinct (package, core) pairs among the CPUs of the affinity mask: hyper-threads of one core count once.
+// Hyper-threads of one core name the same siblings, so they count once.
 int allowed_physical_cores() {
-  cpu_set_t allowed;
-  CPU_ZERO(&allowed);
-  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
-  std::set<std::pair<int, int>> cores;
-  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
-    if (!CPU_ISSET(cpu, &allowed)) continue;
-    const std::string topology = "/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/";
-    std::ifstream package_file(topology + "physical_package_id"), core_file(topology + "core_id");
-    int package = -1, core = -1;
-    if (!(package_file >> package && core_file >> core)) core = cpu;  // topology unknown: every CPU is a core
-    cores.emplace(package, core);
+  const std::vector<int> cpus = allowed_cpus();
+  if (cpus.empty()) return static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
+  std::set<std::string> cores;
+  for (const int cpu : cpus) {
+    const std::string name = "cpu" + std::to_string(cpu);
+    std::ifstream file("/sys/devices/system/cpu/" + name + "/topology/thread_siblings_list");
+    std::string siblings;
+    cores.insert(file >> siblings ? siblings : name);  // topology unknown: every CPU is a core
   }
   return static_cast<int>(cores.size());
+}
+#elif defined(__APPLE__)
+// The fast cores: the slow ones would keep the others waiting.
+int allowed_physical_cores() {
+  for (const char* name : {"hw.perflevel0.physicalcpu", "hw.physicalcpu"}) {
+    int cores = 0;
+    size_t size = sizeof cores;
+    if (sysctlbyname(name, &cores, &size, nullptr, 0) == 0 && cores > 0) return cores;
+  }
+  return static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
 }
 #else
 int allowed_physical_cores() { return static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN)); }
@@ -111,10 +127,10 @@ std::vector<std::string> cpu_feature_names(uint64_t features) {
 }
 
 int default_thread_count() {
-  int threads = allowed_physical_cores();
+  double threads = allowed_physical_cores();
   const double quota = cgroup_cpu_quota();
-  if (quota > 0) threads = std::min(threads, static_cast<int>(std::ceil(quota)));
-  return std::max(threads, 1);
+  if (quota > 0) threads = std::min(threads, std::ceil(quota));
+  return std::max(static_cast<int>(threads), 1);
 }
 
 }  // namespace t5g

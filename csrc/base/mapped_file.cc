@@ -9,31 +9,34 @@
 #include <cerrno>
 
 #include "base/error.h"
+#include "base/printable.h"
 
 namespace t5g {
 
 MappedFile::MappedFile(const std::string& path) : path_(path) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const std::string shown = printable(path);
+  // O_NONBLOCK: opening a pipe must not wait for somebody to write into it.
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) {
-    if (errno == ENOENT || errno == ENOTDIR) throw FileNotFound(path);
-    throw IoError(path, "opening", errno);
+    if (errno == ENOENT || errno == ENOTDIR) throw FileNotFound(shown);
+    throw IoError(shown, "opening", errno);
   }
   struct stat status{};
   if (::fstat(fd, &status) != 0 || S_ISDIR(status.st_mode)) {
     const int error = S_ISDIR(status.st_mode) ? EISDIR : errno;
     ::close(fd);
-    throw IoError(path, "opening", error);
+    throw IoError(shown, "opening", error);
   }
   if (!S_ISREG(status.st_mode)) {
     ::close(fd);
-    throw IoError(path, "mapping something that is not a regular file", EINVAL);
+    throw IoError(shown, "mapping something that is not a regular file", EINVAL);
   }
   size_ = static_cast<size_t>(status.st_size);
   if (size_ > 0) {
     void* mapped = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0);
     const int error = errno;
     ::close(fd);
-    if (mapped == MAP_FAILED) throw IoError(path, "mapping", error);
+    if (mapped == MAP_FAILED) throw IoError(shown, "mapping", error);
     data_ = static_cast<const std::byte*>(mapped);
   } else {
     ::close(fd);

@@ -1,4 +1,5 @@
-// A file mapped read-only into memory for as long as the object lives.
+// A file mapped read-only into memory for as long as the object lives. Nobody may shorten the file meanwhile: the
+// system ends a process that touches a page which is gone (replacing it by renaming another file over it is safe).
 #pragma once
 
 #include <cstddef>

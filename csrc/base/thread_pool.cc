@@ -1,10 +1,22 @@
-// Workers spin for a moment after a loop, then sleep: the loops of one decode step follow each other within
-// microseconds.
+// Workers join a loop while it is open; the caller closes it when the items are gone and waits for those inside, never
+// for a worker that sleeps or has no CPU. After a loop they spin for a moment, then sleep: the loops of one decode step
+// follow each other within microseconds.
 #include "base/thread_pool.h"
 
+#include <pthread.h>
+#include <sched.h>
+
 #include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <vector>
 
 #include "base/error.h"
+#include "base/turnstile.h"
 
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
@@ -13,10 +25,13 @@
 namespace t5g {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 // How long a worker watches for the next loop before it sleeps. Longer than the gaps inside a forward pass,
 // short enough that an idle model costs nothing that a person would notice.
 constexpr std::chrono::microseconds kSpinTime{200};
-
+// Pauses (10 to 40 ns each) before a spinning thread begins to offer its CPU to others between pauses.
+constexpr int kPausesBeforeYield = 500;
 void relax() {
 #if defined(__x86_64__) || defined(__i386__)
   _mm_pause();
@@ -25,80 +40,196 @@ void relax() {
 #endif
 }
 
+// One step of a busy wait: eager at first, then polite, because the thread that is waited for may need this very CPU.
+class Spinner {
+ public:
+  explicit Spinner(bool eager) : pauses_(eager ? kPausesBeforeYield : 0) {}
+  void step() {
+    if (pauses_ > 0) {
+      --pauses_;
+      relax();
+    } else {
+      ::sched_yield();
+    }
+  }
+  bool eager() const { return pauses_ > 0; }
+
+ private:
+  int pauses_;
+};
+
+// Counts the forks between the first process and this one.
+std::atomic<uint32_t> n_forks{0};
+
+void count_forks() {
+  static const int registered = ::pthread_atfork(nullptr, nullptr, [] { n_forks.fetch_add(1); });
+  static_cast<void>(registered);
+}
+
+// The state of a crew in one word, so that joining a loop and closing it exclude each other without a lock:
+// the loop's number, whether it is open, and how many workers are inside.
+constexpr uint64_t kOpen = uint64_t{1} << 31, kStopping = uint64_t{1} << 30, kInside = kStopping - 1;
+uint32_t loop_number(uint64_t state) { return static_cast<uint32_t>(state >> 32); }
+
 }  // namespace
 
 struct ThreadPool::Loop {
   const FunctionRef<void(int64_t, int)> body;
-  const int64_t n_items;
-  std::atomic<int64_t> next{0};
-};
+  const uint64_t n_items;
+  // Unsigned and far from its end: every thread counts once beyond n_items.
+  std::atomic<uint64_t> next{0};
+  std::mutex mutex{};
+  std::exception_ptr error{};  // the first one, guarded by mutex
 
-ThreadPool::ThreadPool(int n_threads) : n_threads_(n_threads < 1 ? 1 : n_threads) {}
-
-ThreadPool::~ThreadPool() {
-  {
-    std::lock_guard lock(mutex_);
-    stopping_.store(true);
-    wake_.notify_all();
-  }
-  for (std::thread& thread : workers_) thread.join();
-}
-
-void ThreadPool::run_items(Loop& loop, int thread, Interrupt* interrupt) {
-  for (int64_t item = loop.next.fetch_add(1); item < loop.n_items; item = loop.next.fetch_add(1)) {
-    loop.body(item, thread);
-    if (interrupt != nullptr && interrupt->poll()) {
-      loop.next.store(loop.n_items);  // nobody begins another item
-      throw Cancelled();
+  void run(int thread, Interrupt* interrupt) noexcept {
+    try {
+      for (uint64_t item = next.fetch_add(1); item < n_items; item = next.fetch_add(1)) {
+        body(static_cast<int64_t>(item), thread);
+        if (interrupt != nullptr && interrupt->poll()) throw Cancelled();
+      }
+    } catch (...) {
+      next.store(n_items);  // nobody begins another item
+      std::lock_guard lock(mutex);
+      if (!error) error = std::current_exception();
     }
   }
+};
+
+// Everything that a fork leaves unusable in the child.
+struct ThreadPool::Crew {
+  const uint32_t forks = n_forks.load();
+  const bool eager;  // every thread can have a CPU of its own
+
+  alignas(64) std::atomic<uint64_t> state{0};
+  std::atomic<Loop*> loop{nullptr};
+  alignas(64) std::atomic<int> n_sleeping{0};
+  std::mutex mutex;
+  std::condition_variable wake;
+  std::vector<std::thread> workers;
+  bool complete = false;  // no more workers will be started
+
+  Turnstile turnstile;  // for the lease
+
+  explicit Crew(int n_threads) : eager(static_cast<unsigned>(n_threads) <= std::thread::hardware_concurrency()) {}
+
+  ~Crew() {
+    state.fetch_or(kStopping);
+    wake_sleepers();
+    for (std::thread& worker : workers) worker.join();
+  }
+
+  void start_workers(int n) {
+    try {
+      while (static_cast<int>(workers.size()) < n) {
+        const int thread = static_cast<int>(workers.size()) + 1;
+        workers.emplace_back([this, thread] { work(thread); });
+      }
+    } catch (const std::system_error&) {
+      // No more threads for this process: fewer do the same work.
+    }
+    complete = true;
+  }
+
+  void wake_sleepers() {
+    // A worker first says that it sleeps and then looks at the state; here it is the other way round, so that one of
+    // the two sees the other. The lock: it may be between its look and its sleep.
+    if (n_sleeping.load() == 0) return;
+    {
+      std::lock_guard lock(mutex);
+    }
+    wake.notify_all();
+  }
+
+  void run(Loop& new_loop, Interrupt* interrupt) {
+    loop.store(&new_loop);
+    state.store((static_cast<uint64_t>(loop_number(state.load()) + 1) << 32) | kOpen);
+    wake_sleepers();
+    new_loop.run(0, interrupt);
+    state.fetch_and(~kOpen);
+    for (Spinner spinner(eager); (state.load() & kInside) != 0;) spinner.step();
+  }
+
+  void work(int thread) {
+    uint32_t seen = 0;
+    while (true) {
+      const uint64_t now = await_loop(seen);
+      if (now & kStopping) return;
+      seen = loop_number(now);
+      uint64_t expected = now;
+      bool joined = false;
+      while (!joined && (expected & kOpen) && loop_number(expected) == seen) {
+        joined = state.compare_exchange_weak(expected, expected + 1);
+      }
+      if (!joined) continue;
+      loop.load()->run(thread, nullptr);
+      state.fetch_sub(1);
+    }
+  }
+
+  // The state when there is an open loop other than `seen`, or the end of the pool.
+  uint64_t await_loop(uint32_t seen) {
+    uint64_t now = 0;
+    const auto ready = [&] {
+      now = state.load();
+      return (now & kStopping) || ((now & kOpen) && loop_number(now) != seen);
+    };
+    Spinner spinner(eager);
+    while (spinner.eager()) {
+      if (ready()) return now;
+      spinner.step();
+    }
+    const auto deadline = Clock::now() + kSpinTime;
+    do {
+      if (ready()) return now;
+      spinner.step();
+    } while (Clock::now() < deadline);
+    std::unique_lock lock(mutex);
+    n_sleeping.fetch_add(1);
+    wake.wait(lock, ready);
+    n_sleeping.fetch_sub(1);
+    return now;
+  }
+};
+
+ThreadPool::ThreadPool(int n_threads) : n_threads_(n_threads < 1 ? 1 : n_threads) {
+  count_forks();
+  crew_.store(new Crew(n_threads_));
+}
+
+ThreadPool::~ThreadPool() {
+  // A crew from before a fork has no threads to join and locks in any state: it is left alone.
+  if (Crew* last = crew_.load(); last->forks == n_forks.load()) delete last;
+}
+
+ThreadPool::Crew& ThreadPool::crew() {
+  Crew* current = crew_.load();
+  if (current->forks == n_forks.load()) return *current;
+  auto fresh = std::make_unique<Crew>(n_threads_);
+  if (crew_.compare_exchange_strong(current, fresh.get())) return *fresh.release();
+  return *current;  // another thread was first
 }
 
 void ThreadPool::parallel_for(int64_t n_items, FunctionRef<void(int64_t, int)> body, Interrupt* interrupt) {
-  Loop loop{body, n_items};
-  if (n_threads_ == 1 || n_items <= 1) {
-    run_items(loop, 0, interrupt);
-    return;
+  if (n_items <= 0) return;
+  Loop loop{body, static_cast<uint64_t>(n_items)};
+  if (n_threads_ == 1 || n_items == 1) {
+    loop.run(0, interrupt);
+  } else {
+    Crew& workers = crew();
+    if (!workers.complete) workers.start_workers(n_threads_ - 1);
+    workers.run(loop, interrupt);
   }
-  while (static_cast<int>(workers_.size()) < n_threads_ - 1) {
-    const int thread = static_cast<int>(workers_.size()) + 1;
-    workers_.emplace_back([this, thread] { worker(thread); });
-  }
-  busy_.store(n_threads_ - 1);
-  loop_.store(&loop);
-  generation_.fetch_add(1);
-  {
-    std::lock_guard lock(mutex_);
-    if (sleeping_ > 0) wake_.notify_all();
-  }
-  bool cancelled = false;
-  try {
-    run_items(loop, 0, interrupt);
-  } catch (const Cancelled&) {
-    cancelled = true;
-  }
-  // `loop` lives on this stack: every worker must have left it.
-  while (busy_.load() > 0) relax();
-  if (cancelled) throw Cancelled();
+  if (loop.error) std::rethrow_exception(loop.error);
 }
 
-void ThreadPool::worker(int thread) {
-  uint64_t seen = 0;
-  while (true) {
-    const auto deadline = std::chrono::steady_clock::now() + kSpinTime;
-    while (generation_.load() == seen && !stopping_.load() && std::chrono::steady_clock::now() < deadline) relax();
-    if (generation_.load() == seen) {
-      std::unique_lock lock(mutex_);
-      ++sleeping_;
-      wake_.wait(lock, [&] { return generation_.load() != seen || stopping_.load(); });
-      --sleeping_;
-    }
-    if (stopping_.load()) return;
-    // Loops come one at a time and each waits for every worker, so none is missed.
-    ++seen;
-    run_items(*loop_.load(), thread, nullptr);
-    busy_.fetch_sub(1);
-  }
+ThreadPool::Lease ThreadPool::lease(Interrupt* interrupt) {
+  Crew& leased = crew();
+  leased.turnstile.enter(interrupt);
+  return Lease(&leased);
+}
+
+ThreadPool::Lease::~Lease() {
+  if (crew_ != nullptr) crew_->turnstile.leave();
 }
 
 }  // namespace t5g

@@ -2,27 +2,21 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
-#include <mutex>
-#include <thread>
-#include <vector>
+#include <utility>
 
 #include "base/function_ref.h"
+#include "base/interrupt.h"
 
 namespace t5g {
 
-// Asked by the calling thread between items, so that a long loop can be stopped from outside.
-class Interrupt {
- public:
-  virtual ~Interrupt() = default;
-  // True when the work should stop. Called often: must be cheap.
-  virtual bool poll() = 0;
-};
-
+// After a fork() the child's pool starts workers of its own when it is first used, and nobody waits for those of the
+// parent, which the child does not have. Forking while a loop runs in another thread is fine; that loop goes on in the
+// parent alone.
 class ThreadPool {
  public:
-  // n_threads counts the calling thread; n_threads - 1 workers are started on the first parallel loop.
+  // n_threads counts the calling thread; n_threads - 1 workers are started on the first parallel loop. Where the system
+  // grants fewer, the pool works with those.
   explicit ThreadPool(int n_threads);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
@@ -31,30 +25,40 @@ class ThreadPool {
   int n_threads() const { return n_threads_; }
 
   // Calls body(item, thread) for every item in [0, n_items), thread in [0, n_threads); returns when all are done.
-  // Items are handed out one at a time. One loop runs at a time: the caller holds the pool (see Lease).
-  // Throws Cancelled when interrupt->poll() says so; the items already begun are finished first.
-  // body must not throw.
-  void parallel_for(int64_t n_items, FunctionRef<void(int64_t item, int thread)> body,
-                    Interrupt* interrupt = nullptr);
+  // Items are handed out one at a time, in order. A worker that has no time for the loop is not waited for.
+  // One loop runs at a time: the caller holds the pool (see lease), and body runs no loop of its own.
+  // Throws Cancelled when interrupt->poll() says so. That, or an exception of poll or body (the first one is rethrown),
+  // ends the loop early: the items already begun are finished first.
+  void parallel_for(int64_t n_items, FunctionRef<void(int64_t item, int thread)> body, Interrupt* interrupt = nullptr);
 
-  // Exclusive use of the pool by one caller for a whole forward pass; others wait their turn.
-  std::unique_lock<std::mutex> lease() { return std::unique_lock<std::mutex>(lease_); }
+  // Exclusive use of the pool, for as long as the object lives.
+  class Lease;
+  // For a whole forward pass; others wait their turn and get it in the order in which they came, so that two threads
+  // that generate at the same time both get on. Throws Cancelled when interrupt->poll() says so while waiting.
+  Lease lease(Interrupt* interrupt = nullptr);
 
  private:
+  struct Crew;
   struct Loop;
-  void worker(int thread);
-  void run_items(Loop& loop, int thread, Interrupt* interrupt);
+  Crew& crew();
 
   const int n_threads_;
-  std::vector<std::thread> workers_;
-  std::mutex lease_;
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::atomic<uint64_t> generation_{0};  // counts loops; a change wakes the workers
-  std::atomic<Loop*> loop_{nullptr};
-  std::atomic<int> busy_{0};  // workers inside the current loop
-  std::atomic<bool> stopping_{false};
-  int sleeping_ = 0;
+  std::atomic<Crew*> crew_;
+};
+
+class ThreadPool::Lease {
+ public:
+  Lease(Lease&& other) noexcept : crew_(std::exchange(other.crew_, nullptr)) {}
+  Lease& operator=(Lease&& other) noexcept {
+    std::swap(crew_, other.crew_);
+    return *this;
+  }
+  ~Lease();
+
+ private:
+  friend class ThreadPool;
+  explicit Lease(Crew* crew) : crew_(crew) {}
+  Crew* crew_;
 };
 
 }  // namespace t5g

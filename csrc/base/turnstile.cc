@@ -1,0 +1,53 @@
+// A queue of tickets: whose ticket is the first one is inside.
+#include "base/turnstile.h"
+
+#include <chrono>
+
+#include "base/error.h"
+
+namespace t5g {
+namespace {
+
+// How often a caller that waits looks at its interrupt.
+constexpr std::chrono::milliseconds kPollTime{10};
+
+}  // namespace
+
+void Turnstile::enter(Interrupt* interrupt) {
+  std::unique_lock lock(mutex_);
+  const uint64_t ticket = next_ticket_++;
+  tickets_.push_back(ticket);
+  const auto my_turn = [&] { return tickets_.front() == ticket; };
+  if (interrupt == nullptr) {
+    changed_.wait(lock, my_turn);
+    return;
+  }
+  while (!changed_.wait_for(lock, kPollTime, my_turn)) {
+    lock.unlock();  // poll may wait for the interpreter's lock, whose owner may be about to wait for this one
+    try {
+      if (interrupt->poll()) throw Cancelled();
+    } catch (...) {
+      give_up(ticket);
+      throw;
+    }
+    lock.lock();
+  }
+}
+
+void Turnstile::give_up(uint64_t ticket) {
+  {
+    std::lock_guard lock(mutex_);
+    std::erase(tickets_, ticket);
+  }
+  changed_.notify_all();  // it may have been this one's turn just now
+}
+
+void Turnstile::leave() {
+  {
+    std::lock_guard lock(mutex_);
+    tickets_.pop_front();
+  }
+  changed_.notify_all();
+}
+
+}  // namespace t5g
