@@ -6,4 +6,5 @@ PYBIND11_MODULE(_core, m) {
   t5g::python::bind_errors(m);
   t5g::python::bind_gguf(m);
   t5g::python::bind_text(m);
+  t5g::python::bind_sampling(m);
 }

@@ -1,0 +1,260 @@
+// t5g._core.sampling: the options as a table, and the parts of generation for tests and for callers with logits of
+// their own.
+#include <pybind11/functional.h>
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "bindings.h"
+#include "sampling/beam_search.h"
+#include "sampling/generation_config.h"
+#include "sampling/options.h"
+#include "sampling/sampler.h"
+#include "sampling/stop_matcher.h"
+
+namespace t5g::python {
+namespace {
+
+namespace py = pybind11;
+using sampling::Option;
+using FloatArray = py::array_t<float, py::array::c_style | py::array::forcecast>;
+using Ids = std::vector<int32_t>;
+
+// ---- Option values: a number, a seed or None, and True, False or "never" --------------------------------------------
+
+const char* type_of(const int32_t&) { return "int"; }
+const char* type_of(const double&) { return "float"; }
+const char* type_of(const std::optional<uint64_t>&) { return "seed"; }
+const char* type_of(const EarlyStopping&) { return "early_stopping"; }
+
+const char* expected(const int32_t&) { return "an integer of 32 bits"; }
+const char* expected(const double&) { return "a number"; }
+const char* expected(const std::optional<uint64_t>&) { return "None or an integer from 0 to 2^64 - 1"; }
+
+template <typename T>
+py::object to_python(const T& value) {
+  return py::cast(value);
+}
+py::object to_python(EarlyStopping value) {
+  if (value == EarlyStopping::kNever) return py::str("never");
+  return py::bool_(value == EarlyStopping::kWhenFull);
+}
+
+template <typename T>
+void from_python(const char* name, const py::handle& object, T& value) {
+  try {
+    value = object.cast<T>();
+  } catch (const py::cast_error&) {
+    const std::string message =
+        std::string(name) + ": must be " + expected(value) + ", got " + std::string(py::repr(object)) + ".";
+    if (PyLong_Check(object.ptr())) throw InvalidArgument(message);
+    throw py::type_error(message);
+  }
+}
+void from_python(const char* name, const py::handle& object, EarlyStopping& value) {
+  if (py::isinstance<py::bool_>(object)) {
+    value = object.cast<bool>() ? EarlyStopping::kWhenFull : EarlyStopping::kHeuristic;
+  } else if (py::isinstance<py::str>(object) && object.cast<std::string>() == "never") {
+    value = EarlyStopping::kNever;
+  } else {
+    const std::string found = py::repr(object);
+    throw InvalidArgument(std::string(name) + ": must be True, False or \"never\", got " + found + ".");
+  }
+}
+
+GenerationConfig make_config(Ids eos_token_ids, Ids suppress_token_ids, const py::kwargs& options) {
+  GenerationConfig config;
+  config.eos_token_ids = std::move(eos_token_ids);
+  config.suppress_token_ids = std::move(suppress_token_ids);
+  size_t n_known = 0;
+  for (const Option& option : sampling::kOptions) {
+    if (!options.contains(option.name)) continue;
+    ++n_known;
+    std::visit([&](auto field) { from_python(option.name, options[option.name], config.*field); }, option.field);
+  }
+  if (n_known < options.size())
+    throw py::type_error("GenerationConfig: unknown option among " + std::string(py::repr(options)));
+  config.validate();
+  return config;
+}
+
+py::list option_table() {
+  const GenerationConfig defaults;
+  py::list rows;
+  for (const Option& option : sampling::kOptions) {
+    py::dict row;
+    row["name"] = option.name;
+    std::visit(
+        [&](auto field) {
+          row["type"] = type_of(defaults.*field);
+          row["default"] = to_python(defaults.*field);
+        },
+        option.field);
+    row["min"] = option.min;
+    row["max"] = option.max;
+    row["min_excluded"] = option.min_excluded;
+    row["help"] = option.help;
+    rows.append(row);
+  }
+  return rows;
+}
+
+// ---- Logits from NumPy ----------------------------------------------------------------------------------------------
+
+// A copy, because the steps work in place and the caller's array is not theirs.
+std::vector<float> copy(const FloatArray& logits) { return {logits.data(), logits.data() + logits.size()}; }
+
+// A mask made of a Python function: generated ids -> allowed ids, or None for all.
+class PythonMask : public AllowedTokens {
+ public:
+  explicit PythonMask(py::function function) : function_(std::move(function)) {}
+
+  void mask(std::span<const int32_t> generated, std::span<float> logits) override {
+    const py::object answer = function_(Ids(generated.begin(), generated.end()));
+    if (answer.is_none()) return;
+    std::vector<float> masked(logits.size(), -std::numeric_limits<float>::infinity());
+    for (const int32_t id : answer.cast<Ids>()) masked.at(id) = logits[id];
+    std::copy(masked.begin(), masked.end(), logits.begin());
+  }
+
+ private:
+  py::function function_;
+};
+
+// Owns the mask that its sampler or search points to.
+template <typename T>
+struct Masked {
+  std::unique_ptr<AllowedTokens> mask;
+  T it;
+};
+
+std::unique_ptr<AllowedTokens> make_mask(const std::optional<py::function>& allowed) {
+  return allowed ? std::make_unique<PythonMask>(*allowed) : nullptr;
+}
+
+void bind_config(py::module_& m) {
+  py::class_<GenerationConfig> config(m, "GenerationConfig", "The options of one generate call, checked.");
+  config.def(py::init(&make_config), py::kw_only(), py::arg("eos_token_ids") = Ids{},
+             py::arg("suppress_token_ids") = Ids{});
+  for (const Option& option : sampling::kOptions) {
+    config.def_property_readonly(
+        option.name,
+        [&option](const GenerationConfig& c) {
+          return std::visit([&](auto field) { return to_python(c.*field); }, option.field);
+        },
+        option.help);
+  }
+  config.def_readonly("eos_token_ids", &GenerationConfig::eos_token_ids);
+  config.def_readonly("suppress_token_ids", &GenerationConfig::suppress_token_ids);
+  m.def("option_table", &option_table, "One dict per option: name, type, default, min, max, min_excluded, help.");
+}
+
+void bind_sampler(py::module_& m) {
+  using MaskedSampler = Masked<Sampler>;
+  py::class_<MaskedSampler>(m, "Sampler", "Chooses the next token of one sequence.")
+      .def(py::init([](const GenerationConfig& config, int64_t prompt_length, int32_t sequence,
+                       const std::optional<py::function>& allowed) {
+             auto mask = make_mask(allowed);
+             Sampler sampler(config, prompt_length, resolve_seed(config), sequence, mask.get());
+             return std::make_unique<MaskedSampler>(MaskedSampler{std::move(mask), std::move(sampler)});
+           }),
+           py::arg("config"), py::arg("prompt_length"), py::arg("sequence") = 0, py::arg("allowed") = py::none())
+      .def(
+          "next",
+          [](MaskedSampler& self, const FloatArray& logits, const Ids& ids) {
+            std::vector<float> row = copy(logits);
+            const SampledToken token = self.it.next(row, ids);
+            return py::make_tuple(token.id, token.logprob);
+          },
+          py::arg("logits"), py::arg("ids"), "The next token and its log-probability.");
+
+  m.def(
+      "process",
+      [](const GenerationConfig& config, int64_t prompt_length, const FloatArray& logits, const Ids& ids) {
+        std::vector<float> row = copy(logits);
+        sampling::LogitsProcessors(config, prompt_length, nullptr).apply(row, ids);
+        return py::array_t<float>(static_cast<py::ssize_t>(row.size()), row.data());
+      },
+      py::arg("config"), py::arg("prompt_length"), py::arg("logits"), py::arg("ids"),
+      "The logits after penalties and bans.");
+  m.def(
+      "warp",
+      [](const GenerationConfig& config, const FloatArray& logits) {
+        sampling::Candidates candidates;
+        sampling::warp(config, copy(logits), candidates);
+        py::dict weights;
+        for (const auto& [weight, id] : candidates) weights[py::int_(id)] = weight;
+        return weights;
+      },
+      py::arg("config"), py::arg("logits"), "The tokens to draw from and their unnormalised weights.");
+}
+
+void bind_beam_search(py::module_& m) {
+  py::class_<Beam>(m, "Beam")
+      .def_readonly("parent", &Beam::parent)
+      .def_readonly("token", &Beam::token)
+      .def_readonly("score", &Beam::score)
+      .def_readonly("logprob", &Beam::logprob)
+      .def_readonly("ids", &Beam::ids);
+  py::class_<Hypothesis>(m, "Hypothesis")
+      .def_readonly("score", &Hypothesis::score)
+      .def_readonly("logprob", &Hypothesis::logprob)
+      .def_readonly("finished", &Hypothesis::finished)
+      .def_readonly("generated_ids", &Hypothesis::generated_ids);
+
+  using MaskedSearch = Masked<BeamSearch>;
+  py::class_<MaskedSearch>(m, "BeamSearch", "Beam search fed with logits.")
+      .def(
+          py::init([](const GenerationConfig& config, const Ids& prompt_ids, const std::optional<py::function>& allowed,
+                      const std::optional<std::function<bool(Ids)>>& stop_test) {
+            auto mask = make_mask(allowed);
+            StopTest test;
+            if (stop_test)
+              test = [f = *stop_test](std::span<const int32_t> ids) { return f({ids.begin(), ids.end()}); };
+            BeamSearch search(config, prompt_ids, mask.get(), std::move(test));
+            return std::make_unique<MaskedSearch>(MaskedSearch{std::move(mask), std::move(search)});
+          }),
+          py::arg("config"), py::arg("prompt_ids"), py::arg("allowed") = py::none(), py::arg("stop_test") = py::none())
+      .def_property_readonly("beams", [](const MaskedSearch& self) { return self.it.beams(); })
+      .def_property_readonly("done", [](const MaskedSearch& self) { return self.it.done(); })
+      .def(
+          "advance",
+          [](MaskedSearch& self, const FloatArray& logits) {
+            if (self.it.done()) throw InvalidArgument("advance: the search is done.");
+            if (logits.ndim() != 2 || static_cast<size_t>(logits.shape(0)) != self.it.beams().size()) {
+              throw InvalidArgument("logits: must have one row for each of the " +
+                                    std::to_string(self.it.beams().size()) + " beams.");
+            }
+            std::vector<float> rows = copy(logits);
+            self.it.advance(rows);
+          },
+          py::arg("logits"))
+      .def("finalize", [](const MaskedSearch& self) { return self.it.finalize(); });
+}
+
+void bind_stop_matcher(py::module_& m) {
+  py::class_<StopMatcher>(m, "StopMatcher", "Cuts a text that arrives in pieces before the first stop string.")
+      .def(py::init<std::vector<std::string>>(), py::arg("stops"))
+      .def("feed", [](StopMatcher& self, const std::string& piece) { return py::bytes(self.feed(piece)); })
+      .def("flush", [](StopMatcher& self) { return py::bytes(self.flush()); })
+      .def_property_readonly("matched", &StopMatcher::matched);
+}
+
+}  // namespace
+
+void bind_sampling(py::module_& parent) {
+  py::module_ m = parent.def_submodule("sampling", "Logits to tokens.");
+  bind_config(m);
+  bind_sampler(m);
+  bind_beam_search(m);
+  bind_stop_matcher(m);
+}
+
+}  // namespace t5g::python

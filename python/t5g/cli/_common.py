@@ -1,0 +1,94 @@
+"""What all commands share: how they end. One line on stderr for a failure, 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C.
+
+A command's module imports nothing heavy at its top, so that --help answers at once: its body imports what it needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import NoReturn
+
+DONE, FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+
+
+class UsageError(Exception):
+    """Arguments that contradict each other, found after parsing. Ends the command with status 2."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that reports wrong usage in one line and knows --version."""
+
+    def __init__(self, prog: str, description: str, epilog: str | None = None) -> None:
+        super().__init__(
+            prog=prog, description=description, epilog=epilog, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        from t5g import __version__
+
+        self.add_argument("--version", action="version", version=f"{prog} {__version__}")
+
+    def error(self, message: str) -> NoReturn:
+        report(self.prog, f"{message} (see {self.prog} --help)")
+        sys.exit(WRONG_USAGE)
+
+
+def report(prog: str, message: str, kind: str = "error") -> None:
+    """Write one line to stderr: `t5g-run: error: ...`."""
+    sys.stderr.write(f"{prog}: {kind}: {' '.join(message.split())}\n")
+    sys.stderr.flush()
+
+
+def run(parser: Parser, body: Callable[[argparse.Namespace], int | None], argv: Sequence[str] | None) -> int:
+    """Parse `argv` (None: the process's), run `body` and turn however it ends into an exit status."""
+    arguments = parser.parse_args(argv)
+    previous = _end_cleanly_on_sigterm()
+    try:
+        status = body(arguments)
+        sys.stdout.flush()
+        return status or DONE
+    except KeyboardInterrupt:
+        report(parser.prog, "interrupted")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output (head, less) has gone. Python would complain again when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except UsageError as error:
+        report(parser.prog, f"{error} (see {parser.prog} --help)")
+        return WRONG_USAGE
+    except Exception as error:
+        if os.environ.get("T5G_DEBUG"):
+            raise
+        report(parser.prog, describe(error))
+        return FAILED
+    finally:
+        if previous is not None:
+            signal.signal(signal.SIGTERM, previous)
+
+
+def describe(error: Exception) -> str:
+    """Say what went wrong in one sentence, for a user who does not read Python."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    if isinstance(error, MemoryError):
+        return f"out of memory{f': {error}' if str(error) else ''}"
+    if isinstance(error, OSError | ValueError | ImportError) or type(error).__module__.startswith("t5g"):
+        return str(error) or type(error).__name__
+    return f"internal error: {type(error).__name__}: {error}. Set T5G_DEBUG=1 for a traceback."
+
+
+def _end_cleanly_on_sigterm() -> Callable[[int, FrameType | None], object] | int | None:
+    """Let SIGTERM unwind the stack, so that temporary files go. Gives the previous handler, None if unchanged."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        return None
+
+    def leave(signum: int, frame: FrameType | None) -> None:
+        del signum, frame
+        sys.exit(TERMINATED)
+
+    return signal.signal(signal.SIGTERM, leave)

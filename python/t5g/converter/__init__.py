@@ -1,0 +1,97 @@
+"""Hugging Face checkpoint folders to GGUF, and GGUF to GGUF: NumPy and gguf, never torch.
+
+Nothing heavy is imported before a function is called.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from t5g.converter.summary import Summary, TensorPlan, TypeTotal
+
+__all__ = ["Summary", "TensorPlan", "TypeTotal", "convert"]
+
+
+def convert(
+    hf_dir: str | os.PathLike[str],
+    out_path: str | os.PathLike[str],
+    *,
+    type: str = "q8_0",
+    pure: bool = False,
+    vision: bool = True,
+    vision_type: str | None = None,
+    tokenizer: bool = True,
+    n_threads: int | None = None,
+    progress: bool = False,
+) -> Summary:
+    """Convert a T5Gemma or T5Gemma 2 checkpoint folder to a GGUF file.
+
+    Parameters
+    ----------
+    hf_dir
+        A local folder with config.json, safetensors and tokenizer files.
+    out_path
+        The file to write. It appears complete or not at all; a file of that name is replaced.
+    type
+        Type of the matrices: f32, f16, bf16, q8_0, q5_1, q5_0, q4_1 or q4_0, in any case. Below 8 bits, the tensors
+        that matter most are kept wider (docs/file-format.md has the table).
+    pure
+        Give every matrix of the text stacks exactly `type`.
+    vision
+        Carry over the vision tower and the projector, where the checkpoint has them.
+    vision_type
+        Type of their matrices. None: f32 for `type` f32, else bf16 if the checkpoint is in bf16, else f16.
+    tokenizer
+        False: write a placeholder vocabulary even where the folder has a tokenizer.
+    n_threads
+        Encoding threads. None: as many as the CPUs that this process may use, at most 8.
+    progress
+        Show a progress bar on stderr.
+
+    Returns
+    -------
+    Summary
+        Sizes, types, and notes on what the caller should know.
+
+    Raises
+    ------
+    FileNotFoundError
+        A file of the checkpoint is missing.
+    ModelFormatError
+        The folder is not such a checkpoint, or a file in it is damaged.
+    OSError
+        The output cannot be written.
+    ValueError
+        An unknown type, or an output path that is one of the inputs.
+
+    Examples
+    --------
+    >>> t5g.convert("t5gemma-2-270m-270m", "270m-q4_0.gguf", type="q4_0")  # doctest: +SKIP
+    """
+    with _needs_extra("t5g.convert"):
+        from t5g.converter import from_hf
+    return from_hf.convert(
+        hf_dir,
+        out_path,
+        type=type,
+        pure=pure,
+        vision=vision,
+        vision_type=vision_type,
+        tokenizer=tokenizer,
+        n_threads=n_threads,
+        progress=progress,
+    )
+
+
+@contextlib.contextmanager
+def _needs_extra(function: str) -> Iterator[None]:
+    """Turn a package that is not installed into an error that says how to install it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] == "t5g":
+            raise
+        message = f"{function} needs the package {error.name}. Install it with: pip install 't5g[convert]'"
+        raise ImportError(message, name=error.name) from error

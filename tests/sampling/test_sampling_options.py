@@ -1,0 +1,77 @@
+"""The options: defaults, ranges, and errors that name what is wrong."""
+
+import re
+
+import pytest
+from t5g import _core
+from t5g._core import sampling
+
+
+def test_defaults_are_those_of_the_interface():
+    assert {row["name"]: row["default"] for row in sampling.option_table()} == {
+        "max_new_tokens": 256, "min_new_tokens": 0, "seed": None, "temperature": 0.0, "top_k": 0, "top_p": 1.0,
+        "min_p": 0.0, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "num_beams": 1, "length_penalty": 1.0,
+        "early_stopping": False, "num_return_sequences": 1,
+    }  # fmt: skip
+
+
+def test_every_option_is_read_back_as_given():
+    given = {
+        "max_new_tokens": 9, "min_new_tokens": 2, "seed": 2**64 - 1, "temperature": 0.0, "top_k": 3, "top_p": 0.25,
+        "min_p": 0.5, "repetition_penalty": 1.5, "no_repeat_ngram_size": 4, "num_beams": 5, "length_penalty": -2.0,
+        "early_stopping": "never", "num_return_sequences": 4,
+    }  # fmt: skip
+    config = sampling.GenerationConfig(**given, eos_token_ids=[1, 107], suppress_token_ids=[3])
+    assert {name: getattr(config, name) for name in given} == given
+    assert (config.eos_token_ids, config.suppress_token_ids) == ([1, 107], [3])
+
+
+@pytest.mark.parametrize("row", sampling.option_table(), ids=lambda row: row["name"])
+def test_numbers_outside_their_range_are_refused(row):
+    if row["type"] not in ("int", "float"):
+        pytest.skip("every value of its type is in range")
+    step = 1 if row["type"] == "int" else 1e-6
+    wrong = [row["min"] if row["min_excluded"] else row["min"] - max(step, abs(row["min"]) * 1e-6)]
+    wrong.append(row["max"] + max(step, row["max"] * 1e-6))
+    if row["type"] == "int":
+        wrong = [int(value) for value in wrong]
+    else:
+        wrong += [float("nan"), float("inf"), float("-inf")]
+    for value in wrong:
+        with pytest.raises(_core.InvalidArgumentError, match=f"^{row['name']}: must be .*, got "):
+            sampling.GenerationConfig(**{row["name"]: value})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top_p": 1.5}, "top_p: must be at least 0 and at most 1, got 1.5."),
+        ({"repetition_penalty": 0}, "repetition_penalty: must be more than 0 and finite, got 0."),
+        ({"max_new_tokens": 0}, "max_new_tokens: must be at least 1, got 0."),
+        ({"length_penalty": float("inf")}, "length_penalty: must be finite, got inf."),
+        ({"min_new_tokens": 9, "max_new_tokens": 8}, "min_new_tokens: must be at most max_new_tokens = 8, got 9."),
+        ({"num_beams": 2, "num_return_sequences": 3}, "num_return_sequences: must be at most num_beams = 2, got 3."),
+        ({"num_return_sequences": 2}, "num_return_sequences: greedy decoding finds one sequence, got 2."),
+        ({"num_beams": 2, "temperature": 0.5}, "num_beams: beam search does not sample"),
+        ({"early_stopping": "always"}, "early_stopping: must be True, False or \"never\", got 'always'."),
+        ({"seed": -1}, "seed: must be None or an integer from 0 to 2^64 - 1, got -1."),
+        ({"eos_token_ids": [1, -5]}, "eos_token_ids: token ids are never negative, got -5."),
+        ({"suppress_token_ids": [-1]}, "suppress_token_ids: token ids are never negative, got -1."),
+    ],
+)
+def test_messages_name_option_range_and_value(options, message):
+    with pytest.raises(_core.InvalidArgumentError, match="^" + re.escape(message)):
+        sampling.GenerationConfig(**options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"top_k": "a"}, {"top_k": 1.5}, {"temperature": None}, {"seed": "x"}, {"top_q": 1}]
+)
+def test_wrong_types_and_unknown_names_are_type_errors(options):
+    with pytest.raises(TypeError, match=next(iter(options))):
+        sampling.GenerationConfig(**options)
+
+
+def test_several_samples_and_several_beams_are_accepted():
+    assert sampling.GenerationConfig(temperature=0.7, num_return_sequences=3).num_return_sequences == 3
+    assert sampling.GenerationConfig(num_beams=3, num_return_sequences=3).num_return_sequences == 3
