@@ -1,0 +1,140 @@
+"""The three tasks as streams of padded batches: repair short texts, fill the gaps of long ones, write a synopsis.
+
+Every batch is a function of (seed, stage, rank, step), so that a resumed run sees what an unbroken one would.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import string
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sentencepiece as spm
+import torch
+from tokenizer import BOS, EOS, PAD, SENTINELS
+
+Pair = tuple[list[int], list[int]]
+POOL = 16  # batches drawn together and sorted by length, so that little of a batch is padding
+REPAIR_CHARS = range(20, 141)
+MAX_DENOISED = 128
+
+
+class Batch(NamedTuple):
+    """Right-padded token ids; labels are -100 where nothing is to be learned."""
+
+    source: torch.Tensor  # [B, S]
+    source_mask: torch.Tensor  # [B, S]
+    target: torch.Tensor  # [B, T], starts with <bos>
+    labels: torch.Tensor  # [B, T], ends with <eos>
+
+
+def collate(pairs: list[Pair]) -> Batch:
+    """Pad token lists to one rectangle for each side; <bos> and <eos> are added here."""
+
+    def pad(rows: list[list[int]], value: int) -> torch.Tensor:
+        width = max(map(len, rows))
+        return torch.tensor([row + [value] * (width - len(row)) for row in rows])
+
+    source = pad([[BOS, *s] for s, _ in pairs], PAD)
+    target = pad([[BOS, *t] for _, t in pairs], PAD)
+    return Batch(source, (source != PAD).long(), target, pad([[*t, EOS] for _, t in pairs], -100))
+
+
+def misspell(word: str, rng: random.Random) -> str:
+    """Swap, drop, double or replace one letter that is not the first."""
+    if len(word) < 4:
+        return word
+    i = rng.randrange(1, len(word) - 1)
+    edits = (
+        word[:i] + word[i + 1] + word[i] + word[i + 2 :],
+        word[:i] + word[i + 1 :],
+        word[:i] + word[i] + word[i:],
+        word[:i] + rng.choice(string.ascii_lowercase) + word[i + 1 :],
+    )
+    return rng.choice(edits)
+
+
+def damage(text: str, rng: random.Random) -> str:
+    """Lower-case, strip punctuation and misspell: always at least one, each with a strength of its own."""
+    lower, bare = rng.random() < 0.7, rng.random() < 0.7
+    typos = rng.choice((0.05, 0.1, 0.2)) if rng.random() < 0.8 or not (lower or bare) else 0.0
+    words = [misspell(w, rng) if rng.random() < typos else w for w in text.split()]
+    text = " ".join(words)
+    if lower:
+        text = text.lower()
+    return re.sub(r"[.,;:!?()\"']+(?=\s|$)|(?<=\s)[(\"']+", "", text) if bare else text
+
+
+def denoise(ids: list[int], sentinels: list[int], rng: random.Random) -> Pair:
+    """UL2's denoisers: short gaps (3 pieces, 15 %), long gaps (10 pieces, 40 %), or the text's second half."""
+    kind = rng.random()
+    if kind < 0.2:
+        cut = rng.randrange(len(ids) // 3, 2 * len(ids) // 3)
+        return ids[:cut] + sentinels[:1], sentinels[:1] + ids[cut : cut + 40]
+    mean, rate = (3, 0.15) if kind < 0.6 else (10, 0.4)
+    gaps = min(len(sentinels), max(1, round(len(ids) * rate / mean)))
+    starts = sorted(rng.sample(range(len(ids)), min(gaps, len(ids))))
+    source: list[int] = []
+    target: list[int] = []
+    done = 0
+    for sentinel, start in zip(sentinels, starts, strict=False):
+        if start < done:
+            continue
+        end = start + max(1, round(rng.expovariate(1 / mean)))
+        source += [*ids[done:start], sentinel]
+        target += [sentinel, *ids[start:end]]
+        done = end
+    return source + ids[done:], target
+
+
+class Corpus:
+    """The training split in memory, and example makers for each task."""
+
+    def __init__(self, folder: Path, tokenizer: Path, preset: dict[str, Any]) -> None:
+        def rows(name: str) -> list[dict[str, str]]:
+            with (folder / name).open(encoding="utf-8") as lines:
+                return [json.loads(line) for line in lines]
+
+        self.sp = spm.SentencePieceProcessor(model_file=str(tokenizer / "tokenizer.model"))
+        self.sentinels = [self.sp.piece_to_id(s) for s in SENTINELS]
+        self.preset = preset
+        pairs = rows("train.jsonl")
+        sources = self.sp.encode([p["source"][:4000] for p in pairs])
+        targets = self.sp.encode([p["target"] for p in pairs])
+        self.pairs = [(s[: preset["max_source"] - 1], t) for s, t in zip(sources, targets, strict=True)]
+        self.paragraphs = [r["text"] for r in rows("text.jsonl")]
+        sentences = [s for p in self.paragraphs for s in re.split(r"(?<=[.!?]) (?=[A-Z])", p)]
+        self.short = [s for s in sentences + [p["target"] for p in pairs] if len(s) in REPAIR_CHARS]
+        self.long = [i for i in (s[:MAX_DENOISED] for s in sources) if len(i) >= 24]
+
+    def example(self, task: str, rng: random.Random) -> Pair:
+        """Draw one example: source and target ids without <bos> and <eos>."""
+        if task == "repair":
+            text = rng.choice(self.short)
+            return self.sp.encode(damage(text, rng)), self.sp.encode(text)
+        if task == "denoise":
+            return denoise(rng.choice(self.long), self.sentinels, rng)
+        return rng.choice(self.pairs)
+
+    def pool(self, mix: dict[str, float], size: int, rng: random.Random) -> list[Batch]:
+        """Draw POOL batches of one task each, sorted by length within a task."""
+        tasks = rng.choices(list(mix), weights=list(mix.values()), k=POOL)
+        batches = []
+        for task in sorted(set(tasks)):
+            examples = [self.example(task, rng) for _ in range(size * tasks.count(task))]
+            cut = self.preset["max_target"] - 1
+            examples = sorted(((s, t[:cut]) for s, t in examples), key=lambda pair: (len(pair[0]), len(pair[1])))
+            batches += [collate(examples[i : i + size]) for i in range(0, len(examples), size)]
+        rng.shuffle(batches)
+        return batches
+
+    def batches(self, mix: dict[str, float], size: int, seed: str, first: int) -> Iterator[Batch]:
+        """Yield the endless stream of batches number ``first`` and after."""
+        while True:
+            pool = self.pool(mix, size, random.Random(f"{seed} {first // POOL}"))
+            yield from pool[first % POOL :]
+            first += POOL - first % POOL
