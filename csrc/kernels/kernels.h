@@ -50,8 +50,7 @@ struct MatmulArgs {
 };
 using MatmulFn = void (*)(const MatmulArgs& args);
 
-// ---- Attention
-// --------------------------------------------------------------------------------------------------------
+// ---- Attention ------------------------------------------------------------------------------------------------------
 
 // One chunk of keys seen by several query rows that share its key/value head.
 struct AttendArgs {
@@ -80,8 +79,7 @@ struct MergeArgs {
   const float* part_acc;
 };
 
-// ---- The table
-// --------------------------------------------------------------------------------------------------------
+// ---- The table ------------------------------------------------------------------------------------------------------
 
 struct KernelTable {
   const char* name;            // as in T5G_CPU: "generic", "avx2", "avx512", "avx512_vnni", "neon", "neon_dotprod"

@@ -1,0 +1,36 @@
+// Every kernel, and the table of a level that has them all.
+#pragma once
+
+#include "kernels/common/attention.h"
+#include "kernels/common/matmul.h"
+#include "kernels/common/reduce.h"
+#include "kernels/common/rows.h"
+#include "kernels/kernels.h"
+
+namespace t5g::kernels {
+namespace {
+
+constexpr KernelTable table_of_all(const char* name, uint64_t required_features) {
+  return {
+      name,
+      required_features,
+#define T5G_TYPE(type, id, values, bytes) &matmul<Packed##type>,
+      {
+#include "quant/types.inc"
+      },
+#undef T5G_TYPE
+      &quantize_row,
+      &rms_norm,
+      &add_rms_norm,
+      &geglu,
+      &softcap,
+      &rope,
+      &attend,
+      &merge,
+      &argmax,
+      &log_sum_exp,
+  };
+}
+
+}  // namespace
+}  // namespace t5g::kernels

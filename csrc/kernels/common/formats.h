@@ -1,0 +1,87 @@
+// How each packed type (see pack.h) is read, block by block.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include T5G_DOT  // the level's own, named by its source file
+
+namespace t5g::kernels {
+namespace {
+
+// Float types: one row of 16 values per k.
+struct PackedF32 {
+  static constexpr bool kFloat = true;
+  static constexpr int kRowBytes = 64;
+  static F32x16 load_row(const std::byte* row) { return load(reinterpret_cast<const float*>(row)); }
+};
+struct PackedF16 {
+  static constexpr bool kFloat = true;
+  static constexpr int kRowBytes = 32;
+  static F32x16 load_row(const std::byte* row) { return load_f16(row); }
+};
+struct PackedBF16 {
+  static constexpr bool kFloat = true;
+  static constexpr int kRowBytes = 32;
+  static F32x16 load_row(const std::byte* row) { return load_bf16(row); }
+};
+
+constexpr int kHalvesBytes = 32;  // 16 scales or minima
+constexpr int kVectorBytes = 64;
+
+// Quantised types: per block kSteps steps, each of which yields kQuads vectors of four values of each row; quad q of
+// step s holds the values 4s + 16q and on. Stored values are larger than true ones by 2^kOffsetLog2 (none when
+// negative).
+struct PackedQ8_0 {
+  static constexpr bool kFloat = false, kHasMinima = false;
+  static constexpr int kOffsetLog2 = kSignedOffsetLog2;
+  static constexpr int kBlockBytes = kHalvesBytes + 8 * kVectorBytes;
+  static constexpr int kSteps = 8, kQuads = 1;
+  struct Step {
+    SignedBytes quad[kQuads];
+  };
+  static Step load(const std::byte* block, int step) {
+    return {{signed_bytes(load_bytes(block + kHalvesBytes + step * kVectorBytes))}};
+  }
+  static I32x16 dot(const I32x16& sum, const SignedBytes& w, const Quad& x) { return dot_signed(sum, w, x); }
+};
+
+template <bool kMinima>
+struct PackedQ4 {
+  static constexpr bool kFloat = false, kHasMinima = kMinima;
+  static constexpr int kOffsetLog2 = kMinima ? -1 : 3;
+  static constexpr int kValuesAt = kMinima ? 2 * kHalvesBytes : kHalvesBytes;
+  static constexpr int kBlockBytes = kValuesAt + 4 * kVectorBytes;
+  static constexpr int kSteps = 4, kQuads = 2;
+  struct Step {
+    Bytes64 quad[kQuads];
+  };
+  static Step load(const std::byte* block, int step) {
+    const Bytes64 nibbles = load_bytes(block + kValuesAt + step * kVectorBytes);
+    return {{low_nibbles(nibbles), high_nibbles(nibbles)}};
+  }
+  static I32x16 dot(const I32x16& sum, const Bytes64& w, const Quad& x) { return dot_small(sum, w, x); }
+};
+using PackedQ4_0 = PackedQ4<false>;
+using PackedQ4_1 = PackedQ4<true>;
+
+template <bool kMinima>
+struct PackedQ5 {
+  static constexpr bool kFloat = false, kHasMinima = kMinima;
+  static constexpr int kOffsetLog2 = kMinima ? -1 : 4;
+  static constexpr int kValuesAt = kMinima ? 2 * kHalvesBytes : kHalvesBytes;
+  static constexpr int kBlockBytes = kValuesAt + 5 * kVectorBytes;
+  static constexpr int kSteps = 4, kQuads = 2;
+  using Step = typename PackedQ4<kMinima>::Step;
+  static Step load(const std::byte* block, int step) {
+    const Bytes64 fifth_bits = load_bytes(block + kValuesAt + 4 * kVectorBytes);
+    const Step low = PackedQ4<kMinima>::load(block, step);
+    return {{add_fifth_bit(low.quad[0], fifth_bits, step), add_fifth_bit(low.quad[1], fifth_bits, step + 4)}};
+  }
+  static I32x16 dot(const I32x16& sum, const Bytes64& w, const Quad& x) { return dot_small(sum, w, x); }
+};
+using PackedQ5_0 = PackedQ5<false>;
+using PackedQ5_1 = PackedQ5<true>;
+
+}  // namespace
+}  // namespace t5g::kernels

@@ -1,0 +1,154 @@
+// Matrix products, tile by tile: kGroups groups of 16 outputs times kRows rows of x are held in registers while k runs.
+//
+// Every output is one chain of fused multiply-adds in order of k (float types) or of blocks (quantised types, whose dot
+// product within a block is an exact integer), whatever the tile it falls into.
+#pragma once
+
+#include "kernels/common/formats.h"
+#include "kernels/common/unroll.h"
+#include "kernels/kernels.h"
+
+namespace t5g::kernels {
+namespace {
+
+template <int kGroups, int kRows>
+void store_tile(const MatmulArgs& args, int64_t group, int64_t row, const F32x16 (&sums)[kGroups][kRows]) {
+  T5G_UNROLL
+  for (int g = 0; g < kGroups; ++g) {
+    const int64_t column = (group + g) * kGroupRows;
+    float* y = args.y + row * args.ldy + column;
+    if (args.n - column >= kGroupRows) {
+      T5G_UNROLL
+      for (int r = 0; r < kRows; ++r) store(y + r * args.ldy, sums[g][r]);
+    } else {
+      T5G_UNROLL
+      for (int r = 0; r < kRows; ++r) store_first(y + r * args.ldy, sums[g][r], static_cast<int>(args.n - column));
+    }
+  }
+}
+
+template <typename Format, int kGroups, int kRows>
+void float_tile(const MatmulArgs& args, int64_t group, int64_t row) {
+  const int64_t group_bytes = args.k * Format::kRowBytes;
+  const std::byte* weight = args.weight + group * group_bytes;
+  const float* x = args.x + row * args.k;
+  F32x16 sums[kGroups][kRows];
+  T5G_UNROLL
+  for (int g = 0; g < kGroups; ++g) {
+    T5G_UNROLL
+    for (int r = 0; r < kRows; ++r) sums[g][r] = splat(0.0f);
+  }
+  for (int64_t k = 0; k < args.k; ++k, weight += Format::kRowBytes) {
+    F32x16 w[kGroups];
+    T5G_UNROLL
+    for (int g = 0; g < kGroups; ++g) w[g] = Format::load_row(weight + g * group_bytes);
+    T5G_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      const F32x16 value = splat(x[r * args.k + k]);
+      T5G_UNROLL
+      for (int g = 0; g < kGroups; ++g) sums[g][r] = fma(value, w[g], sums[g][r]);
+    }
+  }
+  store_tile(args, group, row, sums);
+}
+
+// The exact integer products of one block: kGroups groups with kRows rows of activations.
+template <typename Format, int kGroups, int kRows>
+inline void dot_block(const std::byte* block, int64_t group_bytes, const int8_t* x, int64_t k,
+                      I32x16 (&dots)[kGroups][kRows]) {
+  T5G_UNROLL
+  for (int g = 0; g < kGroups; ++g) {
+    T5G_UNROLL
+    for (int r = 0; r < kRows; ++r) dots[g][r] = splat(0);
+  }
+  T5G_UNROLL
+  for (int step = 0; step < Format::kSteps; ++step) {
+    typename Format::Step w[kGroups];
+    T5G_UNROLL
+    for (int g = 0; g < kGroups; ++g) w[g] = Format::load(block + g * group_bytes, step);
+    T5G_UNROLL
+    for (int q = 0; q < Format::kQuads; ++q) {
+      T5G_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        const Quad values = load_quad(x + r * k + 4 * step + 16 * q);
+        T5G_UNROLL
+        for (int g = 0; g < kGroups; ++g) dots[g][r] = Format::dot(dots[g][r], w[g].quad[q], values);
+      }
+    }
+  }
+}
+
+template <typename Format, int kGroups, int kRows>
+void quantized_tile(const MatmulArgs& args, int64_t group, int64_t row) {
+  const int64_t n_blocks = args.k / kBlock, group_bytes = n_blocks * Format::kBlockBytes;
+  const std::byte* block = args.weight + group * group_bytes;
+  const int8_t* x = args.x_q.values + row * args.k;
+  const float* x_scales = args.x_q.scales + row * n_blocks;
+  const int32_t* x_sums = args.x_q.sums + row * n_blocks;
+  F32x16 sums[kGroups][kRows];
+  T5G_UNROLL
+  for (int g = 0; g < kGroups; ++g) {
+    T5G_UNROLL
+    for (int r = 0; r < kRows; ++r) sums[g][r] = splat(0.0f);
+  }
+  for (int64_t b = 0; b < n_blocks; ++b, block += Format::kBlockBytes, x += kBlock) {
+    I32x16 dots[kGroups][kRows];
+    dot_block<Format>(block, group_bytes, x, args.k, dots);
+    T5G_UNROLL
+    for (int g = 0; g < kGroups; ++g) {
+      const F32x16 scales = load_f16(block + g * group_bytes);
+      T5G_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        const I32x16 x_sum = splat(x_sums[r * n_blocks + b]);
+        const F32x16 x_scale = splat(x_scales[r * n_blocks + b]);
+        I32x16 dot = dots[g][r];
+        if constexpr (Format::kOffsetLog2 >= 0) dot = dot - shift_left<Format::kOffsetLog2>(x_sum);
+        sums[g][r] = fma(to_float(dot), scales * x_scale, sums[g][r]);
+        if constexpr (Format::kHasMinima) {
+          const F32x16 minima = load_f16(block + g * group_bytes + kHalvesBytes);
+          sums[g][r] = fma(minima, x_scale * to_float(x_sum), sums[g][r]);
+        }
+      }
+    }
+  }
+  store_tile(args, group, row, sums);
+}
+
+// Rows [row, m) of kGroups groups, kRows at a time, then fewer.
+template <typename Format, int kGroups, int kRows>
+void sweep_rows(const MatmulArgs& args, int64_t group, int64_t row) {
+  for (; row + kRows <= args.m; row += kRows) {
+    if constexpr (Format::kFloat) {
+      float_tile<Format, kGroups, kRows>(args, group, row);
+    } else {
+      quantized_tile<Format, kGroups, kRows>(args, group, row);
+    }
+  }
+  if constexpr (kRows > 1) {
+    if (row < args.m) sweep_rows<Format, kGroups, kRows - 1>(args, group, row);
+  }
+}
+
+// Groups outermost: the weights of a few groups stay in the first caches while all rows of x pass by.
+template <typename Format, int kGroups, int kRows>
+void sweep_groups(const MatmulArgs& args, int64_t group) {
+  for (; group + kGroups <= args.group_end; group += kGroups) sweep_rows<Format, kGroups, kRows>(args, group, 0);
+  if constexpr (kGroups > 1) {
+    if (group < args.group_end) sweep_groups<Format, kGroups / 2, kRows>(args, group);
+  }
+}
+
+template <typename Format>
+void matmul(const MatmulArgs& args) {
+  constexpr int kGroups = Format::kFloat ? Tiles::kFloatGroups : Tiles::kQuantizedGroups;
+  constexpr int kRows = Format::kFloat ? Tiles::kFloatRows : Tiles::kQuantizedRows;
+  constexpr int kMatvecGroups = Format::kFloat ? Tiles::kFloatMatvecGroups : Tiles::kQuantizedMatvecGroups;
+  if (args.m == 1) {
+    sweep_groups<Format, kMatvecGroups, 1>(args, args.group_begin);
+  } else {
+    sweep_groups<Format, kGroups, kRows>(args, args.group_begin);
+  }
+}
+
+}  // namespace
+}  // namespace t5g::kernels

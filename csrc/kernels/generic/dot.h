@@ -1,0 +1,40 @@
+// Integer dot products in plain C++.
+#pragma once
+
+#include T5G_VECTORS
+
+namespace t5g::kernels {
+namespace {
+
+// Four activations, which meet four consecutive values of each of 16 rows.
+struct Quad {
+  int8_t value[4];
+};
+inline Quad load_quad(const int8_t* from) { return {{from[0], from[1], from[2], from[3]}}; }
+
+struct SignedBytes {
+  int8_t byte[64];
+};
+constexpr int kSignedOffsetLog2 = -1;  // signed bytes are used as they are stored
+inline SignedBytes signed_bytes(const Bytes64& a) {
+  SignedBytes r;
+  __builtin_memcpy(r.byte, a.byte, sizeof r.byte);
+  return r;
+}
+
+inline I32x16 dot_signed(const I32x16& sum, const SignedBytes& w, const Quad& x) {
+  I32x16 r;
+  T5G_LANES {
+    const int8_t* four = w.byte + 4 * i;
+    r.lane[i] = sum.lane[i] + four[0] * x.value[0] + four[1] * x.value[1] + four[2] * x.value[2] + four[3] * x.value[3];
+  }
+  return r;
+}
+
+// For unsigned values below 32.
+inline I32x16 dot_small(const I32x16& sum, const Bytes64& w, const Quad& x) {
+  return dot_signed(sum, signed_bytes(w), x);
+}
+
+}  // namespace
+}  // namespace t5g::kernels

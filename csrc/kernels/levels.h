@@ -1,0 +1,12 @@
+// The tables of the levels, each defined by the one translation unit that is compiled for its ISA.
+#pragma once
+
+#include "kernels/kernels.h"
+
+namespace t5g::kernels {
+
+#define T5G_LEVEL(table, below) extern const KernelTable table;
+#include "kernels/levels.inc"
+#undef T5G_LEVEL
+
+}  // namespace t5g::kernels

@@ -1,0 +1,240 @@
+// t5g._core.kernels: every kernel of every level on NumPy arrays, for tests and benchmarks.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <limits>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "bindings.h"
+#include "kernels/kernels.h"
+#include "kernels/pack.h"
+#include "quant/types.h"
+#include "tensor/buffer.h"
+
+namespace t5g::python {
+namespace {
+
+namespace py = pybind11;
+using kernels::KernelTable;
+using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
+using Bytes = py::array_t<uint8_t, py::array::c_style | py::array::forcecast>;
+using Ints = py::array_t<int32_t, py::array::c_style | py::array::forcecast>;
+
+void require(bool holds, const std::string& message) {
+  if (!holds) throw InvalidArgument(message);
+}
+
+const KernelTable& runnable(const std::string& level) {
+  const KernelTable& table = kernels::level(level);
+  if (!kernels::runs_here(table)) throw Unsupported("this CPU cannot run the level '" + level + "'.");
+  return table;
+}
+
+DataType parse_type(const std::string& name) {
+  const std::optional<DataType> type = type_from_name(name);
+  require(type.has_value(), "type: no data type '" + name + "'.");
+  return *type;
+}
+
+Floats copy_of(const Floats& x) { return Floats(std::vector<py::ssize_t>(x.shape(), x.shape() + x.ndim()), x.data()); }
+
+void require_equal_size(const Floats& a, const Floats& b, const char* names) {
+  require(a.size() == b.size(), std::string(names) + ": must have the same size.");
+}
+
+// A weight matrix [n, k], packed as the model's are.
+class PackedMatrix {
+ public:
+  PackedMatrix(const std::string& type, const Bytes& rows, int64_t n, int64_t k)
+      : type_(parse_type(type)), n_(n), k_(k), n_groups_((n + kernels::kGroupRows - 1) / kernels::kGroupRows) {
+    require(n >= 0 && k > 0 && k % info(type_).block_values == 0, "k: must be a positive multiple of the block.");
+    require(static_cast<size_t>(rows.size()) == static_cast<size_t>(n) * row_bytes(type_, k),
+            "rows: size differs from n rows of k values.");
+    const size_t group_bytes = kernels::packed_group_bytes(type_, k);
+    packed_ = Buffer(static_cast<size_t>(n_groups_) * group_bytes);
+    const auto* matrix = reinterpret_cast<const std::byte*>(rows.data());
+    for (int64_t g = 0; g < n_groups_; ++g)
+      kernels::pack_group(type_, matrix, n, k, g, packed_.data() + static_cast<size_t>(g) * group_bytes);
+  }
+
+  int64_t n_groups() const { return n_groups_; }
+  size_t size_bytes() const { return packed_.size_bytes(); }
+
+  // Columns outside of the groups are NaN. The product is computed `repeat` times, for benchmarks.
+  Floats matmul(const std::string& level, const Floats& x, int64_t group_begin, int64_t group_end, int repeat) const {
+    const KernelTable& table = runnable(level);
+    require(x.ndim() == 2 && x.shape(1) == k_, "x: expected [m, k].");
+    if (group_end < 0) group_end = n_groups_;
+    require(0 <= group_begin && group_begin <= group_end && group_end <= n_groups_, "groups: out of range.");
+    const int64_t m = x.shape(0), n_blocks = k_ / kernels::kBlock;
+    Floats y({m, n_});
+    std::fill_n(y.mutable_data(), y.size(), std::numeric_limits<float>::quiet_NaN());
+    std::vector<int8_t> values(static_cast<size_t>(m * k_));
+    std::vector<float> scales(static_cast<size_t>(m * n_blocks));
+    std::vector<int32_t> sums(scales.size());
+    const kernels::MatmulArgs args = {
+        packed_.data(),   group_begin, group_end, n_, k_, m, x.data(), {values.data(), scales.data(), sums.data()},
+        y.mutable_data(), n_};
+    const py::gil_scoped_release release;
+    for (int64_t i = 0; is_quantized(type_) && i < m; ++i) {
+      table.quantize_row(args.x + i * k_, k_, values.data() + i * k_, scales.data() + i * n_blocks,
+                         sums.data() + i * n_blocks);
+    }
+    for (int i = 0; i < repeat; ++i) table.matmul[static_cast<size_t>(type_)](args);
+    return y;
+  }
+
+ private:
+  DataType type_;
+  int64_t n_, k_, n_groups_;
+  Buffer packed_;
+};
+
+py::tuple quantize_row(const std::string& level, const Floats& x) {
+  const int64_t k = x.size();
+  require(k % kernels::kBlock == 0, "x: size must be a multiple of 32.");
+  py::array_t<int8_t> values(k);
+  Floats scales(k / kernels::kBlock);
+  Ints sums(k / kernels::kBlock);
+  runnable(level).quantize_row(x.data(), k, values.mutable_data(), scales.mutable_data(), sums.mutable_data());
+  return py::make_tuple(values, scales, sums);
+}
+
+Floats rms_norm(const std::string& level, const Floats& x, const Floats& weight, float eps) {
+  require_equal_size(x, weight, "x, weight");
+  Floats out(x.size());
+  runnable(level).rms_norm(x.data(), weight.data(), eps, x.size(), out.mutable_data());
+  return out;
+}
+
+Floats add_rms_norm(const std::string& level, const Floats& x, const Floats& a, const Floats& weight, float eps) {
+  require_equal_size(x, weight, "x, weight");
+  require_equal_size(x, a, "x, a");
+  Floats out = copy_of(x);
+  runnable(level).add_rms_norm(out.mutable_data(), a.data(), weight.data(), eps, x.size());
+  return out;
+}
+
+Floats geglu(const std::string& level, const Floats& gate, const Floats& up) {
+  require_equal_size(gate, up, "gate, up");
+  Floats out(gate.size());
+  runnable(level).geglu(gate.data(), up.data(), gate.size(), out.mutable_data());
+  return out;
+}
+
+Floats softcap(const std::string& level, const Floats& x, float cap) {
+  Floats out = copy_of(x);
+  runnable(level).softcap(out.mutable_data(), out.size(), cap);
+  return out;
+}
+
+Floats rope(const std::string& level, const Floats& x, const Floats& cosines, const Floats& sines) {
+  require(x.size() == 2 * cosines.size() && x.size() == 2 * sines.size(), "cosines, sines: half the size of x.");
+  Floats out = copy_of(x);
+  runnable(level).rope(out.mutable_data(), cosines.data(), sines.data(), static_cast<int>(x.size()));
+  return out;
+}
+
+// keys and values: [64, head_dim]; the keys are laid out in tiles here.
+py::tuple attend(const std::string& level, const Floats& q, const Floats& keys, const Floats& values, const Ints& begin,
+                 const Ints& end, float cap, int repeat) {
+  const KernelTable& table = runnable(level);
+  require(q.ndim() == 2 && q.shape(1) % 4 == 0, "q: expected [rows, head_dim], head_dim a multiple of 4.");
+  const auto rows = static_cast<int>(q.shape(0)), head_dim = static_cast<int>(q.shape(1));
+  require(keys.size() == int64_t{kernels::kChunkKeys} * head_dim, "keys: expected [64, head_dim].");
+  require_equal_size(keys, values, "keys, values");
+  require(begin.size() == rows && end.size() == rows, "begin, end: expected [rows].");
+  std::vector<float> tiles(static_cast<size_t>(keys.size()));
+  for (int key = 0; key < kernels::kChunkKeys; ++key) {
+    const int tile = key / kernels::kTileKeys, lane = key % kernels::kTileKeys;
+    for (int d = 0; d < head_dim; ++d)
+      tiles[static_cast<size_t>((tile * head_dim + d) * kernels::kTileKeys + lane)] = keys.data()[key * head_dim + d];
+  }
+  std::vector<const float*> q_rows;
+  for (int i = 0; i < rows; ++i) q_rows.push_back(q.data() + i * head_dim);
+  Floats max(rows), sum(rows), acc({rows, head_dim});
+  const kernels::AttendArgs args = {q_rows.data(),     rows,       head_dim, tiles.data(),       values.data(),
+                                    begin.data(),      end.data(), cap,      max.mutable_data(), sum.mutable_data(),
+                                    acc.mutable_data()};
+  {
+    const py::gil_scoped_release release;
+    for (int i = 0; i < repeat; ++i) table.attend(args);
+  }
+  return py::make_tuple(max, sum, acc);
+}
+
+using Softmax = std::tuple<Floats, Floats, Floats>;  // max [rows], sum [rows], acc [rows, head_dim]
+
+py::tuple merge(const std::string& level, const Softmax& state, const Softmax& part) {
+  Floats max = copy_of(std::get<0>(state)), sum = copy_of(std::get<1>(state)), acc = copy_of(std::get<2>(state));
+  require_equal_size(max, std::get<0>(part), "max");
+  require_equal_size(sum, std::get<1>(part), "sum");
+  require_equal_size(acc, std::get<2>(part), "acc");
+  require(acc.ndim() == 2 && acc.shape(0) == max.size() && max.size() == sum.size(), "acc: expected [rows, head_dim].");
+  runnable(level).merge({static_cast<int>(acc.shape(0)), static_cast<int>(acc.shape(1)), max.mutable_data(),
+                         sum.mutable_data(), acc.mutable_data(), std::get<0>(part).data(), std::get<1>(part).data(),
+                         std::get<2>(part).data()});
+  return py::make_tuple(max, sum, acc);
+}
+
+int64_t argmax(const std::string& level, const Floats& x) {
+  require(x.size() > 0, "x: is empty.");
+  return runnable(level).argmax(x.data(), x.size());
+}
+
+float log_sum_exp(const std::string& level, const Floats& x) {
+  require(x.size() > 0, "x: is empty.");
+  return runnable(level).log_sum_exp(x.data(), x.size());
+}
+
+Floats dequantize(const std::string& type_name, const Bytes& blocks) {
+  const DataType type = parse_type(type_name);
+  const DataTypeInfo& t = info(type);
+  require(blocks.size() % t.block_bytes == 0, "blocks: not a whole number of blocks.");
+  const int64_t k = blocks.size() / t.block_bytes * t.block_values;
+  Floats out(k);
+  dequantize_row(type, blocks.data(), k, out.mutable_data());
+  return out;
+}
+
+std::vector<std::pair<std::string, bool>> levels() {
+  std::vector<std::pair<std::string, bool>> names;
+  for (const KernelTable* table : kernels::all_levels()) names.emplace_back(table->name, kernels::runs_here(*table));
+  return names;
+}
+
+}  // namespace
+
+void bind_kernels(py::module_& core) {
+  using py::arg;
+  py::module_ m = core.def_submodule("kernels", "Every kernel of every CPU level, for tests and benchmarks.");
+  m.def("levels", &levels, "Names of all levels built in, lowest first, and whether this CPU can run each.");
+  m.def("active", [] { return std::string(kernels::active().name); }, "Name of the level in use.");
+  py::class_<PackedMatrix>(m, "PackedMatrix", "A weight matrix [n, k] of a data type, packed for the kernels.")
+      .def(py::init<const std::string&, const Bytes&, int64_t, int64_t>(), arg("type"), arg("rows"), arg("n"), arg("k"))
+      .def_property_readonly("n_groups", &PackedMatrix::n_groups)
+      .def_property_readonly("size_bytes", &PackedMatrix::size_bytes)
+      .def("matmul", &PackedMatrix::matmul, arg("level"), arg("x"), arg("group_begin") = 0, arg("group_end") = -1,
+           arg("repeat") = 1);
+  m.def("quantize_row", &quantize_row, arg("level"), arg("x"));
+  m.def("rms_norm", &rms_norm, arg("level"), arg("x"), arg("weight"), arg("eps"));
+  m.def("add_rms_norm", &add_rms_norm, arg("level"), arg("x"), arg("a"), arg("weight"), arg("eps"));
+  m.def("geglu", &geglu, arg("level"), arg("gate"), arg("up"));
+  m.def("softcap", &softcap, arg("level"), arg("x"), arg("cap"));
+  m.def("rope", &rope, arg("level"), arg("x"), arg("cosines"), arg("sines"));
+  m.def("attend", &attend, arg("level"), arg("q"), arg("keys"), arg("values"), arg("begin"), arg("end"),
+        arg("softcap") = 0.0f, arg("repeat") = 1);
+  m.def("merge", &merge, arg("level"), arg("state"), arg("part"));
+  m.def("argmax", &argmax, arg("level"), arg("x"));
+  m.def("log_sum_exp", &log_sum_exp, arg("level"), arg("x"));
+  m.def("dequantize", &dequantize, arg("type"), arg("blocks"));
+}
+
+}  // namespace t5g::python

@@ -1,0 +1,146 @@
+"""Attention over one chunk and the merging of chunks, at every level."""
+
+import numpy as np
+import pytest
+from support.kernels import bits, each_level
+from t5g._core import kernels
+
+CHUNK = 64
+
+
+class Chunk:
+    """Random queries, keys, values and visible ranges."""
+
+    def __init__(self, rows: int, head_dim: int, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        self.q = (rng.standard_normal((rows, head_dim)) * head_dim**-0.5).astype(np.float32)
+        self.keys = (rng.standard_normal((CHUNK, head_dim)) * 3).astype(np.float32)
+        self.values = rng.standard_normal((CHUNK, head_dim)).astype(np.float32)
+        self.begin = rng.integers(-3, CHUNK, rows).astype(np.int32)
+        self.end = rng.integers(0, CHUNK + 4, rows).astype(np.int32)  # empty where not above begin
+
+    def attend(self, level: str, rows: slice = slice(None), softcap: float = 0.0) -> list[np.ndarray]:
+        """max, sum and acc of these rows."""
+        return list(
+            kernels.attend(
+                level, self.q[rows], self.keys, self.values, self.begin[rows], self.end[rows], softcap=softcap
+            )
+        )
+
+
+def expected_row(chunk: Chunk, row: int, softcap: float) -> tuple[float, float, np.ndarray]:
+    """The same in float64."""
+    visible = slice(max(chunk.begin[row], 0), max(chunk.end[row], 0))
+    scores = chunk.keys[visible].astype(np.float64) @ chunk.q[row].astype(np.float64)
+    if scores.size == 0:
+        return -np.inf, 0.0, np.zeros(chunk.q.shape[1])
+    if softcap:
+        scores = softcap * np.tanh(scores / softcap)
+    weights = np.exp(scores - scores.max())
+    return scores.max(), weights.sum(), weights @ chunk.values[visible]
+
+
+@each_level
+@pytest.mark.parametrize("head_dim", [4, 8, 12, 16, 32, 36, 64, 72, 128, 256])
+@pytest.mark.parametrize("softcap", [0.0, 2.5])
+def test_chunk_is_right(level: str, head_dim: int, softcap: float) -> None:
+    for rows in (1, 2, 4, 5, 13, 64, 70):
+        chunk = Chunk(rows, head_dim, seed=rows)
+        top, total, acc = chunk.attend(level, softcap=softcap)
+        for row in range(rows):
+            expected = expected_row(chunk, row, softcap)
+            assert np.isclose(top[row], expected[0], rtol=1e-5, atol=1e-5)
+            assert np.isclose(total[row], expected[1], rtol=2e-5)
+            assert np.allclose(acc[row], expected[2], rtol=2e-5, atol=2e-5)
+
+
+@each_level
+@pytest.mark.parametrize("head_dim", [8, 20, 256])
+def test_a_row_does_not_see_its_neighbours(level: str, head_dim: int) -> None:
+    rows = 23
+    chunk = Chunk(rows, head_dim, seed=1)
+    together = chunk.attend(level)
+    for first in range(rows):
+        for count in (1, 3, 8):
+            part = chunk.attend(level, slice(first, first + count))
+            for whole, some in zip(together, part, strict=True):
+                assert np.array_equal(bits(some), bits(whole[first : first + count]))
+
+
+@each_level
+@pytest.mark.parametrize("head_dim", [12, 64])
+def test_hidden_keys_count_for_nothing(level: str, head_dim: int) -> None:
+    chunk = Chunk(20, head_dim, seed=2)
+    chunk.begin[:], chunk.end[:] = 17, 41
+    chunk.begin[7], chunk.end[11] = 30, 33
+    clean = chunk.attend(level)
+    rng = np.random.default_rng(3)
+    for key in [*range(17), *range(41, CHUNK)]:
+        chunk.keys[key] = rng.choice([-1e30, 1e30, 0.0], head_dim)
+        chunk.values[key] = rng.choice([-3e38, 3e38, -1e-40], head_dim)
+    for before, after in zip(clean, chunk.attend(level), strict=True):
+        assert np.array_equal(bits(before), bits(after))
+
+
+@each_level
+def test_weights_that_vanish_do_not_depend_on_neighbours(level: str) -> None:
+    # Sums that round to -0 in one row; its neighbour makes further keys pass by with weight zero.
+    chunk = Chunk(2, 16, seed=4)
+    chunk.values[:] = -1e-45
+    chunk.keys[:] = np.linspace(0, 3000, CHUNK)[:, None]
+    chunk.begin[:], chunk.end[:] = [0, 0], [20, 64]
+    both = chunk.attend(level)
+    alone = chunk.attend(level, slice(0, 1))
+    for whole, some in zip(both, alone, strict=True):
+        assert np.array_equal(bits(whole[:1]), bits(some))
+
+
+@each_level
+@pytest.mark.parametrize("head_dim", [4, 72, 256])
+def test_merging_chunks_gives_the_whole(level: str, head_dim: int) -> None:
+    rows, n_chunks = 6, 3
+    chunks = [Chunk(rows, head_dim, seed) for seed in range(n_chunks)]
+    for chunk in chunks:
+        chunk.q = chunks[0].q
+        chunk.begin[:], chunk.end[:] = 0, CHUNK
+    chunks[1].end[2] = 0  # one row sees nothing of the second chunk
+    state = chunks[0].attend(level)
+    for chunk in chunks[1:]:
+        state = list(kernels.merge(level, tuple(state), tuple(chunk.attend(level))))
+    for row in range(rows):
+        seen = [c for c in chunks if c.end[row] > 0]
+        scores = np.concatenate([c.keys.astype(np.float64) @ c.q[row].astype(np.float64) for c in seen])
+        weights = np.exp(scores - scores.max())
+        expected = weights @ np.concatenate([c.values for c in seen]) / weights.sum()
+        assert np.allclose(state[2][row] / state[1][row], expected, rtol=1e-5, atol=1e-5)
+
+
+@each_level
+def test_merging_with_nothing_changes_nothing(level: str) -> None:
+    chunk = Chunk(9, 20, seed=5)
+    chunk.begin[:], chunk.end[:] = 0, CHUNK
+    full = tuple(chunk.attend(level))
+    chunk.end[:] = 0
+    empty = tuple(chunk.attend(level))
+    assert np.all(empty[0] == -np.inf)
+    assert not empty[1].any()
+    assert not empty[2].any()
+    for merged in (kernels.merge(level, full, empty), kernels.merge(level, empty, full)):
+        for found, expected in zip(merged, full, strict=True):
+            assert np.array_equal(bits(found), bits(expected))
+    for found, expected in zip(kernels.merge(level, empty, empty), empty, strict=True):
+        assert np.array_equal(bits(found), bits(expected))
+
+
+@pytest.mark.parametrize("softcap", [0.0, 5.0])
+def test_levels_agree_to_the_bit(softcap: float) -> None:
+    for rows, head_dim in ((1, 256), (4, 64), (13, 12), (64, 72)):
+        chunk = Chunk(rows, head_dim, seed=6)
+        results = []
+        for level, runs in kernels.levels():
+            if runs:
+                part = chunk.attend(level, softcap=softcap)
+                results.append([*part, *kernels.merge(level, tuple(part), tuple(x[::-1].copy() for x in part))])
+        for result in results:
+            for found, expected in zip(result, results[0], strict=True):
+                assert np.array_equal(bits(found), bits(expected))
