@@ -1,6 +1,6 @@
 """The three tasks as streams of padded batches: repair short texts, fill the gaps of long ones, write a synopsis.
 
-Every batch is a function of (seed, stage, rank, step), so that a resumed run sees what an unbroken one would.
+Every batch is a function of (seed, stage, step), so that a resumed run sees what an unbroken one would.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class Corpus:
         pairs = rows("train.jsonl")
         sources = self.sp.encode([p["source"][:4000] for p in pairs])
         targets = self.sp.encode([p["target"] for p in pairs])
-        self.pairs = [(s[: preset["max_source"] - 1], t) for s, t in zip(sources, targets, strict=True)]
+        self.pairs = [(s[: preset["max_source"]], t) for s, t in zip(sources, targets, strict=True)]
         self.paragraphs = [r["text"] for r in rows("text.jsonl")]
         sentences = [s for p in self.paragraphs for s in re.split(r"(?<=[.!?]) (?=[A-Z])", p)]
         self.short = [s for s in sentences + [p["target"] for p in pairs] if len(s) in REPAIR_CHARS]
@@ -120,21 +120,23 @@ class Corpus:
             return denoise(rng.choice(self.long), self.sentinels, rng)
         return rng.choice(self.pairs)
 
-    def pool(self, mix: dict[str, float], size: int, rng: random.Random) -> list[Batch]:
+    def pool(self, stage: dict[str, Any], rng: random.Random) -> list[list[Pair]]:
         """Draw POOL batches of one task each, sorted by length within a task."""
+        mix, size = stage["mix"], stage["batch"]
         tasks = rng.choices(list(mix), weights=list(mix.values()), k=POOL)
+        longest_source, longest_target = stage["max_source"] - 1, self.preset["max_target"] - 1
         batches = []
         for task in sorted(set(tasks)):
             examples = [self.example(task, rng) for _ in range(size * tasks.count(task))]
-            cut = self.preset["max_target"] - 1
-            examples = sorted(((s, t[:cut]) for s, t in examples), key=lambda pair: (len(pair[0]), len(pair[1])))
-            batches += [collate(examples[i : i + size]) for i in range(0, len(examples), size)]
+            examples = [(source[:longest_source], target[:longest_target]) for source, target in examples]
+            examples.sort(key=lambda pair: (len(pair[0]), len(pair[1])))
+            batches += [examples[i : i + size] for i in range(0, len(examples), size)]
         rng.shuffle(batches)
         return batches
 
-    def batches(self, mix: dict[str, float], size: int, seed: str, first: int) -> Iterator[Batch]:
-        """Yield the endless stream of batches number ``first`` and after."""
+    def batches(self, stage: dict[str, Any], seed: str, first: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        """Yield the stage's endless stream of batches from number ``first`` on, the rows of process ``rank``."""
         while True:
-            pool = self.pool(mix, size, random.Random(f"{seed} {first // POOL}"))
-            yield from pool[first % POOL :]
+            pool = self.pool(stage, random.Random(f"{seed} {first // POOL}"))
+            yield from (collate(examples[rank::world]) for examples in pool[first % POOL :])
             first += POOL - first % POOL

@@ -31,10 +31,11 @@ RANK, WORLD = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1
 LOG_EVERY, SAVE_EVERY_S = 20, 120
 
 
-def learning_rate(stage: dict[str, Any], step: int, preset: dict[str, Any]) -> float:
+def learning_rate(stage: dict[str, Any], step: int) -> float:
     """Warm up, hold, then fall linearly to a twentieth over the last ``decay`` share of the stage."""
-    left = (stage["steps"] - step) / (preset["decay"] * stage["steps"])
-    return stage["learning_rate"] * min(1.0, (step + 1) / preset["warmup"], max(0.05, left))
+    decay_steps = stage["decay"] * stage["steps"]
+    left = (stage["steps"] - step) / decay_steps if decay_steps else 1.0
+    return stage["learning_rate"] * min(1.0, (step + 1) / stage["warmup"], max(0.05, left))
 
 
 def make_optimizers(model: torch.nn.Module) -> list[torch.optim.Optimizer]:
@@ -131,13 +132,11 @@ class Run:
     def train_stage(self) -> None:
         """Train from the current step to the end of the current stage."""
         stage = self.preset["stages"][self.stage]
-        stream = self.corpus.batches(
-            stage["mix"], self.preset["batch"] // WORLD, f"{self.args.seed} {self.stage} {RANK}", self.step
-        )
+        stream = self.corpus.batches(stage, f"{self.args.seed} {self.stage}", self.step, RANK, WORLD)
         losses: list[float] = []
         started = saved = time.monotonic()
         while self.step < stage["steps"]:
-            rate = learning_rate(stage, self.step, self.preset)
+            rate = learning_rate(stage, self.step)
             for optimizer in self.optimizers:
                 optimizer.param_groups[0]["lr"] = rate
             loss = loss_of(self.model, next(stream), self.device)
