@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from t5g.converter import convert
+    from t5g.converter import convert, quantize
     from t5g.errors import InputTooLongError, InvalidArgumentError, ModelFormatError, T5gError, UnsupportedError
 
 __version__ = "0.1.0"
@@ -21,6 +21,7 @@ __all__ = [
     "UnsupportedError",
     "__version__",
     "convert",
+    "quantize",
 ]
 
 _MODULES = {
@@ -30,6 +31,7 @@ _MODULES = {
     "T5gError": "errors",
     "UnsupportedError": "errors",
     "convert": "converter",
+    "quantize": "converter",
 }
 
 

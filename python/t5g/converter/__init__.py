@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from t5g.converter.summary import Summary, TensorPlan, TypeTotal
 
-__all__ = ["Summary", "TensorPlan", "TypeTotal", "convert"]
+__all__ = ["Summary", "TensorPlan", "TypeTotal", "convert", "quantize"]
 
 
 def convert(
@@ -80,6 +80,71 @@ def convert(
         vision=vision,
         vision_type=vision_type,
         tokenizer=tokenizer,
+        n_threads=n_threads,
+        progress=progress,
+    )
+
+
+def quantize(
+    in_path: str | os.PathLike[str],
+    out_path: str | os.PathLike[str],
+    type: str,
+    *,
+    pure: bool = False,
+    vision_type: str | None = None,
+    dry_run: bool = False,
+    n_threads: int | None = None,
+    progress: bool = False,
+) -> Summary:
+    """Write a GGUF file of t5g again with other types.
+
+    Metadata are copied, and so are, byte for byte, tensors whose type does not change. Quantising what is already
+    quantised adds errors: the summary's notes say so.
+
+    Parameters
+    ----------
+    in_path, out_path
+        The file to read, and another one to write. It appears complete or not at all.
+    type
+        Type of the matrices of the two stacks, as for `convert`.
+    pure
+        Give every one of them exactly `type`.
+    vision_type
+        Type of the vision tower's matrices. None: as they are, but f16 instead of f32 unless `type` is f32.
+    dry_run
+        Write nothing: the summary tells what would be written, with `size_bytes` 0.
+    n_threads, progress
+        As for `convert`.
+
+    Returns
+    -------
+    Summary
+        Sizes, the type of every tensor before and after, and notes on what the caller should know.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ModelFormatError
+        It is damaged, or not a T5Gemma.
+    OSError
+        The output cannot be written.
+    ValueError
+        An unknown type, or an output path that is the input.
+
+    Examples
+    --------
+    >>> t5g.quantize("270m-bf16.gguf", "270m-q4_0.gguf", "q4_0")  # doctest: +SKIP
+    """
+    with _needs_extra("t5g.quantize"):
+        from t5g.converter import requantize
+    return requantize.quantize(
+        in_path,
+        out_path,
+        type,
+        pure=pure,
+        vision_type=vision_type,
+        dry_run=dry_run,
         n_threads=n_threads,
         progress=progress,
     )

@@ -22,6 +22,7 @@ from t5g.converter.tensors import (
     HEAD,
     NORM,
     PROJECTION,
+    TABLE,
     VECTOR,
     VISION,
     TensorSpec,
@@ -30,6 +31,7 @@ from t5g.converter.tensors import (
     text_tensors,
     vision_tensors,
 )
+from t5g.converter.threads import default_threads
 from t5g.converter.tokenizer import read_vocabulary
 from t5g.converter.writer import OutputTensor, check_output, write_gguf
 from t5g.errors import ModelFormatError
@@ -93,23 +95,15 @@ def convert(
     )
 
 
-def default_threads() -> int:
-    """Give the number of CPUs this process may use, at most 8: beyond that the disk is the limit."""
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(available, 8)
-
-
 def _match(
     folder: Path, config: ModelConfig, sources: dict[str, SourceTensor], notes: list[str], *, use_vision: bool
 ) -> list[TensorSpec]:
     """Pair what the model needs with what the checkpoint has; anything missing, extra or misshapen is an error."""
     if not any(name.startswith("decoder.") for name in sources):
         raise ModelFormatError(f"{folder}: no decoder tensors. This is an encoder alone, or no T5Gemma checkpoint.")
-    specs = embedding_tensors(
-        config,
-        encoder_apart=config.architecture == T5GEMMA or _is_other_table(folder, sources, "decoder.embed_tokens.weight"),
-        has_head=_has_head(folder, config, sources),
-    )
+    encoder_apart = config.architecture == T5GEMMA or _has_two_tables(sources)
+    has_head = _has_own_head(folder, config, sources, "decoder" if encoder_apart else "encoder")
+    specs = embedding_tensors(config, encoder_apart=encoder_apart, has_head=has_head)
     specs += text_tensors(config)
     has_tower = any(name.startswith("encoder.vision_tower.") for name in sources)
     if has_tower and config.vision is None:
@@ -119,7 +113,9 @@ def _match(
             specs += vision_tensors(config.vision, config.encoder.hidden_size)
         else:
             notes.append("The checkpoint has no vision tower: the file takes text only.")
-    missing = [spec.source for spec in specs if spec.source not in sources]
+    missing = [
+        spec.source if spec.source == HEAD else f"model.{spec.source}" for spec in specs if spec.source not in sources
+    ]
     if missing:
         raise ModelFormatError(f"{folder}: missing {_listing(missing)}.")
     for spec in specs:
@@ -154,22 +150,20 @@ def _listing(names: Sequence[str]) -> str:
     return f"{'tensor' if len(names) == 1 else 'tensors'} {shown}{more}"
 
 
-def _has_head(folder: Path, config: ModelConfig, sources: Mapping[str, SourceTensor]) -> bool:
-    """Say whether the head is a table of its own; a copy of the embedding is dropped."""
+def _has_own_head(folder: Path, config: ModelConfig, sources: Mapping[str, SourceTensor], tied_to: str) -> bool:
+    """Say whether the head is a table of its own; a copy of the embedding of side `tied_to` is dropped."""
     if HEAD not in sources:
         if not config.tie_word_embeddings:
             raise ModelFormatError(f"{folder}: tie_word_embeddings is false in config.json, but '{HEAD}' is missing.")
         return False
-    tied_to = "decoder.embed_tokens.weight" if config.architecture == T5GEMMA else "encoder.embed_tokens.weight"
-    if config.architecture != T5GEMMA and _is_other_table(folder, sources, "decoder.embed_tokens.weight"):
-        tied_to = "decoder.embed_tokens.weight"
-    return tied_to in sources and not _equal(sources[HEAD], sources[tied_to])
+    table = sources.get(f"{tied_to}.{TABLE}")
+    return table is not None and not _equal(sources[HEAD], table)
 
 
-def _is_other_table(folder: Path, sources: Mapping[str, SourceTensor], name: str) -> bool:
-    """Say whether a T5Gemma 2's decoder table is present and differs from the encoder's."""
-    main = sources.get("encoder.embed_tokens.weight")
-    return name in sources and main is not None and not _equal(sources[name], main)
+def _has_two_tables(sources: Mapping[str, SourceTensor]) -> bool:
+    """Say whether a T5Gemma 2 brings a decoder table that is not a copy of the encoder's."""
+    encoder, decoder = sources.get(f"encoder.{TABLE}"), sources.get(f"decoder.{TABLE}")
+    return encoder is not None and decoder is not None and not _equal(encoder, decoder)
 
 
 def _equal(a: SourceTensor, b: SourceTensor) -> bool:

@@ -17,7 +17,7 @@ VISION = "vision"
 PROJECTION = "projection"  # stored transposed
 
 HEAD = "lm_head.out_proj.weight"
-_TABLE = "embed_tokens.weight"
+TABLE = "embed_tokens.weight"
 _EOI = "embed_tokens.eoi_embedding"
 
 
@@ -99,11 +99,11 @@ def embedding_tensors(config: ModelConfig, *, encoder_apart: bool, has_head: boo
     v, e, d = config.decoder.vocab_size, config.encoder.hidden_size, config.decoder.hidden_size
     has_eoi = config.architecture != T5GEMMA
     main = "decoder" if encoder_apart else "encoder"
-    specs = [TensorSpec(f"{main}.{_TABLE}", (v, d), "token_embd.weight", EMBEDDING)]
+    specs = [TensorSpec(f"{main}.{TABLE}", (v, d), "token_embd.weight", EMBEDDING)]
     if has_eoi:
         specs.append(TensorSpec(f"{main}.{_EOI}", (d,), "token_embd_eoi.weight", VECTOR))
     if encoder_apart:
-        specs.append(TensorSpec(f"encoder.{_TABLE}", (v, e), "enc.token_embd.weight", EMBEDDING))
+        specs.append(TensorSpec(f"encoder.{TABLE}", (v, e), "enc.token_embd.weight", EMBEDDING))
         if has_eoi:
             specs.append(TensorSpec(f"encoder.{_EOI}", (e,), "enc.token_embd_eoi.weight", VECTOR))
     if has_head:
