@@ -1,0 +1,223 @@
+// Two-segment online softmax: the keys of a sequence's own tokens and those of its source are visited chunk by chunk,
+// and each chunk's partial result is merged into a running one. Nothing is concatenated, copied per head, or n x n.
+//
+// A chunk's partial result is always computed on its own and merged in order of chunks (self first, then source). So it
+// makes no difference to a single bit whether one thread walks the chunks or many threads share them.
+#include <algorithm>
+#include <limits>
+
+#include "ops/cpu/cpu_ops.h"
+
+namespace t5g {
+namespace {
+
+static_assert(kKvChunk == kernels::kChunkKeys);
+
+constexpr int kMaxRows = 64;             // query rows of one block
+constexpr int64_t kBlocksPerThread = 3;  // with fewer query blocks than this, threads share the chunks of a block
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// Floats of one head's keys, and of its values, in one chunk.
+int64_t head_floats(int head_dim) { return kKvChunk * static_cast<int64_t>(head_dim); }
+
+// A running softmax over a block's rows: what kernels::MergeArgs merges into.
+struct SoftmaxState {
+  float max[kMaxRows];
+  float sum[kMaxRows];
+  float* acc;  // [rows, head_dim]
+};
+
+// One call of CpuOps::attention.
+class Attention {
+ public:
+  Attention(const kernels::KernelTable& kernels, const AttentionSpec& spec, Tensor q, Tensor out)
+      : kernels_(kernels), spec_(spec), group_(spec.n_heads / spec.n_kv_heads), q_(q), out_(out) {}
+
+  int64_t floats_per_block() const { return static_cast<int64_t>(kMaxRows) * spec_.head_dim; }
+
+  void split(std::span<const AttentionInput> inputs, std::vector<AttentionBlock>& blocks) const {
+    const int64_t queries_per_block = std::max(1, kMaxRows / group_);
+    int64_t n_chunks = 0;
+    blocks.clear();
+    for (const AttentionInput& input : inputs) {
+      for (int64_t first = 0; first < input.n_rows; first += queries_per_block) {
+        const int64_t n = std::min(queries_per_block, input.n_rows - first);
+        const int64_t position = input.first_position + first;
+        const int64_t begin = std::max<int64_t>(0, position - spec_.window.before) / kKvChunk;
+        const int64_t end = ceil_div(std::min(input.self.length, position + n + spec_.window.after), kKvChunk);
+        for (int head = 0; head < spec_.n_kv_heads; ++head) {
+          blocks.push_back({&input, head, first, static_cast<int>(n) * group_, begin, std::max<int64_t>(0, end - begin),
+                            ceil_div(input.source.length, kKvChunk), n_chunks});
+          n_chunks += blocks.back().n_chunks();
+        }
+      }
+    }
+  }
+
+  // One thread walks all chunks. scratch: 3 * floats_per_block().
+  void in_order(const AttentionBlock& block, float* scratch) const {
+    float* part_acc = scratch + floats_per_block();
+    SoftmaxState state = empty_state(block, part_acc + floats_per_block()), part;
+    part.acc = part_acc;
+    const float* queries[kMaxRows];
+    scale_queries(block, scratch, queries);
+    for (int64_t i = 0; i < block.n_chunks(); ++i) {
+      attend(block, i, queries, part.max, part.sum, part.acc);
+      merge(block, state, part.max, part.sum, part.acc);
+    }
+    write(block, state);
+  }
+
+  // Floats of one chunk's partial result for so many rows: max, sum and acc of each.
+  int64_t partial_floats(int rows) const { return rows * (2 + static_cast<int64_t>(spec_.head_dim)); }
+
+  // One chunk on its own. scratch: floats_per_block().
+  void one_chunk(const AttentionBlock& block, int64_t i, float* scratch, float* partial) const {
+    const float* queries[kMaxRows];
+    scale_queries(block, scratch, queries);
+    attend(block, i, queries, partial, partial + block.rows, partial + 2 * block.rows);
+  }
+
+  // All of a block's partial results, in order, `stride` floats apart. scratch: floats_per_block().
+  void merge_partials(const AttentionBlock& block, const float* partials, int64_t stride, float* scratch) const {
+    SoftmaxState state = empty_state(block, scratch);
+    for (int64_t i = 0; i < block.n_chunks(); ++i, partials += stride)
+      merge(block, state, partials, partials + block.rows, partials + 2 * block.rows);
+    write(block, state);
+  }
+
+ private:
+  SoftmaxState empty_state(const AttentionBlock& block, float* acc) const {
+    SoftmaxState state;
+    std::fill_n(state.max, block.rows, -std::numeric_limits<float>::infinity());
+    std::fill_n(state.sum, block.rows, 0.0f);
+    std::fill_n(acc, static_cast<int64_t>(block.rows) * spec_.head_dim, 0.0f);
+    state.acc = acc;
+    return state;
+  }
+
+  // Where a block's row begins in a tensor [rows, H * Dh].
+  float* row_of(Tensor tensor, const AttentionBlock& block, int row) const {
+    return tensor.row(block.input->first_row + block.first + row / group_) +
+           (block.kv_head * group_ + row % group_) * spec_.head_dim;
+  }
+
+  void scale_queries(const AttentionBlock& block, float* scaled, const float** rows) const {
+    for (int row = 0; row < block.rows; ++row, scaled += spec_.head_dim) {
+      const float* from = row_of(q_, block, row);
+      for (int d = 0; d < spec_.head_dim; ++d) scaled[d] = from[d] * spec_.scale;
+      rows[row] = scaled;
+    }
+  }
+
+  // The i-th chunk in the block's order: first those of its own keys, then the source's.
+  void attend(const AttentionBlock& block, int64_t i, const float* const* queries, float* max, float* sum,
+              float* acc) const {
+    const bool is_self = i < block.n_self;
+    const KvView& view = is_self ? block.input->self : block.input->source;
+    const int64_t index = is_self ? block.self_begin + i : i - block.n_self;
+    const int64_t first_key = index * kKvChunk, filled = std::min(view.length - first_key, kKvChunk);
+    int32_t begin[kMaxRows], end[kMaxRows];
+    for (int row = 0; row < block.rows; ++row) {
+      int64_t from = 0, to = filled;
+      if (is_self) {
+        const int64_t position = block.input->first_position + block.first + row / group_;
+        from = std::clamp<int64_t>(position - spec_.window.before - first_key, 0, filled);
+        to = std::clamp<int64_t>(position + spec_.window.after + 1 - first_key, 0, filled);
+      }
+      begin[row] = static_cast<int32_t>(from);
+      end[row] = static_cast<int32_t>(to);
+    }
+    const float* keys = view.chunk(index) + 2 * block.kv_head * head_floats(spec_.head_dim);
+    const float* values = keys + head_floats(spec_.head_dim);
+    kernels_.attend({queries, block.rows, spec_.head_dim, keys, values, begin, end, spec_.softcap, max, sum, acc});
+  }
+
+  void merge(const AttentionBlock& block, SoftmaxState& state, const float* max, const float* sum,
+             const float* acc) const {
+    kernels_.merge({block.rows, spec_.head_dim, state.max, state.sum, state.acc, max, sum, acc});
+  }
+
+  // out = acc / sum; a row that sees no key at all (cross-attention to an empty source) gets zeros.
+  void write(const AttentionBlock& block, const SoftmaxState& state) const {
+    for (int row = 0; row < block.rows; ++row) {
+      float* to = row_of(out_, block, row);
+      const float* from = state.acc + row * spec_.head_dim;
+      const float sum = state.sum[row];
+      for (int d = 0; d < spec_.head_dim; ++d) to[d] = sum > 0.0f ? from[d] / sum : 0.0f;
+    }
+  }
+
+  const kernels::KernelTable& kernels_;
+  const AttentionSpec& spec_;
+  const int group_;  // query heads per key/value head
+  const Tensor q_, out_;
+};
+
+}  // namespace
+
+int64_t CpuOps::kv_floats_per_chunk(int n_kv_heads, int head_dim) const {
+  return 2 * n_kv_heads * head_floats(head_dim);
+}
+
+void CpuOps::store_kv(Tensor k, Tensor v, const KvView& view, int64_t position, int head_dim) {
+  const int64_t n_kv_heads = k.cols / head_dim;
+  for_each_row(k.rows, 2 * k.cols, [&](int64_t i) {
+    const int64_t slot = (position + i) % kKvChunk;
+    float* keys = view.chunk((position + i) / kKvChunk);
+    for (int64_t head = 0; head < n_kv_heads; ++head, keys += 2 * head_floats(head_dim)) {
+      float* tile = keys + slot / kernels::kTileKeys * head_dim * kernels::kTileKeys + slot % kernels::kTileKeys;
+      const float* key = k.row(i) + head * head_dim;
+      for (int d = 0; d < head_dim; ++d) tile[d * kernels::kTileKeys] = key[d];
+      std::copy_n(v.row(i) + head * head_dim, head_dim, keys + head_floats(head_dim) + slot * head_dim);
+    }
+  });
+}
+
+void CpuOps::attention(Tensor q, const AttentionSpec& spec, std::span<const AttentionInput> inputs, Tensor out) {
+  const Attention attention(kernels_, spec, q, out);
+  std::vector<AttentionBlock>& blocks = attention_blocks_;
+  attention.split(inputs, blocks);
+  if (blocks.empty()) return;
+  const auto n_blocks = static_cast<int64_t>(blocks.size());
+  const int64_t n_chunks = blocks.back().first_partial + blocks.back().n_chunks();
+  const int64_t per_thread = 3 * attention.floats_per_block();
+  const bool share_chunks =
+      pool_.n_threads() > 1 && n_blocks < kBlocksPerThread * pool_.n_threads() && n_chunks > 2 * n_blocks;
+  int max_rows = 0;
+  for (const AttentionBlock& block : blocks) max_rows = std::max(max_rows, block.rows);
+  const int64_t stride = share_chunks ? attention.partial_floats(max_rows) : 0;
+
+  const size_t needed = static_cast<size_t>(pool_.n_threads() * per_thread + n_chunks * stride) * sizeof(float);
+  if (attention_scratch_.size_bytes() < needed) attention_scratch_ = Buffer(needed + needed / 2);
+  float* scratch = attention_scratch_.floats();
+  float* partials = scratch + pool_.n_threads() * per_thread;
+  const auto block_at = [&](int64_t i) -> const AttentionBlock& { return blocks[static_cast<size_t>(i)]; };
+
+  if (!share_chunks) {
+    pool_.parallel_for(
+        n_blocks, [&](int64_t i, int thread) { attention.in_order(block_at(i), scratch + thread * per_thread); },
+        interrupt_);
+    return;
+  }
+  pool_.parallel_for(
+      n_chunks,
+      [&](int64_t i, int thread) {
+        const auto after =
+            std::upper_bound(blocks.begin(), blocks.end(), i,
+                             [](int64_t chunk, const AttentionBlock& b) { return chunk < b.first_partial; });
+        const AttentionBlock& block = *(after - 1);
+        attention.one_chunk(block, i - block.first_partial, scratch + thread * per_thread, partials + i * stride);
+      },
+      interrupt_);
+  pool_.parallel_for(
+      n_blocks,
+      [&](int64_t i, int thread) {
+        const AttentionBlock& block = block_at(i);
+        attention.merge_partials(block, partials + block.first_partial * stride, stride, scratch + thread * per_thread);
+      },
+      interrupt_);
+}
+
+}  // namespace t5g

@@ -1,0 +1,72 @@
+// The CPU backend: every op is a loop over independent items on the thread pool, each item one call of a kernel.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/kernels.h"
+#include "ops/ops.h"
+#include "tensor/buffer.h"
+
+namespace t5g {
+
+// A weight packed for the kernels on first use; its pages in the file are given back then.
+class CpuMatrix : public Matrix {
+ public:
+  using Matrix::Matrix;
+  // Packs with the pool's help if that has not been done. Called by the one pass that holds the pool.
+  const std::byte* packed(ThreadPool& pool) const;
+  int64_t n_groups() const;
+
+ private:
+  mutable Buffer packed_;
+};
+
+// Some queries of one sequence, seen by the query heads that share one key/value head; and the chunks they look at.
+struct AttentionBlock {
+  const AttentionInput* input;
+  int kv_head;
+  int64_t first;  // first query, counted within the sequence
+  int rows;       // queries times the query heads of the key/value head
+  int64_t self_begin;
+  int64_t n_self;         // chunks [self_begin, self_begin + n_self) of the sequence's own keys
+  int64_t n_source;       // chunks of the source's keys
+  int64_t first_partial;  // chunks of all blocks before this one
+  int64_t n_chunks() const { return n_self + n_source; }
+};
+
+class CpuOps final : public Ops {
+ public:
+  explicit CpuOps(ThreadPool& pool) : pool_(pool), kernels_(kernels::active()) {}
+
+  std::unique_ptr<Matrix> load(const WeightView& weight) override;
+  void embed(const Matrix& table, std::span<const int32_t> ids, float scale, Tensor out) override;
+  void linear(Tensor x, std::initializer_list<Projection> projections) override;
+  void rms_norm(Tensor x, const float* weight, float eps, Tensor out) override;
+  void rms_norm_heads(Tensor x, const float* weight, float eps, int head_dim) override;
+  void add_rms_norm(Tensor x, Tensor a, const float* weight, float eps) override;
+  void rope(Tensor x, std::span<const int32_t> positions, const RotaryTable& table) override;
+  void geglu(Tensor gate, Tensor up) override;
+  void softcap(Tensor x, float cap) override;
+  int64_t kv_floats_per_chunk(int n_kv_heads, int head_dim) const override;
+  void store_kv(Tensor k, Tensor v, const KvView& view, int64_t position, int head_dim) override;
+  void attention(Tensor q, const AttentionSpec& spec, std::span<const AttentionInput> inputs, Tensor out) override;
+  int64_t argmax(Tensor row) override { return kernels_.argmax(row.data, row.cols); }
+  float log_sum_exp(Tensor row) override { return kernels_.log_sum_exp(row.data, row.cols); }
+  void set_interrupt(Interrupt* interrupt) override { interrupt_ = interrupt; }
+
+ private:
+  void for_each_row(int64_t rows, int64_t values_per_row, FunctionRef<void(int64_t)> body);
+  kernels::QuantizedRows quantize(Tensor x);
+
+  ThreadPool& pool_;
+  const kernels::KernelTable& kernels_;
+  Interrupt* interrupt_ = nullptr;
+  // Scratch, kept between calls so that a decode step allocates nothing.
+  Buffer quantized_;  // activations as int8, with scales and sums
+  std::vector<AttentionBlock> attention_blocks_;
+  Buffer attention_scratch_;  // scaled queries and partial results
+};
+
+}  // namespace t5g

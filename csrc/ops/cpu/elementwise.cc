@@ -1,0 +1,72 @@
+// Row-wise ops. A handful of rows is done by the calling thread: waking the others would take longer.
+#include <algorithm>
+
+#include "ops/cpu/cpu_ops.h"
+
+namespace t5g {
+namespace {
+
+// Values below which a loop is not worth sharing (a few microseconds of work).
+constexpr int64_t kInlineValues = 16384;
+
+}  // namespace
+
+void CpuOps::for_each_row(int64_t rows, int64_t values_per_row, FunctionRef<void(int64_t)> body) {
+  if (rows * values_per_row <= kInlineValues) {
+    for (int64_t i = 0; i < rows; ++i) body(i);
+    return;
+  }
+  const int64_t rows_per_item = std::max<int64_t>(1, kInlineValues / std::max<int64_t>(values_per_row, 1) / 2);
+  pool_.parallel_for((rows + rows_per_item - 1) / rows_per_item,
+                     [&](int64_t item, int) {
+                       const int64_t end = std::min((item + 1) * rows_per_item, rows);
+                       for (int64_t i = item * rows_per_item; i < end; ++i) body(i);
+                     },
+                     interrupt_);
+}
+
+void CpuOps::embed(const Matrix& table, std::span<const int32_t> ids, float scale, Tensor out) {
+  const WeightView& weight = table.weight();
+  const size_t bytes_per_row = row_bytes(weight.type, weight.cols);
+  for_each_row(out.rows, out.cols, [&](int64_t i) {
+    const size_t id = static_cast<size_t>(ids[static_cast<size_t>(i)]);
+    float* row = out.row(i);
+    dequantize_row(weight.type, weight.bytes.data() + id * bytes_per_row, weight.cols, row);
+    for (int64_t j = 0; j < out.cols; ++j) row[j] *= scale;
+  });
+}
+
+void CpuOps::rms_norm(Tensor x, const float* weight, float eps, Tensor out) {
+  for_each_row(x.rows, x.cols, [&](int64_t i) { kernels_.rms_norm(x.row(i), weight, eps, x.cols, out.row(i)); });
+}
+
+void CpuOps::rms_norm_heads(Tensor x, const float* weight, float eps, int head_dim) {
+  for_each_row(x.rows, x.cols, [&](int64_t i) {
+    for (float* head = x.row(i); head < x.row(i) + x.cols; head += head_dim)
+      kernels_.rms_norm(head, weight, eps, head_dim, head);
+  });
+}
+
+void CpuOps::add_rms_norm(Tensor x, Tensor a, const float* weight, float eps) {
+  for_each_row(x.rows, x.cols, [&](int64_t i) { kernels_.add_rms_norm(x.row(i), a.row(i), weight, eps, x.cols); });
+}
+
+void CpuOps::rope(Tensor x, std::span<const int32_t> positions, const RotaryTable& table) {
+  const int head_dim = table.head_dim();
+  for_each_row(x.rows, x.cols, [&](int64_t i) {
+    const int64_t position = positions[static_cast<size_t>(i)];
+    for (float* head = x.row(i); head < x.row(i) + x.cols; head += head_dim)
+      kernels_.rope(head, table.cosines(position), table.sines(position), head_dim);
+  });
+}
+
+void CpuOps::geglu(Tensor gate, Tensor up) {
+  for_each_row(gate.rows, gate.cols,
+               [&](int64_t i) { kernels_.geglu(gate.row(i), up.row(i), gate.cols, gate.row(i)); });
+}
+
+void CpuOps::softcap(Tensor x, float cap) {
+  for_each_row(x.rows, x.cols, [&](int64_t i) { kernels_.softcap(x.row(i), x.cols, cap); });
+}
+
+}  // namespace t5g

@@ -1,0 +1,104 @@
+// Linear layers: the input is quantised once, then groups of weight rows are handed out to the threads.
+#include <algorithm>
+
+#include "kernels/pack.h"
+#include "ops/cpu/cpu_ops.h"
+
+namespace t5g {
+namespace {
+
+// Groups that one item of a loop packs: a few hundred KB, so that threads share the work and pages are returned early.
+constexpr int64_t kPackGroups = 32;
+// Several groups per item keep a matrix-vector product's independent sums in flight.
+constexpr int64_t kMinGroupsPerItem = 4;
+constexpr int64_t kItemsPerThread = 6;
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+}  // namespace
+
+int64_t CpuMatrix::n_groups() const { return ceil_div(rows(), kernels::kGroupRows); }
+
+const std::byte* CpuMatrix::packed(ThreadPool& pool) const {
+  if (packed_.data() != nullptr || rows() == 0 || cols() == 0) return packed_.data();
+  const size_t group_bytes = kernels::packed_group_bytes(weight_.type, cols());
+  Buffer packed(group_bytes * static_cast<size_t>(n_groups()));
+  pool.parallel_for(ceil_div(n_groups(), kPackGroups), [&](int64_t item, int) {
+    const int64_t begin = item * kPackGroups, end = std::min(begin + kPackGroups, n_groups());
+    for (int64_t group = begin; group < end; ++group) {
+      kernels::pack_group(weight_.type, weight_.bytes.data(), rows(), cols(), group,
+                          packed.data() + static_cast<size_t>(group) * group_bytes);
+    }
+    if (weight_.file != nullptr) {
+      const size_t bytes_per_row = row_bytes(weight_.type, cols());
+      const int64_t end_row = std::min(end * kernels::kGroupRows, rows());
+      const size_t first = static_cast<size_t>(begin * kernels::kGroupRows) * bytes_per_row;
+      weight_.file->release(weight_.bytes.subspan(first, static_cast<size_t>(end_row) * bytes_per_row - first));
+    }
+  });
+  packed_ = std::move(packed);
+  return packed_.data();
+}
+
+std::unique_ptr<Matrix> CpuOps::load(const WeightView& weight) { return std::make_unique<CpuMatrix>(weight); }
+
+kernels::QuantizedRows CpuOps::quantize(Tensor x) {
+  const int64_t blocks = x.cols / kernels::kBlock;
+  const size_t values_bytes = static_cast<size_t>(x.size()), per_block = static_cast<size_t>(x.rows * blocks);
+  const size_t needed = (values_bytes + 63) / 64 * 64 + per_block * (sizeof(float) + sizeof(int32_t));
+  if (quantized_.size_bytes() < needed) quantized_ = Buffer(needed);
+  auto* values = reinterpret_cast<int8_t*>(quantized_.data());
+  auto* scales = reinterpret_cast<float*>(quantized_.data() + (values_bytes + 63) / 64 * 64);
+  auto* sums = reinterpret_cast<int32_t*>(scales + per_block);
+  for_each_row(x.rows, x.cols, [&](int64_t i) {
+    kernels_.quantize_row(x.row(i), x.cols, values + i * x.cols, scales + i * blocks, sums + i * blocks);
+  });
+  return {values, scales, sums};
+}
+
+void CpuOps::linear(Tensor x, std::initializer_list<Projection> projections) {
+  if (x.rows == 0) return;
+  int64_t total_groups = 0;
+  bool any_quantized = false;
+  for (const Projection& projection : projections) {
+    const auto& matrix = static_cast<const CpuMatrix&>(*projection.weight);
+    matrix.packed(pool_);
+    total_groups += matrix.n_groups();
+    any_quantized |= is_quantized(matrix.weight().type);
+  }
+  const kernels::QuantizedRows x_q = any_quantized ? quantize(x) : kernels::QuantizedRows{};
+  const int64_t per_item = std::max(
+      kMinGroupsPerItem, total_groups / (pool_.n_threads() * kItemsPerThread) / kMinGroupsPerItem * kMinGroupsPerItem);
+  int64_t n_items = 0;
+  for (const Projection& projection : projections)
+    n_items += ceil_div(static_cast<const CpuMatrix*>(projection.weight)->n_groups(), per_item);
+
+  pool_.parallel_for(
+      n_items,
+      [&](int64_t item, int) {
+        for (const Projection& projection : projections) {
+          const auto& matrix = static_cast<const CpuMatrix&>(*projection.weight);
+          const int64_t items = ceil_div(matrix.n_groups(), per_item);
+          if (item >= items) {
+            item -= items;
+            continue;
+          }
+          kernels::MatmulArgs args{};
+          args.weight = matrix.packed(pool_);
+          args.group_begin = item * per_item;
+          args.group_end = std::min(args.group_begin + per_item, matrix.n_groups());
+          args.n = matrix.rows();
+          args.k = matrix.cols();
+          args.m = x.rows;
+          args.x = x.data;
+          args.x_q = x_q;
+          args.y = projection.out.data;
+          args.ldy = projection.out.cols;
+          kernels_.matmul[static_cast<size_t>(matrix.weight().type)](args);
+          return;
+        }
+      },
+      interrupt_);
+}
+
+}  // namespace t5g

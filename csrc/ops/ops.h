@@ -1,0 +1,120 @@
+// What a model may say to a device. The model's code is written once against this interface; each device has one
+// backend.
+//
+// An Ops object keeps scratch memory and is used by one forward pass at a time (the runtime sees to that). Tensors are
+// f32, row-major; letters of shapes are those of docs/notation.md.
+#pragma once
+
+#include <cstdint>
+#include <initializer_list>
+#include <limits>
+#include <memory>
+#include <span>
+
+#include "base/thread_pool.h"
+#include "ops/rotary.h"
+#include "tensor/tensor.h"
+#include "tensor/weight.h"
+
+namespace t5g {
+
+// Tokens of one chunk of cached keys and values: the unit in which caches grow, are shared and are attended to.
+inline constexpr int64_t kKvChunk = 64;
+
+// A weight matrix [rows, cols] in the form the backend wants, made on first use.
+class Matrix {
+ public:
+  explicit Matrix(const WeightView& weight) : weight_(weight) {}
+  virtual ~Matrix() = default;
+  int64_t rows() const { return weight_.rows; }
+  int64_t cols() const { return weight_.cols; }
+  const WeightView& weight() const { return weight_; }
+
+ protected:
+  WeightView weight_;
+};
+
+// One linear layer applied to an input shared with others: out = x W^T.
+struct Projection {
+  const Matrix* weight;
+  Tensor out;  // [rows of x, weight.rows()]
+};
+
+// Which keys a query at position i sees among its own sequence's: those at j with i - before <= j <= i + after.
+struct Window {
+  static constexpr int64_t kUnlimited = std::numeric_limits<int32_t>::max();
+  int64_t before = kUnlimited;
+  int64_t after = kUnlimited;
+};
+
+// Keys and values of one layer for one sequence: chunk c of kKvChunk tokens begins at pages[c] + offset.
+// Its contents are the backend's own; kv_floats_per_chunk() says how many floats one chunk of one layer takes.
+struct KvView {
+  std::span<float* const> pages;
+  int64_t offset = 0;  // floats
+  int64_t length = 0;  // tokens that are filled
+  float* chunk(int64_t c) const { return pages[static_cast<size_t>(c)] + offset; }
+};
+
+struct AttentionSpec {
+  int n_heads;     // H
+  int n_kv_heads;  // K
+  int head_dim;    // Dh
+  float scale;     // of the scores
+  float softcap;   // c * tanh(score / c); 0 = none
+  Window window;   // on the `self` keys; `source` keys are always visible
+};
+
+// The rows of one sequence in a batch of queries, and what they see: one softmax over both parts.
+struct AttentionInput {
+  int64_t first_row;  // its queries are rows [first_row, first_row + n_rows)
+  int64_t n_rows;
+  int64_t first_position;  // of the first query among the `self` keys
+  KvView self;             // length 0: none
+  KvView source;           // length 0: none
+};
+
+class Ops {
+ public:
+  virtual ~Ops() = default;
+
+  virtual std::unique_ptr<Matrix> load(const WeightView& weight) = 0;
+
+  // out[i] = scale * table[ids[i]]; ids are within the table.
+  virtual void embed(const Matrix& table, std::span<const int32_t> ids, float scale, Tensor out) = 0;
+  // Several linear layers of one input in one pass.
+  virtual void linear(Tensor x, std::initializer_list<Projection> projections) = 0;
+  // out = x / rms(x) * weight, row by row; weight [cols] already includes the reference's +1.
+  virtual void rms_norm(Tensor x, const float* weight, float eps, Tensor out) = 0;
+  // The same over each head of x [rows, n_heads * head_dim], in place.
+  virtual void rms_norm_heads(Tensor x, const float* weight, float eps, int head_dim) = 0;
+  // x += rms_norm(a).
+  virtual void add_rms_norm(Tensor x, Tensor a, const float* weight, float eps) = 0;
+  // Rotates every head of row i by its position's angles, in place.
+  virtual void rope(Tensor x, std::span<const int32_t> positions, const RotaryTable& table) = 0;
+  // gate = gelu_tanh(gate) * up.
+  virtual void geglu(Tensor gate, Tensor up) = 0;
+  // x = cap * tanh(x / cap).
+  virtual void softcap(Tensor x, float cap) = 0;
+
+  // Floats that one chunk of one layer's keys and values takes.
+  virtual int64_t kv_floats_per_chunk(int n_kv_heads, int head_dim) const = 0;
+  // Stores rows of k and v [n, K * Dh] as the tokens [position, position + n) of the view, whose pages are there.
+  virtual void store_kv(Tensor k, Tensor v, const KvView& view, int64_t position, int head_dim) = 0;
+  // out [rows, H * Dh] = softmax(scale * q k^T + mask) v for every sequence of the batch.
+  virtual void attention(Tensor q, const AttentionSpec& spec, std::span<const AttentionInput> inputs, Tensor out) = 0;
+
+  // Index of the largest value of a row, and log(sum(exp(row))).
+  virtual int64_t argmax(Tensor row) = 0;
+  virtual float log_sum_exp(Tensor row) = 0;
+
+  // Asked during long loops; a call throws Cancelled when it says so. nullptr: never.
+  virtual void set_interrupt(Interrupt* interrupt) = 0;
+};
+
+// The backends. Each throws Unsupported, saying what to do, where this build or machine lacks it.
+std::unique_ptr<Ops> make_cpu_ops(ThreadPool& pool);
+std::unique_ptr<Ops> make_cuda_ops();
+std::unique_ptr<Ops> make_metal_ops();
+
+}  // namespace t5g

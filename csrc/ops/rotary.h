@@ -1,0 +1,35 @@
+// Cosines and sines of rotary position embeddings, computed once per position and kept.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+namespace t5g {
+
+class RotaryTable {
+ public:
+  // inv_freq[i] = theta^(-2i / head_dim) / factor.
+  RotaryTable(int head_dim, double theta, double factor);
+
+  // Makes the positions [0, n_positions) available. Not safe beside readers; the runtime calls it before a pass.
+  void reserve(int64_t n_positions);
+
+  int head_dim() const { return head_dim_; }
+  // [head_dim / 2] each. The position must have been reserved.
+  const float* cosines(int64_t position) const { return entry(position); }
+  const float* sines(int64_t position) const { return entry(position) + head_dim_ / 2; }
+
+ private:
+  static constexpr int64_t kPositionsPerBlock = 256;
+  const float* entry(int64_t position) const {
+    return blocks_[static_cast<size_t>(position / kPositionsPerBlock)].get() +
+           position % kPositionsPerBlock * head_dim_;
+  }
+
+  int head_dim_;
+  std::vector<float> inv_freq_;
+  std::vector<std::unique_ptr<float[]>> blocks_;
+};
+
+}  // namespace t5g
