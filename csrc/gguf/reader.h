@@ -120,8 +120,8 @@ class GgufFile {
   // Throws ModelFormatError "FILE: tensor 'NAME': WHAT".
   [[noreturn]] void fail_tensor(std::string_view name, const std::string& what) const;
 
-  // The data of this tensor is not needed soon (it has been packed): its pages need not stay in memory.
-  void release(const TensorInfo& tensor) const;
+  // The mapping that holds the data, for giving pages back; null when the bytes are the caller's.
+  const MappedFile* mapping() const { return mapped_.get(); }
 
  private:
   template <class T>

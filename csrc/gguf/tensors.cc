@@ -168,8 +168,4 @@ const TensorInfo& GgufFile::tensor(std::string_view name, const std::vector<int6
   return found;
 }
 
-void GgufFile::release(const TensorInfo& tensor) const {
-  if (mapped_ != nullptr) mapped_->release(tensor.data);
-}
-
 }  // namespace t5g

@@ -1,0 +1,67 @@
+// The decoder: target tokens and a source's hidden states to logits.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "model/config.h"
+#include "model/weights.h"
+#include "model/workspace.h"
+#include "ops/ops.h"
+
+namespace t5g {
+
+// Keys and values of one sequence or source for all layers: chunk c of every layer lies in one page.
+struct KvPages {
+  std::span<float* const> pages;
+  int64_t length = 0;  // tokens
+};
+
+// New tokens of one sequence in a batch, what it has said before, and what it is about.
+struct DecoderInput {
+  std::span<const int32_t> ids;  // [T]: the next tokens, at positions self.length ...
+  KvPages self;                  // length: tokens before these; the pages have room for them all
+  KvPages source;                // made by project_source()
+};
+
+// Shapes: R rows = tokens of all sequences of the batch, at most kBlockRows; D hidden_size, V vocab_size.
+class Decoder {
+ public:
+  Decoder(const Config& config, const Weights& weights, Ops& ops);
+
+  // Every layer's keys and values of a source's hidden states [S, D_encoder], once per source. No position, no window.
+  void project_source(Tensor hidden_states, const KvPages& source, Workspace& ws) const;
+
+  // Runs the new tokens of every sequence, storing their keys and values, -> x [R, D], final hidden states.
+  void forward(std::span<const DecoderInput> batch, Tensor x, Workspace& ws) const;
+
+  // x [R, D] -> logits [R, V], softcapped where the model does that.
+  void head(Tensor x, Tensor logits) const;
+
+  // Floats of one page: one chunk of every layer.
+  int64_t page_floats() const { return layer_floats_ * config_.num_hidden_layers; }
+
+ private:
+  // Which keys a query looks at.
+  enum class Segments { kSelf, kSource, kBoth };
+
+  void merged_attention(const DecoderLayer& layer, LayerType type, size_t index, std::span<const DecoderInput> batch,
+                        Tensor x, Workspace& ws) const;
+  void self_then_cross_attention(const DecoderLayer& layer, LayerType type, size_t index,
+                                 std::span<const DecoderInput> batch, Tensor x, Workspace& ws) const;
+  void project_self(const DecoderLayer& layer, LayerType type, size_t index, std::span<const DecoderInput> batch,
+                    Tensor x, Workspace& ws) const;
+  void attend(const AttentionWeights& w, Vector post_norm, Window window, Segments segments, size_t index,
+              std::span<const DecoderInput> batch, Tensor x, Workspace& ws) const;
+  KvView layer_view(const KvPages& kv, size_t index, int64_t length) const {
+    return {kv.pages, static_cast<int64_t>(index) * layer_floats_, length};
+  }
+
+  const TextConfig& config_;
+  const Config& model_;
+  const Weights& weights_;
+  Ops& ops_;
+  const int64_t layer_floats_;
+};
+
+}  // namespace t5g

@@ -1,0 +1,79 @@
+// The encoder's forward pass. Each layer goes over the source twice: first for the keys and values of every token, then
+// for everything that needs them all. Both passes work block by block, so no buffer but x and kv grows with S.
+#include "model/encoder.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "model/blocks.h"
+
+namespace t5g {
+namespace {
+
+// Calls body(block of x, position of its first row) for consecutive blocks of rows.
+template <typename Body>
+void for_each_block(Tensor x, Body body) {
+  for (int64_t begin = 0; begin < x.rows; begin += kBlockRows)
+    body(x.slice(begin, std::min(begin + kBlockRows, x.rows)), begin);
+}
+
+void number_rows(Tensor block, int64_t first, Workspace& ws) {
+  ws.positions.resize(static_cast<size_t>(block.rows));
+  std::iota(ws.positions.begin(), ws.positions.end(), static_cast<int32_t>(first));
+}
+
+}  // namespace
+
+Encoder::Encoder(const Config& config, const Weights& weights, Ops& ops)
+    : config_(config.encoder), model_(config), weights_(weights), ops_(ops) {}
+
+int64_t Encoder::kv_floats_per_chunk() const {
+  return ops_.kv_floats_per_chunk(config_.num_key_value_heads, config_.head_dim);
+}
+
+void Encoder::forward(std::span<const int32_t> ids, Tensor x, const KvView& kv, Workspace& ws) const {
+  ws.reserve_positions(x.rows);
+  embed(ops_, weights_.encoder_embedding, model_.eoi_token_id, ids, x);  // [S, D]
+  for (size_t i = 0; i < weights_.encoder_layers.size(); ++i) {
+    const EncoderLayer& layer = weights_.encoder_layers[i];
+    const LayerType type = config_.layer_types[i];
+    for_each_block(x, [&](Tensor block, int64_t position) {
+      number_rows(block, position, ws);
+      keys_and_values(layer, type, block, position, kv, ws);
+    });
+    for_each_block(x, [&](Tensor block, int64_t position) {
+      number_rows(block, position, ws);
+      self_attention(layer, type, block, position, kv, ws);                                   // [b, D]
+      feed_forward(ops_, layer.mlp, layer.pre_feedforward_norm, layer.post_feedforward_norm,  //
+                   config_.rms_norm_eps, block, ws);                                          // [b, D]
+    });
+  }
+  ops_.rms_norm(x, weights_.encoder_norm, config_.rms_norm_eps, x);  // [S, D]
+}
+
+void Encoder::keys_and_values(const EncoderLayer& layer, LayerType type, Tensor x, int64_t position, const KvView& kv,
+                              Workspace& ws) const {
+  const AttentionWeights& w = layer.self_attn;
+  const Tensor h = ws.hidden(x.rows), k = ws.keys(x.rows), v = ws.values(x.rows);
+  ops_.rms_norm(x, layer.pre_self_attn_norm, config_.rms_norm_eps, h);  // [b, D]
+  ops_.linear(h, {{w.k_proj.get(), k}, {w.v_proj.get(), v}});           // [b, K * Dh] each
+  if (config_.use_qk_norm) ops_.rms_norm_heads(k, w.k_norm, config_.rms_norm_eps, config_.head_dim);
+  ops_.rope(k, ws.positions, ws.rotary(type));  // [b, K * Dh]
+  ops_.store_kv(k, v, kv, position, config_.head_dim);
+}
+
+void Encoder::self_attention(const EncoderLayer& layer, LayerType type, Tensor x, int64_t position, const KvView& kv,
+                             Workspace& ws) const {
+  const AttentionWeights& w = layer.self_attn;
+  const Tensor h = ws.hidden(x.rows), q = ws.queries(x.rows), a = ws.attended(x.rows), out = ws.output(x.rows);
+  const AttentionInput input{.first_row = 0, .n_rows = x.rows, .first_position = position, .self = kv, .source = {}};
+  ops_.rms_norm(x, layer.pre_self_attn_norm, config_.rms_norm_eps, h);  // [b, D]
+  ops_.linear(h, {{w.q_proj.get(), q}});                                // [b, H * Dh]
+  if (config_.use_qk_norm) ops_.rms_norm_heads(q, w.q_norm, config_.rms_norm_eps, config_.head_dim);
+  ops_.rope(q, ws.positions, ws.rotary(type));                                       // [b, H * Dh]
+  ops_.attention(q, attention_spec(config_, config_.window(type)), {&input, 1}, a);  // [b, H * Dh]
+  ops_.linear(a, {{w.o_proj.get(), out}});                                           // [b, D]
+  ops_.add_rms_norm(x, out, layer.post_self_attn_norm, config_.rms_norm_eps);        // [b, D]
+}
+
+}  // namespace t5g

@@ -1,0 +1,119 @@
+// Tensors by name, each with the shape that the config says.
+#include "model/weights.h"
+
+#include <string>
+#include <utility>
+
+#include "quant/types.h"
+
+namespace t5g {
+namespace {
+
+// Looks tensors up under a prefix such as "enc.blk.3.".
+class Loader {
+ public:
+  Loader(const GgufFile& file, Ops& ops, std::string prefix = "")
+      : file_(file), ops_(ops), prefix_(std::move(prefix)) {}
+
+  Loader at(const std::string& more) const { return {file_, ops_, prefix_ + more}; }
+
+  MatrixPtr matrix(const std::string& name, int64_t rows, int64_t cols) const {
+    const TensorInfo& tensor = file_.tensor(prefix_ + name + ".weight", {rows, cols});
+    return ops_.load({.type = tensor.type, .rows = rows, .cols = cols, .bytes = tensor.data, .file = file_.mapping()});
+  }
+
+  Vector vector(const std::string& name, int64_t size) const {
+    const TensorInfo& tensor = file_.tensor(prefix_ + name + ".weight", {size});
+    if (tensor.type != DataType::kF32) {
+      file_.fail_tensor(tensor.name, "has type " + type_name(tensor.type) + ", expected f32. Convert the model again.");
+    }
+    return reinterpret_cast<Vector>(tensor.data.data());
+  }
+
+  bool has(const std::string& name) const { return file_.find(prefix_ + name + ".weight") != nullptr; }
+
+ private:
+  const GgufFile& file_;
+  Ops& ops_;
+  const std::string prefix_;
+};
+
+// prefix: "attn" or "cross_attn"; source_size: width of the states that keys and values are made from.
+AttentionWeights load_attention(const Loader& at, const std::string& prefix, const TextConfig& c, int64_t source_size) {
+  const int64_t q_width = static_cast<int64_t>(c.num_attention_heads) * c.head_dim;
+  const int64_t kv_width = static_cast<int64_t>(c.num_key_value_heads) * c.head_dim;
+  AttentionWeights w;
+  w.q_proj = at.matrix(prefix + "_q", q_width, c.hidden_size);
+  w.k_proj = at.matrix(prefix + "_k", kv_width, source_size);
+  w.v_proj = at.matrix(prefix + "_v", kv_width, source_size);
+  w.o_proj = at.matrix(prefix + "_o", c.hidden_size, q_width);
+  if (c.use_qk_norm) {
+    w.q_norm = at.vector(prefix + "_q_norm", c.head_dim);
+    w.k_norm = at.vector(prefix + "_k_norm", c.head_dim);
+  }
+  return w;
+}
+
+MlpWeights load_mlp(const Loader& at, const TextConfig& c) {
+  return {.gate_proj = at.matrix("ffn_gate", c.intermediate_size, c.hidden_size),
+          .up_proj = at.matrix("ffn_up", c.intermediate_size, c.hidden_size),
+          .down_proj = at.matrix("ffn_down", c.hidden_size, c.intermediate_size)};
+}
+
+EncoderLayer load_encoder_layer(const Loader& at, const TextConfig& c) {
+  return {.pre_self_attn_norm = at.vector("attn_norm", c.hidden_size),
+          .self_attn = load_attention(at, "attn", c, c.hidden_size),
+          .post_self_attn_norm = at.vector("attn_post_norm", c.hidden_size),
+          .pre_feedforward_norm = at.vector("ffn_norm", c.hidden_size),
+          .mlp = load_mlp(at, c),
+          .post_feedforward_norm = at.vector("ffn_post_norm", c.hidden_size)};
+}
+
+DecoderLayer load_decoder_layer(const Loader& at, const Config& config) {
+  const TextConfig& c = config.decoder;
+  DecoderLayer layer{.pre_self_attn_norm = at.vector("attn_norm", c.hidden_size),
+                     .self_attn = load_attention(at, "attn", c, c.hidden_size),
+                     .post_self_attn_norm = at.vector("attn_post_norm", c.hidden_size),
+                     .cross_attn = {},
+                     .pre_feedforward_norm = at.vector("ffn_norm", c.hidden_size),
+                     .mlp = load_mlp(at, c),
+                     .post_feedforward_norm = at.vector("ffn_post_norm", c.hidden_size)};
+  if (config.decoder_attention == DecoderAttention::kSelfThenCross) {
+    layer.pre_cross_attn_norm = at.vector("cross_attn_norm", c.hidden_size);
+    layer.cross_attn = load_attention(at, "cross_attn", c, config.encoder.hidden_size);
+    layer.post_cross_attn_norm = at.vector("cross_attn_post_norm", c.hidden_size);
+  }
+  return layer;
+}
+
+void load_embeddings(const Loader& at, const Config& config, Weights& weights) {
+  const auto own = [&](MatrixPtr table) { return weights.tables.emplace_back(std::move(table)).get(); };
+  const Matrix* table = own(at.matrix("token_embd", config.vocab_size, config.decoder.hidden_size));
+  weights.decoder_embedding.table = table;
+  weights.encoder_embedding.table =
+      config.architecture == Architecture::kT5Gemma
+          ? own(at.matrix("enc.token_embd", config.vocab_size, config.encoder.hidden_size))
+          : table;
+  weights.lm_head = at.has("output") ? own(at.matrix("output", config.vocab_size, config.decoder.hidden_size)) : table;
+  if (config.eoi_token_id >= 0) {
+    weights.encoder_embedding.eoi_embedding = at.vector("token_embd_eoi", config.encoder.hidden_size);
+    weights.decoder_embedding.eoi_embedding = weights.encoder_embedding.eoi_embedding;
+  }
+}
+
+}  // namespace
+
+Weights load_weights(const GgufFile& file, const Config& config, Ops& ops) {
+  const Loader at(file, ops);
+  Weights weights;
+  load_embeddings(at, config, weights);
+  for (int i = 0; i < config.encoder.num_hidden_layers; ++i)
+    weights.encoder_layers.push_back(load_encoder_layer(at.at("enc.blk." + std::to_string(i) + "."), config.encoder));
+  weights.encoder_norm = at.vector("enc.output_norm", config.encoder.hidden_size);
+  for (int i = 0; i < config.decoder.num_hidden_layers; ++i)
+    weights.decoder_layers.push_back(load_decoder_layer(at.at("dec.blk." + std::to_string(i) + "."), config));
+  weights.decoder_norm = at.vector("dec.output_norm", config.decoder.hidden_size);
+  return weights;
+}
+
+}  // namespace t5g

@@ -1,0 +1,72 @@
+// The weights of a model: loaded once, immutable, shared by all threads. Shapes are checked when they are looked up.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "gguf/reader.h"
+#include "model/config.h"
+#include "ops/ops.h"
+
+namespace t5g {
+
+using MatrixPtr = std::unique_ptr<Matrix>;
+using Vector = const float*;  // lies in the file's mapping
+
+// q, k, v and o projections of one attention.
+struct AttentionWeights {
+  MatrixPtr q_proj;         // [H * Dh, D]
+  MatrixPtr k_proj;         // [K * Dh, D of the keys' side]
+  MatrixPtr v_proj;         // [K * Dh, D of the keys' side]
+  MatrixPtr o_proj;         // [D, H * Dh]
+  Vector q_norm = nullptr;  // [Dh], with use_qk_norm
+  Vector k_norm = nullptr;  // [Dh], with use_qk_norm
+};
+
+struct MlpWeights {
+  MatrixPtr gate_proj;  // [F, D]
+  MatrixPtr up_proj;    // [F, D]
+  MatrixPtr down_proj;  // [D, F]
+};
+
+struct EncoderLayer {
+  Vector pre_self_attn_norm;  // [D], as all norms below
+  AttentionWeights self_attn;
+  Vector post_self_attn_norm;
+  Vector pre_feedforward_norm;
+  MlpWeights mlp;
+  Vector post_feedforward_norm;
+};
+
+struct DecoderLayer {
+  Vector pre_self_attn_norm;
+  AttentionWeights self_attn;  // with merged attention, of the source as well
+  Vector post_self_attn_norm;
+  Vector pre_cross_attn_norm = nullptr;  // these three: with self-then-cross attention
+  AttentionWeights cross_attn;
+  Vector post_cross_attn_norm = nullptr;
+  Vector pre_feedforward_norm;
+  MlpWeights mlp;
+  Vector post_feedforward_norm;
+};
+
+struct EmbeddingWeights {
+  const Matrix* table = nullptr;   // [V, D]
+  Vector eoi_embedding = nullptr;  // [D]; stands in for the row of eoi_token_id, unscaled
+};
+
+struct Weights {
+  std::vector<MatrixPtr> tables;       // owns the embedding tables and the head
+  EmbeddingWeights encoder_embedding;  // T5Gemma 2 shares one table for both sides and the head
+  EmbeddingWeights decoder_embedding;
+  const Matrix* lm_head = nullptr;  // [V, D]
+  std::vector<EncoderLayer> encoder_layers;
+  Vector encoder_norm;
+  std::vector<DecoderLayer> decoder_layers;
+  Vector decoder_norm;
+};
+
+// file must outlive the weights. Throws ModelFormatError for a missing tensor or a wrong shape or type.
+Weights load_weights(const GgufFile& file, const Config& config, Ops& ops);
+
+}  // namespace t5g
