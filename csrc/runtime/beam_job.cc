@@ -1,0 +1,100 @@
+// Beam search: the book-keeping is in sampling/; here each beam gets a cache of its own, sharing what beams share.
+#include <string>
+#include <utility>
+
+#include "runtime/generation_job.h"
+#include "sampling/beam_search.h"
+
+namespace t5g {
+namespace {
+
+// Whether a text contains one of the stop strings, and the text before it.
+struct StoppedText {
+  StoppedText(std::string full, const std::vector<std::string>& stops) : text(std::move(full)) {
+    size_t first = std::string::npos;
+    for (const std::string& stop : stops) first = std::min(first, text.find(stop));
+    found = first != std::string::npos;
+    if (found) text.resize(first);
+  }
+  std::string text;
+  bool found;
+};
+
+class BeamJob final : public GenerationJob {
+ public:
+  explicit BeamJob(JobInput input)
+      : tokenizer_(input.model.tokenizer()),
+        source_(std::move(input.source)),
+        config_(input.config),
+        stop_(input.stop),
+        prompt_ids_(std::move(input.prompt_ids)),
+        search_(config_, prompt_ids_, nullptr, stop_test()) {
+    caches_.push_back(input.model.new_cache());
+  }
+
+  void add_steps(std::vector<Model::Step>& steps) override {
+    if (done()) return;
+    const std::vector<Beam>& beams = search_.beams();
+    for (size_t i = 0; i < beams.size(); ++i) {
+      const auto cached = static_cast<size_t>(caches_[i].length());
+      steps.push_back({source_.get(), &caches_[i], std::span<const int32_t>(beams[i].ids).subspan(cached)});
+    }
+  }
+
+  void take_logits(Tensor logits) override {
+    search_.advance({logits.data, static_cast<size_t>(logits.size())});
+    ++n_steps_;
+    std::vector<KvCache> caches;
+    if (!search_.done()) {
+      for (const Beam& beam : search_.beams()) caches.push_back(caches_[static_cast<size_t>(beam.parent)].fork());
+    }
+    caches_ = std::move(caches);
+  }
+
+  bool done() const override { return search_.done(); }
+
+  std::string take_text() override { return {}; }  // nothing is certain before the end
+
+  std::vector<GeneratedSequence> finish() override {
+    std::vector<GeneratedSequence> results;
+    for (Hypothesis& hypothesis : search_.finalize()) {
+      GeneratedSequence& result = results.emplace_back();
+      StoppedText stopped(tokenizer_.decode(hypothesis.generated_ids), stop_);
+      result.text = std::move(stopped.text);
+      result.logprob = hypothesis.logprob;
+      const bool at_eos = !hypothesis.generated_ids.empty() && config_.is_eos(hypothesis.generated_ids.back());
+      const bool complete = stopped.found || at_eos;
+      result.finish_reason = complete              ? FinishReason::kStop
+                             : hypothesis.finished ? FinishReason::kLength
+                                                   : FinishReason::kCancelled;
+      result.token_ids = std::move(hypothesis.generated_ids);
+    }
+    caches_.clear();
+    return results;
+  }
+
+  int64_t n_generated() const override { return n_steps_; }
+  int64_t max_rows() const override { return config_.num_beams; }
+
+ private:
+  StopTest stop_test() const {
+    if (stop_.empty()) return nullptr;
+    return
+        [this](std::span<const int32_t> generated) { return StoppedText(tokenizer_.decode(generated), stop_).found; };
+  }
+
+  const Tokenizer& tokenizer_;
+  const std::shared_ptr<const EncodedSource> source_;
+  const GenerationConfig& config_;
+  const std::vector<std::string>& stop_;
+  const std::vector<int32_t> prompt_ids_;
+  BeamSearch search_;
+  std::vector<KvCache> caches_;  // one per growing beam
+  int64_t n_steps_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<GenerationJob> make_beam_job(JobInput input) { return std::make_unique<BeamJob>(std::move(input)); }
+
+}  // namespace t5g

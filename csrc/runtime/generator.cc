@@ -1,0 +1,152 @@
+// The batch loop.
+#include "runtime/generator.h"
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "base/error.h"
+
+namespace t5g {
+namespace {
+
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace
+
+struct Generator::Running {
+  size_t request;
+  std::unique_ptr<GenerationJob> job;
+  int64_t n_rows = 0;  // of the step in hand
+};
+
+// The caller's interrupt, or cancel().
+class Generator::CancelInterrupt final : public Interrupt {
+ public:
+  CancelInterrupt(const std::atomic<bool>& cancelled, Interrupt* outer) : cancelled_(cancelled), outer_(outer) {}
+  bool poll() override { return cancelled_.load(std::memory_order_relaxed) || (outer_ != nullptr && outer_->poll()); }
+
+ private:
+  const std::atomic<bool>& cancelled_;
+  Interrupt* const outer_;
+};
+
+Generator::Generator(std::shared_ptr<Model> model, std::vector<GenerationRequest> requests, GenerationConfig config,
+                     std::vector<std::string> stop, int64_t max_batch)
+    : model_(std::move(model)),
+      requests_(std::move(requests)),
+      config_(std::move(config)),
+      stop_(std::move(stop)),
+      max_batch_(max_batch),
+      seed_(resolve_seed(config_)),
+      results_(requests_.size()) {
+  if (max_batch < 1) throw InvalidArgument("max_batch_size is " + std::to_string(max_batch) + ", expected 1 or more.");
+  for (const std::string& text : stop_) {
+    if (text.empty()) throw InvalidArgument("stop has an empty string; it would end every text before it began.");
+  }
+  const Config& model_config = model_->config();
+  config_.eos_token_ids = model_config.eos_token_ids;
+  config_.validate();
+  const int64_t limit = model_config.decoder.max_position_embeddings;
+  for (GenerationRequest& request : requests_) {
+    std::vector<int32_t>& prefix = request.decoder_prefix;
+    if (prefix.empty() || prefix.front() != model_config.decoder_start_token_id)
+      prefix.insert(prefix.begin(), model_config.decoder_start_token_id);
+    model_->check_ids("target", prefix, limit);
+    if (request.source == nullptr)
+      model_->check_ids("source", request.source_ids, model_config.encoder.max_position_embeddings);
+    // The last token that is generated needs no position of its own.
+    const int64_t room = limit - static_cast<int64_t>(prefix.size()) + 1;
+    request_configs_.push_back(config_);
+    request_configs_.back().max_new_tokens = static_cast<int32_t>(std::min<int64_t>(config_.max_new_tokens, room));
+  }
+}
+
+Generator::~Generator() = default;
+
+int64_t Generator::rows_in_use() const {
+  int64_t rows = 0;
+  for (const Running& running : running_) rows += running.job->max_rows();
+  return rows;
+}
+
+void Generator::start(size_t index, Interrupt* interrupt) {
+  GenerationRequest& request = requests_[index];
+  const auto begin = std::chrono::steady_clock::now();
+  if (request.source == nullptr) request.source = model_->encode(std::move(request.source_ids), interrupt);
+  model_->prepare(*request.source, interrupt);
+  results_[index].encode_seconds = seconds_since(begin);
+  results_[index].n_source_tokens = static_cast<int64_t>(request.source->ids().size());
+  JobInput input{*model_, std::move(request.source), std::move(request.decoder_prefix), request_configs_[index], stop_,
+                 seed_};
+  running_.push_back(
+      {index, config_.uses_beams() ? make_beam_job(std::move(input)) : make_sampling_job(std::move(input))});
+}
+
+void Generator::admit(Interrupt* interrupt) {
+  const int64_t rows_per_job = config_.uses_beams() ? config_.num_beams : config_.num_return_sequences;
+  while (next_request_ < requests_.size() && (running_.empty() || rows_in_use() + rows_per_job <= max_batch_)) {
+    start(next_request_, interrupt);
+    ++next_request_;
+  }
+}
+
+void Generator::retire(Running& running) {
+  GenerationResult& result = results_[running.request];
+  result.n_new_tokens = running.job->n_generated();
+  result.sequences = running.job->finish();
+  if (running.request == 0) text_ += running.job->take_text();
+}
+
+bool Generator::step(Interrupt* outer) {
+  CancelInterrupt interrupt(cancelled_, outer);
+  try {
+    if (cancelled_.load()) throw Cancelled();
+    admit(&interrupt);
+    if (running_.empty()) return false;
+    const auto begin = std::chrono::steady_clock::now();
+    steps_.clear();
+    for (Running& running : running_) {
+      const size_t before = steps_.size();
+      running.job->add_steps(steps_);
+      running.n_rows = static_cast<int64_t>(steps_.size() - before);
+    }
+    const auto rows = static_cast<int64_t>(steps_.size());
+    const int64_t vocab = model_->config().vocab_size;
+    const size_t needed = static_cast<size_t>(rows * vocab) * sizeof(float);
+    if (logits_.size_bytes() < needed) logits_ = Buffer(needed);
+    const Tensor logits{logits_.floats(), rows, vocab};
+    model_->decode(steps_, logits, &interrupt);
+    int64_t row = 0;
+    for (Running& running : running_) {
+      running.job->take_logits(logits.slice(row, row + running.n_rows));
+      row += running.n_rows;
+      if (running.request == 0) text_ += running.job->take_text();
+    }
+    const double seconds = seconds_since(begin);
+    for (Running& running : running_) {
+      results_[running.request].decode_seconds += seconds;
+      if (running.job->done()) retire(running);
+    }
+  } catch (const Cancelled&) {
+    if (!cancelled_.load()) throw;
+    return false;
+  }
+  std::erase_if(running_, [](const Running& running) { return running.job->done(); });
+  return !running_.empty() || next_request_ < requests_.size();
+}
+
+std::string Generator::take_text() { return std::exchange(text_, {}); }
+
+std::vector<GenerationResult> Generator::take_results() {
+  for (Running& running : running_) retire(running);
+  running_.clear();
+  for (GenerationResult& result : results_) {
+    if (result.sequences.empty()) result.sequences.emplace_back();  // its turn never came
+  }
+  return std::move(results_);
+}
+
+}  // namespace t5g

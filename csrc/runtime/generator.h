@@ -1,0 +1,78 @@
+// Generation for any number of sources at once. Up to a number of rows run as one batch; when a sequence ends, the next
+// source takes its place. The tokens of each source are those it would get alone.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/generation_job.h"
+#include "runtime/model.h"
+#include "sampling/generation_config.h"
+
+namespace t5g {
+
+struct GenerationRequest {
+  std::shared_ptr<const EncodedSource> source;  // or null: source_ids are encoded when the request's turn comes
+  std::vector<int32_t> source_ids;
+  std::vector<int32_t> decoder_prefix;  // begins with the start token, or it is put in front
+};
+
+struct GenerationResult {
+  std::vector<GeneratedSequence> sequences;  // at least one
+  int64_t n_source_tokens = 0;
+  double encode_seconds = 0;  // reading the source and preparing the decoder for it; 0 for a source encoded before
+  double decode_seconds = 0;  // from the first decode step to the last
+  int64_t n_new_tokens = 0;   // of all sequences
+};
+
+class Generator {
+ public:
+  // Checks every option and request before any work. max_batch: rows of a decode step at most (at least one request
+  // runs however many rows it needs). Throws InvalidArgument, InputTooLong.
+  Generator(std::shared_ptr<Model> model, std::vector<GenerationRequest> requests, GenerationConfig config,
+            std::vector<std::string> stop, int64_t max_batch);
+  ~Generator();
+
+  // One token more for every sequence of the batch. False when there is nothing left to do. Throws Cancelled when the
+  // interrupt says so; after cancel() it just returns false.
+  bool step(Interrupt* interrupt = nullptr);
+
+  // From any thread: the step in hand ends early, and all sequences that are not done count as cancelled.
+  void cancel() { cancelled_.store(true); }
+
+  // Text of the first request that has become certain since the last call.
+  std::string take_text();
+
+  // In the order of the requests. Call once, when step() has returned false.
+  std::vector<GenerationResult> take_results();
+
+ private:
+  struct Running;
+  class CancelInterrupt;
+
+  void admit(Interrupt* interrupt);
+  void start(size_t index, Interrupt* interrupt);
+  void retire(Running& running);
+  int64_t rows_in_use() const;
+
+  const std::shared_ptr<Model> model_;
+  std::vector<GenerationRequest> requests_;
+  GenerationConfig config_;
+  // A request's own copy of the options, whose max_new_tokens is what the model's limit leaves room for.
+  std::vector<GenerationConfig> request_configs_;
+  const std::vector<std::string> stop_;
+  const int64_t max_batch_;
+  const uint64_t seed_;
+  size_t next_request_ = 0;
+  std::vector<Running> running_;
+  std::vector<GenerationResult> results_;
+  std::string text_;
+  std::vector<Model::Step> steps_;
+  Buffer logits_;
+  std::atomic<bool> cancelled_{false};
+};
+
+}  // namespace t5g

@@ -1,0 +1,27 @@
+// How much memory a model needs, and how fast this machine reads memory: together they bound the speed of decoding.
+#pragma once
+
+#include <cstdint>
+
+#include "base/thread_pool.h"
+#include "model/config.h"
+#include "model/weights.h"
+
+namespace t5g {
+
+struct MemoryNeeds {
+  int64_t weights_bytes;           // all matrices, packed
+  int64_t decode_weights_bytes;    // those that one decode step reads: decoder layers and head
+  int64_t workspace_bytes;         // activations of one pass
+  int64_t bytes_per_source_token;  // keys and values of the source in all decoder layers, and its hidden states
+  int64_t bytes_per_target_token;  // keys and values of the sequence's own tokens
+};
+
+// page_floats: of a KV page, as Decoder says.
+MemoryNeeds memory_needs(const Config& config, const Weights& weights, int64_t page_floats);
+
+// Bytes per second that so many threads together read from memory: the best of several passes over a buffer much larger
+// than any cache.
+double read_bandwidth(int n_threads);
+
+}  // namespace t5g

@@ -1,0 +1,191 @@
+// Loading, and the passes that everything else is made of.
+#include "runtime/model.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/cpu_features.h"
+#include "base/error.h"
+#include "runtime/load_tokenizer.h"
+
+namespace t5g {
+namespace {
+
+// Rows of logits that teacher forcing holds at a time: 16 MB with the vocabulary of T5Gemma 2.
+constexpr int64_t kLogitRows = 16;
+constexpr int kMaxThreads = 1024;
+
+std::string check_device(const std::string& device) {
+  if (device == "auto" || device == "cpu") return "cpu";
+  if (device == "cuda" || device == "metal") return device;
+  throw InvalidArgument("device is '" + device + "', expected 'auto', 'cpu', 'cuda' or 'metal'.");
+}
+
+int check_threads(int n_threads) {
+  if (n_threads < 0 || n_threads > kMaxThreads) {
+    throw InvalidArgument("n_threads is " + std::to_string(n_threads) + ", expected 1 to " +
+                          std::to_string(kMaxThreads) + ", or none for the number of physical cores.");
+  }
+  return n_threads == 0 ? default_thread_count() : n_threads;
+}
+
+std::unique_ptr<Ops> make_ops(const std::string& device, ThreadPool& pool) {
+  if (device == "cuda") return make_cuda_ops();
+  if (device == "metal") return make_metal_ops();
+  return make_cpu_ops(pool);
+}
+
+// FNV-1a.
+void mix(uint64_t& hash, const void* data, size_t size_bytes) {
+  const auto* bytes = static_cast<const unsigned char*>(data);
+  for (size_t i = 0; i < size_bytes; ++i) hash = (hash ^ bytes[i]) * 0x100000001b3ull;
+}
+
+uint64_t fingerprint_of(const GgufFile& file) {
+  constexpr size_t kLongValue = 4096;  // the vocabulary's arrays: large, and the same in every fine-tune
+  constexpr size_t kSample = 64;       // of each tensor: fine-tunes differ in every one
+  uint64_t hash = 0xcbf29ce484222325ull;
+  for (const GgufFile::Metadata& entry : file.metadata()) {
+    mix(hash, entry.key.data(), entry.key.size());
+    if (entry.stored.size() < kLongValue) mix(hash, entry.stored.data(), entry.stored.size());
+  }
+  for (const TensorInfo& tensor : file.tensors()) {
+    mix(hash, tensor.name.data(), tensor.name.size());
+    mix(hash, &tensor.offset, sizeof tensor.offset);
+    mix(hash, tensor.data.data(), std::min(kSample, tensor.data.size()));
+  }
+  return hash;
+}
+
+Buffer block_of(int64_t cols) { return Buffer(static_cast<size_t>(kBlockRows * cols) * sizeof(float)); }
+
+}  // namespace
+
+// The thread pool and workspaces for the length of one call, and the interrupt that may end it early.
+class Model::Pass {
+ public:
+  Pass(Model& model, Interrupt* interrupt) : ops_(*model.ops_), lease_(model.pool_.lease(interrupt)) {
+    ops_.set_interrupt(interrupt);
+  }
+  ~Pass() { ops_.set_interrupt(nullptr); }
+  Pass(const Pass&) = delete;
+  Pass& operator=(const Pass&) = delete;
+
+ private:
+  Ops& ops_;
+  ThreadPool::Lease lease_;
+};
+
+Model::Model(const std::string& path, const ModelOptions& options)
+    : file_(path),
+      config_(load_config(file_, options.encoder_window)),
+      tokenizer_(load_tokenizer(file_, config_)),
+      device_(check_device(options.device)),
+      fingerprint_(fingerprint_of(file_)),
+      pool_(check_threads(options.n_threads)),
+      ops_(make_ops(device_, pool_)),
+      weights_(load_weights(file_, config_, *ops_)),
+      encoder_(config_, weights_, *ops_),
+      decoder_(config_, weights_, *ops_),
+      pages_(std::make_shared<PagePool>(decoder_.page_floats())),
+      encoder_workspace_(config_.encoder),
+      decoder_workspace_(config_.decoder),
+      hidden_(block_of(config_.decoder.hidden_size)),
+      last_hidden_(block_of(config_.decoder.hidden_size)) {}
+
+void Model::check_ids(const std::string& side, std::span<const int32_t> ids, int64_t limit) const {
+  const auto n = static_cast<int64_t>(ids.size());
+  if (n > limit) throw InputTooLong(side, n, limit);
+  for (size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < 0 || ids[i] >= config_.vocab_size) {
+      throw InvalidArgument(side + " token " + std::to_string(i) + " is " + std::to_string(ids[i]) +
+                            ", outside the model's vocabulary of " + std::to_string(config_.vocab_size) + " tokens.");
+    }
+  }
+}
+
+std::shared_ptr<const EncodedSource> Model::encode(std::vector<int32_t> ids, Interrupt* interrupt) {
+  check_ids("source", ids, config_.encoder.max_position_embeddings);
+  const auto n = static_cast<int64_t>(ids.size());
+  const int64_t width = config_.encoder.hidden_size, chunks = (n + kKvChunk - 1) / kKvChunk;
+  Buffer states(static_cast<size_t>(n * width) * sizeof(float));
+  Buffer kv(static_cast<size_t>(chunks * encoder_.kv_floats_per_chunk()) * sizeof(float));
+  std::vector<float*> pages;
+  for (int64_t chunk = 0; chunk < chunks; ++chunk)
+    pages.push_back(kv.floats() + chunk * encoder_.kv_floats_per_chunk());
+
+  const Pass pass(*this, interrupt);
+  encoder_.forward(ids, {states.floats(), n, width}, {.pages = pages, .length = n}, encoder_workspace_);
+  return std::make_shared<EncodedSource>(std::move(ids), std::move(states), width, fingerprint_);
+}
+
+void Model::prepare(const EncodedSource& source, Interrupt* interrupt) {
+  if (source.model_fingerprint() != fingerprint_)
+    throw InvalidArgument("the source was encoded with another model. Encode it again with this one.");
+  const Pass pass(*this, interrupt);
+  if (source.cross_cache().has_value()) return;
+  KvCache cache = new_cache();
+  const Tensor states = source.hidden_states();
+  cache.reserve(states.rows);
+  decoder_.project_source(states, cache.view(states.rows), decoder_workspace_);
+  cache.advance(states.rows);
+  source.set_cross_cache(std::move(cache));
+}
+
+void Model::forward(std::span<const Step> steps, Tensor x) {
+  inputs_.clear();
+  for (const Step& step : steps) {
+    step.cache->reserve(static_cast<int64_t>(step.ids.size()));
+    inputs_.push_back({.ids = step.ids, .self = step.cache->view(), .source = step.source->cross_cache()->view()});
+  }
+  decoder_.forward(inputs_, x, decoder_workspace_);
+  for (const Step& step : steps) step.cache->advance(static_cast<int64_t>(step.ids.size()));
+}
+
+void Model::decode(std::span<const Step> steps, Tensor logits, Interrupt* interrupt) {
+  const Pass pass(*this, interrupt);
+  const int64_t width = config_.decoder.hidden_size;
+  size_t first = 0;
+  while (first < steps.size()) {
+    // Steps of one token go together; a longer one (a prompt) goes alone, block by block.
+    size_t n = 0;
+    while (first + n < steps.size() && n < kBlockRows && steps[first + n].ids.size() == 1) ++n;
+    const Tensor last{last_hidden_.floats(), static_cast<int64_t>(std::max<size_t>(n, 1)), width};
+    if (n > 0) {
+      forward(steps.subspan(first, n), last);
+    } else {
+      Step step = steps[first];
+      while (!step.ids.empty()) {
+        const size_t rows = std::min<size_t>(step.ids.size(), kBlockRows);
+        const Tensor block{hidden_.floats(), static_cast<int64_t>(rows), width};
+        const Step part{step.source, step.cache, step.ids.first(rows)};
+        forward({&part, 1}, block);
+        std::copy_n(block.row(block.rows - 1), width, last.data);
+        step.ids = step.ids.subspan(rows);
+      }
+      n = 1;
+    }
+    decoder_.head(last, logits.slice(static_cast<int64_t>(first), static_cast<int64_t>(first + n)));  // [n, V]
+    first += n;
+  }
+}
+
+void Model::decode_all(const Step& step, LogitsConsumer consume, Interrupt* interrupt) {
+  const int64_t width = config_.decoder.hidden_size;
+  Buffer logits(static_cast<size_t>(kLogitRows * config_.vocab_size) * sizeof(float));
+  const Pass pass(*this, interrupt);
+  for (size_t begin = 0; begin < step.ids.size(); begin += kBlockRows) {
+    const Step part{step.source, step.cache,
+                    step.ids.subspan(begin, std::min<size_t>(kBlockRows, step.ids.size() - begin))};
+    const Tensor block{hidden_.floats(), static_cast<int64_t>(part.ids.size()), width};
+    forward({&part, 1}, block);
+    for (int64_t row = 0; row < block.rows; row += kLogitRows) {
+      const Tensor rows = block.slice(row, std::min(row + kLogitRows, block.rows));
+      const Tensor out{logits.floats(), rows.rows, config_.vocab_size};
+      decoder_.head(rows, out);
+      consume(static_cast<int64_t>(begin) + row, out);
+    }
+  }
+}
+
+}  // namespace t5g

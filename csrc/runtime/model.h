@@ -1,0 +1,108 @@
+// A loaded model, ready to run. Shared by any number of threads: each call takes the machine for one forward pass at a
+// time (a Pass), so calls from several threads take turns instead of fighting for cores.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "gguf/reader.h"
+#include "model/config.h"
+#include "model/decoder.h"
+#include "model/encoder.h"
+#include "model/weights.h"
+#include "ops/ops.h"
+#include "runtime/encoded_source.h"
+#include "runtime/kv_cache.h"
+#include "runtime/memory.h"
+#include "text/tokenizer.h"
+
+namespace t5g {
+
+struct ModelOptions {
+  std::string device = "auto";  // "auto", "cpu", "cuda", "metal"
+  int n_threads = 0;            // 0: default_thread_count()
+  EncoderWindow encoder_window = EncoderWindow::kExclusive;
+};
+
+class Model {
+ public:
+  // Throws FileNotFound, IoError, ModelFormatError; InvalidArgument or Unsupported for the options.
+  Model(const std::string& path, const ModelOptions& options);
+  Model(const Model&) = delete;
+  Model& operator=(const Model&) = delete;
+
+  const GgufFile& file() const { return file_; }
+  const Config& config() const { return config_; }
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
+  // "cpu", ...
+  const std::string& device() const { return device_; }
+  int n_threads() const { return pool_.n_threads(); }
+  // Tells models apart whose files differ in size, metadata or shapes; kept in files of encoded sources.
+  uint64_t fingerprint() const { return fingerprint_; }
+
+  // ids [S] -> hidden states. S may be 0. Throws InvalidArgument for an id outside the vocabulary, InputTooLong,
+  // Cancelled.
+  std::shared_ptr<const EncodedSource> encode(std::vector<int32_t> ids, Interrupt* interrupt = nullptr);
+
+  // Makes the decoder's keys and values of a source, if that has not been done. Throws InvalidArgument for a source of
+  // another model.
+  void prepare(const EncodedSource& source, Interrupt* interrupt = nullptr);
+
+  MemoryNeeds memory() const { return memory_needs(config_, weights_, decoder_.page_floats()); }
+
+  // An empty cache for a new sequence.
+  KvCache new_cache() const { return KvCache(pages_); }
+
+  // New tokens of one sequence, as part of a batch.
+  struct Step {
+    const EncodedSource* source;   // prepared
+    KvCache* cache;                // grows by the ids
+    std::span<const int32_t> ids;  // not empty
+  };
+  // Runs the new tokens of every sequence; logits [steps, V] are those after the last token of each.
+  void decode(std::span<const Step> steps, Tensor logits, Interrupt* interrupt = nullptr);
+
+  // Teacher forcing: runs all tokens of one sequence and calls consume(first row, logits [n, V]) for consecutive rows,
+  // a few at a time, so that memory does not grow with the target.
+  using LogitsConsumer = FunctionRef<void(int64_t first_row, Tensor logits)>;
+  void decode_all(const Step& step, LogitsConsumer consume, Interrupt* interrupt = nullptr);
+
+  // log(sum(exp(row))).
+  float log_sum_exp(Tensor row) const { return ops_->log_sum_exp(row); }
+
+  // Whether the file carries the chat template of the instruction-tuned T5Gemma.
+  bool has_chat_template() const { return file_.has_key("tokenizer.chat_template"); }
+
+  // Checks a source's or target's ids and length. side: "source" or "target".
+  void check_ids(const std::string& side, std::span<const int32_t> ids, int64_t limit) const;
+
+ private:
+  class Pass;
+  // Runs at most kBlockRows tokens in all -> x, their final hidden states, and counts them in the caches.
+  void forward(std::span<const Step> steps, Tensor x);
+
+  const GgufFile file_;
+  const Config config_;
+  std::unique_ptr<const Tokenizer> tokenizer_;
+  const std::string device_;
+  uint64_t fingerprint_;
+  ThreadPool pool_;
+  std::unique_ptr<Ops> ops_;
+  const Weights weights_;
+  const Encoder encoder_;
+  const Decoder decoder_;
+  std::shared_ptr<PagePool> pages_;
+  // What a pass writes to; used by the thread that holds the pool.
+  Workspace encoder_workspace_;
+  Workspace decoder_workspace_;
+  Buffer hidden_;                     // [kBlockRows, D]
+  Buffer last_hidden_;                // [kBlockRows, D], the last row of each sequence
+  std::vector<DecoderInput> inputs_;  // of the step in hand
+};
+
+}  // namespace t5g

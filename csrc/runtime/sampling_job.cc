@@ -1,0 +1,135 @@
+// Greedy decoding and sampling: each sequence picks its next token by itself.
+#include <string>
+#include <utility>
+
+#include "runtime/generation_job.h"
+#include "sampling/sampler.h"
+#include "sampling/stop_matcher.h"
+#include "text/stream_decoder.h"
+
+namespace t5g {
+namespace {
+
+class Sequence {
+ public:
+  Sequence(const JobInput& input, int32_t index)
+      : config_(input.config),
+        cache_(input.model.new_cache()),
+        sampler_(input.config, static_cast<int64_t>(input.prompt_ids.size()), input.seed, index),
+        decoder_(input.model.tokenizer()),
+        stop_(input.stop),
+        ids_(input.prompt_ids),
+        n_prompt_(input.prompt_ids.size()) {}
+
+  bool done() const { return done_; }
+  int64_t n_generated() const { return static_cast<int64_t>(ids_.size() - n_prompt_); }
+
+  // All tokens that the cache does not have yet: the prompt at first, then the newest one.
+  Model::Step step(const EncodedSource& source) {
+    const auto cached = static_cast<size_t>(cache_.length());
+    return {&source, &cache_, std::span<const int32_t>(ids_).subspan(cached)};
+  }
+
+  void take_logits(std::span<float> logits) {
+    const SampledToken token = sampler_.next(logits, ids_);
+    ids_.push_back(token.id);
+    result_.logprob += static_cast<double>(token.logprob);
+    add_text(stop_.feed(decoder_.push(token.id)));
+    if (stop_.matched() || config_.is_eos(token.id)) {
+      end(FinishReason::kStop);
+    } else if (n_generated() >= config_.max_new_tokens) {
+      end(FinishReason::kLength);
+    }
+  }
+
+  std::string take_text() { return std::exchange(fresh_text_, {}); }
+
+  GeneratedSequence finish() {
+    if (!done_) end(FinishReason::kCancelled);
+    result_.token_ids.assign(ids_.begin() + static_cast<std::ptrdiff_t>(n_prompt_), ids_.end());
+    return std::move(result_);
+  }
+
+ private:
+  void add_text(const std::string& text) {
+    result_.text += text;
+    fresh_text_ += text;
+  }
+
+  void end(FinishReason reason) {
+    if (!stop_.matched()) {
+      add_text(stop_.feed(decoder_.finish()));
+      add_text(stop_.flush());
+    }
+    result_.finish_reason = stop_.matched() ? FinishReason::kStop : reason;
+    cache_ = KvCache(cache_.pool());  // its pages serve the next sequence
+    done_ = true;
+  }
+
+  const GenerationConfig& config_;
+  KvCache cache_;
+  Sampler sampler_;
+  StreamDecoder decoder_;
+  StopMatcher stop_;
+  std::vector<int32_t> ids_;
+  const size_t n_prompt_;
+  GeneratedSequence result_;
+  std::string fresh_text_;
+  bool done_ = false;
+};
+
+class SamplingJob final : public GenerationJob {
+ public:
+  explicit SamplingJob(JobInput input) : source_(std::move(input.source)) {
+    for (int32_t i = 0; i < input.config.num_return_sequences; ++i) sequences_.emplace_back(input, i);
+  }
+
+  void add_steps(std::vector<Model::Step>& steps) override {
+    for (Sequence& sequence : sequences_) {
+      if (!sequence.done()) steps.push_back(sequence.step(*source_));
+    }
+  }
+
+  void take_logits(Tensor logits) override {
+    int64_t row = 0;
+    for (Sequence& sequence : sequences_) {
+      if (sequence.done()) continue;
+      sequence.take_logits({logits.row(row++), static_cast<size_t>(logits.cols)});
+    }
+  }
+
+  bool done() const override {
+    for (const Sequence& sequence : sequences_) {
+      if (!sequence.done()) return false;
+    }
+    return true;
+  }
+
+  std::string take_text() override { return sequences_.front().take_text(); }
+
+  std::vector<GeneratedSequence> finish() override {
+    std::vector<GeneratedSequence> results;
+    for (Sequence& sequence : sequences_) results.push_back(sequence.finish());
+    return results;
+  }
+
+  int64_t n_generated() const override {
+    int64_t n = 0;
+    for (const Sequence& sequence : sequences_) n += sequence.n_generated();
+    return n;
+  }
+
+  int64_t max_rows() const override { return static_cast<int64_t>(sequences_.size()); }
+
+ private:
+  const std::shared_ptr<const EncodedSource> source_;
+  std::vector<Sequence> sequences_;
+};
+
+}  // namespace
+
+std::unique_ptr<GenerationJob> make_sampling_job(JobInput input) {
+  return std::make_unique<SamplingJob>(std::move(input));
+}
+
+}  // namespace t5g
