@@ -8,7 +8,9 @@ namespace t5g::python {
 void bind_errors(pybind11::module_& m);
 void bind_gguf(pybind11::module_& m);
 void bind_kernels(pybind11::module_& m);
-void bind_text(pybind11::module_& m);
+void bind_runtime(pybind11::module_& m);
 void bind_sampling(pybind11::module_& m);
+void bind_system(pybind11::module_& m);
+void bind_text(pybind11::module_& m);
 
 }  // namespace t5g::python

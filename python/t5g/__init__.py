@@ -8,30 +8,64 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from t5g.config import Config, TextConfig, VisionConfig
     from t5g.converter import convert, quantize
     from t5g.errors import InputTooLongError, InvalidArgumentError, ModelFormatError, T5gError, UnsupportedError
+    from t5g.generation import GeneratedSequence, Generation, Score, Stream, Timings
+    from t5g.memory import MemoryNeeds
+    from t5g.model import Model
+    from t5g.source import EncodedSource
+    from t5g.system import system_info
+    from t5g.tokenizer import Tokenizer
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Config",
+    "EncodedSource",
+    "GeneratedSequence",
+    "Generation",
     "InputTooLongError",
     "InvalidArgumentError",
+    "MemoryNeeds",
+    "Model",
     "ModelFormatError",
+    "Score",
+    "Stream",
     "T5gError",
+    "TextConfig",
+    "Timings",
+    "Tokenizer",
     "UnsupportedError",
+    "VisionConfig",
     "__version__",
     "convert",
     "quantize",
+    "system_info",
 ]
 
+# Where each name comes from.
 _MODULES = {
+    "Config": "config",
+    "EncodedSource": "source",
+    "GeneratedSequence": "generation",
+    "Generation": "generation",
     "InputTooLongError": "errors",
     "InvalidArgumentError": "errors",
+    "MemoryNeeds": "memory",
+    "Model": "model",
     "ModelFormatError": "errors",
+    "Score": "generation",
+    "Stream": "generation",
     "T5gError": "errors",
+    "TextConfig": "config",
+    "Timings": "generation",
+    "Tokenizer": "tokenizer",
     "UnsupportedError": "errors",
+    "VisionConfig": "config",
     "convert": "converter",
     "quantize": "converter",
+    "system_info": "system",
 }
 
 

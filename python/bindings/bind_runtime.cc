@@ -1,0 +1,317 @@
+// Model, EncodedSource and Generator. Every call that computes releases the GIL; Ctrl-C is noticed while it runs.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "bindings.h"
+#include "interrupt.h"
+#include "runtime/encoded_source.h"
+#include "runtime/generator.h"
+#include "runtime/model.h"
+#include "text/chat.h"
+
+namespace t5g::python {
+namespace {
+
+namespace py = pybind11;
+using Ids = std::vector<int32_t>;
+
+// ---- Token ids ----------------------------------------------------------------------------------------------------
+
+// From any iterable of integers (NumPy's too); floats and bools are refused, because they are mistakes.
+Ids token_ids(const py::object& object) {
+  if (!py::isinstance<py::iterable>(object))
+    throw py::type_error("expected a str or token ids, got " + std::string(Py_TYPE(object.ptr())->tp_name) + ".");
+  Ids ids;
+  for (const py::handle item : object) {
+    if (PyBool_Check(item.ptr()) || !PyIndex_Check(item.ptr())) {
+      throw py::type_error("token ids must be integers, got " + std::string(py::repr(item)) + " at position " +
+                           std::to_string(ids.size()) + ".");
+    }
+    const py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(item.ptr()));
+    if (!index) throw py::error_already_set();
+    int overflow = 0;
+    const long value = PyLong_AsLongAndOverflow(index.ptr(), &overflow);
+    // Out of every vocabulary either way: the model says so with the position.
+    const long clamped = overflow != 0 ? overflow * long{INT32_MAX} : std::clamp<long>(value, INT32_MIN, INT32_MAX);
+    ids.push_back(static_cast<int32_t>(clamped));
+  }
+  return ids;
+}
+
+// ---- Config -------------------------------------------------------------------------------------------------------
+
+py::object none_if(bool missing, const py::object& value) { return missing ? py::none() : value; }
+
+py::dict rope_dict(const RopeParameters& rope) {
+  py::dict d;
+  d["rope_theta"] = rope.rope_theta;
+  d["factor"] = rope.factor;
+  return d;
+}
+
+py::dict side_dict(const TextConfig& c) {
+  py::list layer_types;
+  for (const LayerType type : c.layer_types)
+    layer_types.append(type == LayerType::kFullAttention ? "full_attention" : "sliding_attention");
+  py::dict d;
+  d["hidden_size"] = c.hidden_size;
+  d["intermediate_size"] = c.intermediate_size;
+  d["num_hidden_layers"] = c.num_hidden_layers;
+  d["num_attention_heads"] = c.num_attention_heads;
+  d["num_key_value_heads"] = c.num_key_value_heads;
+  d["head_dim"] = c.head_dim;
+  d["query_pre_attn_scalar"] = c.query_pre_attn_scalar;
+  d["rms_norm_eps"] = c.rms_norm_eps;
+  d["attn_logit_softcapping"] = none_if(c.attn_logit_softcapping == 0, py::cast(c.attn_logit_softcapping));
+  d["final_logit_softcapping"] = none_if(c.final_logit_softcapping == 0, py::cast(c.final_logit_softcapping));
+  d["sliding_window"] = c.sliding_window;
+  d["max_position_embeddings"] = c.max_position_embeddings;
+  d["layer_types"] = py::tuple(layer_types);
+  d["rope_full_attention"] = rope_dict(c.rope_full);
+  d["rope_sliding_attention"] = rope_dict(c.rope_sliding);
+  return d;
+}
+
+py::dict vision_dict(const VisionConfig& c) {
+  py::dict d;
+  d["hidden_size"] = c.hidden_size;
+  d["intermediate_size"] = c.intermediate_size;
+  d["num_hidden_layers"] = c.num_hidden_layers;
+  d["num_attention_heads"] = c.num_attention_heads;
+  d["image_size"] = c.image_size;
+  d["patch_size"] = c.patch_size;
+  d["layer_norm_eps"] = c.layer_norm_eps;
+  d["mm_tokens_per_image"] = c.mm_tokens_per_image;
+  return d;
+}
+
+py::dict config_dict(const Model& model) {
+  const Config& c = model.config();
+  const auto id = [](int32_t value) { return none_if(value < 0, py::cast(value)); };
+  py::dict d;
+  d["architecture"] = c.architecture == Architecture::kT5Gemma ? "t5gemma" : "t5gemma2";
+  d["name"] = py::reinterpret_steal<py::object>(
+      PyUnicode_DecodeUTF8(c.name.data(), static_cast<Py_ssize_t>(c.name.size()), "replace"));
+  d["vocab_size"] = c.vocab_size;
+  d["encoder"] = side_dict(c.encoder);
+  d["decoder"] = side_dict(c.decoder);
+  d["vision"] = c.vision ? py::object(vision_dict(*c.vision)) : py::none();
+  d["decoder_start_token_id"] = c.decoder_start_token_id;
+  d["eos_token_id"] = py::tuple(py::cast(c.eos_token_ids));
+  d["image_token_index"] = id(c.image_token_id);
+  d["boi_token_index"] = id(c.boi_token_id);
+  d["eoi_token_index"] = id(c.eoi_token_id);
+  return d;
+}
+
+// ---- Model --------------------------------------------------------------------------------------------------------
+
+std::shared_ptr<Model> open_model(const std::string& path, const std::string& device, int n_threads,
+                                  const std::string& encoder_window) {
+  ModelOptions options;
+  options.device = device;
+  options.n_threads = n_threads;
+  if (encoder_window == "inclusive") {
+    options.encoder_window = EncoderWindow::kInclusive;
+  } else if (encoder_window != "exclusive") {
+    throw InvalidArgument("encoder_window is '" + encoder_window + "', expected 'exclusive' or 'inclusive'.");
+  }
+  const py::gil_scoped_release release;
+  return std::make_shared<Model>(path, options);
+}
+
+// pybind11 holders are pointers to non-const; sources are immutable all the same.
+std::shared_ptr<EncodedSource> as_holder(std::shared_ptr<const EncodedSource> source) {
+  return std::const_pointer_cast<EncodedSource>(std::move(source));
+}
+
+std::shared_ptr<EncodedSource> encode(Model& model, const py::object& ids) {
+  PythonInterrupt interrupt;
+  Ids copied = token_ids(ids);
+  const py::gil_scoped_release release;
+  return as_holder(model.encode(std::move(copied), &interrupt));
+}
+
+std::shared_ptr<EncodedSource> load_source(const Model& model, const std::string& path) {
+  const py::gil_scoped_release release;
+  return EncodedSource::load(path, model.config().encoder.hidden_size, model.config().vocab_size, model.fingerprint());
+}
+
+py::array_t<float> hidden_states(const std::shared_ptr<EncodedSource>& source) {
+  const Tensor states = source->hidden_states();
+  py::array_t<float> array({states.rows, states.cols}, states.data, py::cast(source));
+  array.attr("flags").attr("writeable") = false;
+  return array;
+}
+
+// A fresh sequence fed with all of `ids` -> consume(first row, logits).
+void teacher_force(Model& model, const EncodedSource& source, std::span<const int32_t> ids,
+                   Model::LogitsConsumer consume, Interrupt* interrupt) {
+  model.check_ids("target", ids, model.config().decoder.max_position_embeddings);
+  model.prepare(source, interrupt);
+  KvCache cache = model.new_cache();
+  model.decode_all({&source, &cache, ids}, consume, interrupt);
+}
+
+py::array_t<float> logits(Model& model, const EncodedSource& source, const Ids& ids) {
+  const auto vocab = static_cast<py::ssize_t>(model.config().vocab_size);
+  PythonInterrupt interrupt;
+  model.check_ids("target", ids, model.config().decoder.max_position_embeddings);
+  py::array_t<float> array({static_cast<py::ssize_t>(ids.size()), vocab});
+  float* out = array.mutable_data();
+  const py::gil_scoped_release release;
+  teacher_force(
+      model, source, ids,
+      [&](int64_t first_row, Tensor rows) { std::copy_n(rows.data, rows.size(), out + first_row * vocab); },
+      &interrupt);
+  return array;
+}
+
+py::array_t<float> score(Model& model, const EncodedSource& source, const Ids& target) {
+  PythonInterrupt interrupt;
+  py::array_t<float> array(static_cast<py::ssize_t>(target.size()));
+  float* out = array.mutable_data();
+  const py::gil_scoped_release release;
+  model.check_ids("target", target, model.config().decoder.max_position_embeddings);
+  Ids ids{model.config().decoder_start_token_id};
+  ids.insert(ids.end(), target.begin(), target.end());
+  ids.pop_back();  // nothing is asked about what follows the last token
+  if (target.empty()) return array;
+  teacher_force(
+      model, source, ids,
+      [&](int64_t first_row, Tensor rows) {
+        for (int64_t i = 0; i < rows.rows; ++i) {
+          const int32_t token = target[static_cast<size_t>(first_row + i)];
+          out[first_row + i] = rows.row(i)[token] - model.log_sum_exp({rows.row(i), 1, rows.cols});
+        }
+      },
+      &interrupt);
+  return array;
+}
+
+Ids chat_ids(const Model& model, const std::vector<std::pair<std::string, std::string>>& messages) {
+  if (!model.has_chat_template()) {
+    throw InvalidArgument(model.file().name() +
+                          ": has no chat template, so it was not trained on conversations. Give the text as it is.");
+  }
+  std::vector<ChatMessage> copied;
+  for (const auto& [role, content] : messages) copied.push_back({role, content});
+  const py::gil_scoped_release release;
+  return chat_prompt(model.tokenizer(), copied);
+}
+
+py::dict memory_dict(const Model& model) {
+  const MemoryNeeds needs = model.memory();
+  py::dict d;
+  d["weights_bytes"] = needs.weights_bytes;
+  d["decode_weights_bytes"] = needs.decode_weights_bytes;
+  d["workspace_bytes"] = needs.workspace_bytes;
+  d["bytes_per_source_token"] = needs.bytes_per_source_token;
+  d["bytes_per_target_token"] = needs.bytes_per_target_token;
+  return d;
+}
+
+// ---- Generator ----------------------------------------------------------------------------------------------------
+
+std::unique_ptr<Generator> make_generator(std::shared_ptr<Model> model, const py::list& requests, const Ids& prefix,
+                                          std::vector<std::string> stop, int64_t max_batch,
+                                          const GenerationConfig& config) {
+  std::vector<GenerationRequest> list;
+  for (const py::handle item : requests) {
+    GenerationRequest& request = list.emplace_back();
+    if (py::isinstance<EncodedSource>(item)) {
+      request.source = item.cast<std::shared_ptr<EncodedSource>>();
+    } else {
+      request.source_ids = item.cast<Ids>();
+    }
+    request.decoder_prefix = prefix;
+  }
+  return std::make_unique<Generator>(std::move(model), std::move(list), config, std::move(stop), max_batch);
+}
+
+bool step(Generator& generator) {
+  PythonInterrupt interrupt;
+  const py::gil_scoped_release release;
+  return generator.step(&interrupt);
+}
+
+const char* reason_name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    default:
+      return "cancelled";
+  }
+}
+
+py::list take_results(Generator& generator) {
+  py::list results;
+  for (GenerationResult& result : generator.take_results()) {
+    py::list sequences;
+    for (GeneratedSequence& sequence : result.sequences) {
+      py::dict d;
+      d["text"] = std::move(sequence.text);
+      d["token_ids"] = std::move(sequence.token_ids);
+      d["finish_reason"] = reason_name(sequence.finish_reason);
+      d["logprob"] = sequence.logprob;
+      sequences.append(d);
+    }
+    py::dict timings;
+    timings["encode_seconds"] = result.encode_seconds;
+    timings["decode_seconds"] = result.decode_seconds;
+    timings["n_source_tokens"] = result.n_source_tokens;
+    timings["n_new_tokens"] = result.n_new_tokens;
+    py::dict d;
+    d["sequences"] = sequences;
+    d["timings"] = timings;
+    results.append(d);
+  }
+  return results;
+}
+
+}  // namespace
+
+void bind_runtime(py::module_& m) {
+  using py::arg;
+  m.def("token_ids", &token_ids, arg("ids"), "A list of int from any iterable of integers; TypeError for others.");
+
+  py::class_<EncodedSource, std::shared_ptr<EncodedSource>>(m, "EncodedSource")
+      .def_property_readonly("hidden_states", &hidden_states)
+      .def_property_readonly("token_ids", &EncodedSource::ids)
+      .def_property_readonly("n_tokens", [](const EncodedSource& source) { return source.ids().size(); })
+      .def("save", &EncodedSource::save, arg("path"), py::call_guard<py::gil_scoped_release>());
+
+  py::class_<Model, std::shared_ptr<Model>>(m, "Model")
+      .def(py::init(&open_model), arg("path"), py::kw_only(), arg("device"), arg("n_threads"), arg("encoder_window"))
+      .def_property_readonly("config", &config_dict)
+      .def_property_readonly("tokenizer", &Model::tokenizer, py::return_value_policy::reference_internal)
+      .def_property_readonly("device", &Model::device)
+      .def_property_readonly("n_threads", &Model::n_threads)
+      .def("memory", &memory_dict)
+      .def_property_readonly("has_chat_template", &Model::has_chat_template)
+      .def("encode", &encode, arg("ids"))
+      .def("load_source", &load_source, arg("path"))
+      .def("logits", &logits, arg("source"), arg("target_ids"))
+      .def("score", &score, arg("source"), arg("target_ids"))
+      .def("chat_prompt", &chat_ids, arg("messages"));
+
+  py::class_<Generator>(m, "Generator", "Generation for any number of sources; see t5g.Model.")
+      .def(py::init(&make_generator), arg("model"), arg("requests"), arg("decoder_prefix"), arg("stop"),
+           arg("max_batch_size"), arg("config"))
+      .def("step", &step, "One token more for every running sequence; False when there is nothing left to do.")
+      .def("cancel", &Generator::cancel)
+      .def("take_text", &Generator::take_text)
+      .def("take_results", &take_results);
+}
+
+}  // namespace t5g::python

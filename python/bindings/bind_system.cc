@@ -1,0 +1,55 @@
+// What this build and machine can do.
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <string>
+
+#include "base/cpu_features.h"
+#include "base/error.h"
+#include "bindings.h"
+#include "kernels/kernels.h"
+#include "ops/ops.h"
+#include "runtime/memory.h"
+
+namespace t5g::python {
+namespace {
+
+namespace py = pybind11;
+
+// "available", or why not.
+template <typename MakeOps>
+std::string device_state(MakeOps make_ops) {
+  try {
+    make_ops();
+    return "available";
+  } catch (const Unsupported& error) {
+    return error.what();
+  }
+}
+
+py::dict system_info() {
+  py::list levels;
+  for (const kernels::KernelTable* table : kernels::all_levels())
+    if (kernels::runs_here(*table)) levels.append(table->name);
+  py::dict devices;
+  devices["cpu"] = "available";
+  devices["cuda"] = device_state(make_cuda_ops);
+  devices["metal"] = device_state(make_metal_ops);
+  py::dict info;
+  info["kernels"] = kernels::active().name;
+  info["kernels_available"] = levels;
+  info["cpu_features"] = cpu_feature_names(cpu_features());
+  info["default_threads"] = default_thread_count();
+  info["devices"] = devices;
+  return info;
+}
+
+}  // namespace
+
+void bind_system(py::module_& m) {
+  m.def("system_info", &system_info);
+  m.def("read_bandwidth", &read_bandwidth, py::arg("n_threads"), py::call_guard<py::gil_scoped_release>(),
+        "Bytes per second that so many threads together read from memory.");
+}
+
+}  // namespace t5g::python

@@ -1,0 +1,139 @@
+"""t5g-bench: how fast a model runs here, and how near that is to what the machine's memory allows."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from t5g.cli import _common
+
+if TYPE_CHECKING:
+    from t5g import Model
+
+_PROG = "t5g-bench"
+
+
+def _parser() -> _common.Parser:
+    parser = _common.Parser(
+        _PROG, "Measure encode and decode speed, with the share of this machine's memory bandwidth."
+    )
+    parser.add_argument("model", metavar="MODEL.gguf", nargs="?", help="the model (default: the bundled one)")
+    parser.add_argument("--source-tokens", metavar="N", default="128,512", help="source lengths (default: 128,512)")
+    parser.add_argument("--new-tokens", metavar="N", type=int, default=64, help="tokens to decode (default: 64)")
+    parser.add_argument("--batch", metavar="N", default="1", help="batch sizes to decode with (default: 1)")
+    parser.add_argument(
+        "--repeat", metavar="N", type=int, default=5, help="runs of each, the median counts (default: 5)"
+    )
+    parser.add_argument("-t", "--threads", metavar="N", type=int, help="default: physical cores")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "metal"], default="auto")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return _common.run(_parser(), _bench, argv)
+
+
+def _numbers(text: str, flag: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if not numbers or min(numbers) < 1:
+        raise _common.UsageError(f"{flag} is {text!r}, expected positive numbers with commas between them")
+    return numbers
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    lengths = _numbers(arguments.source_tokens, "--source-tokens")
+    batches = _numbers(arguments.batch, "--batch")
+    if min(arguments.new_tokens, arguments.repeat) < 1:
+        raise _common.UsageError("--new-tokens and --repeat must be 1 or more")
+    from t5g import Model, _core
+
+    with Model(arguments.model, device=arguments.device, n_threads=arguments.threads) as model:
+        facts: dict[str, Any] = {
+            "model": str(model.path),
+            "threads": model.n_threads,
+            "kernels": _core.system_info()["kernels"],
+            "load_seconds": model.load_seconds,
+            "memory_bandwidth_gb_per_s": _core.read_bandwidth(model.n_threads) / 1e9,
+            "results": [],
+        }
+        for length in lengths:
+            facts["results"].append(_encode(model, length, arguments.repeat))
+            for batch in batches:
+                facts["results"].append(_decode(model, length, batch, arguments, facts["memory_bandwidth_gb_per_s"]))
+    if arguments.json:
+        json.dump(facts, sys.stdout, indent=2)
+        print()
+    else:
+        _print(facts)
+
+
+def _median_seconds(run: Callable[[], object], repeat: int) -> float:
+    run()  # packs weights, fills caches
+    seconds = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def _ids(model: Model, n: int) -> list[int]:
+    """N different tokens: the speed does not depend on which."""
+    return [1 + i % (model.config.vocab_size - 1) for i in range(n)]
+
+
+def _encode(model: Model, length: int, repeat: int) -> dict[str, Any]:
+    ids = _ids(model, length)
+    seconds = _median_seconds(lambda: model.encode(ids), repeat)
+    return {"test": "encode", "source_tokens": length, "seconds": seconds, "tokens_per_second": length / seconds}
+
+
+def _decode(model: Model, length: int, batch: int, arguments: argparse.Namespace, bandwidth: float) -> dict[str, Any]:
+    n = arguments.new_tokens
+    sources = [model.encode(_ids(model, length)) for _ in range(batch)]
+    rates = []
+
+    def run() -> None:
+        outs = model.generate_batch(sources, max_batch_size=batch, max_new_tokens=n, min_new_tokens=n)
+        rates.append(sum(out.timings.n_new_tokens for out in outs) / outs[0].timings.decode_seconds)
+
+    _median_seconds(run, arguments.repeat)
+    rate = statistics.median(rates[1:])
+    memory = model.memory()
+    read = memory.decode_weights_bytes + batch * length * memory.bytes_per_source_token
+    gb_per_s = read * rate / batch / 1e9
+    return {
+        "test": "decode",
+        "source_tokens": length,
+        "batch": batch,
+        "new_tokens": n,
+        "tokens_per_second": rate,
+        "gb_per_s": gb_per_s,
+        "share_of_bandwidth": gb_per_s / bandwidth,
+    }
+
+
+def _print(facts: dict[str, Any]) -> None:
+    print(
+        f"{facts['model']}: {facts['threads']} threads, kernels {facts['kernels']}, loaded in "
+        f"{facts['load_seconds']:.3f} s; this machine reads {facts['memory_bandwidth_gb_per_s']:.1f} GB/s"
+    )
+    print(f"{'test':<8} {'source':>7} {'batch':>6} {'tokens/s':>10} {'GB/s':>7} {'of bandwidth':>13}")
+    for r in facts["results"]:
+        line = f"{r['test']:<8} {r['source_tokens']:>7} {r.get('batch', 1):>6} {r['tokens_per_second']:>10.1f}"
+        if r["test"] == "decode":
+            line += f" {r['gb_per_s']:>7.1f} {100 * r['share_of_bandwidth']:>12.0f}%"
+        print(line)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""t5g-info: what a model file is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from t5g.cli import _common
+
+if TYPE_CHECKING:
+    from t5g import _core
+
+_PROG = "t5g-info"
+
+
+def _parser() -> _common.Parser:
+    parser = _common.Parser(_PROG, "Show what a model file is: sizes, types, limits, and the memory it will need.")
+    parser.add_argument("model", metavar="MODEL.gguf", help="the file")
+    parser.add_argument("--tensors", action="store_true", help="list every tensor")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return _common.run(_parser(), _info, argv)
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
+    from t5g import Model, _core
+
+    with Model(arguments.model) as model:
+        config, chat = model.config, model.has_chat_template
+        memory = model.memory()
+    file = _core.GgufFile(arguments.model)
+    facts: dict[str, Any] = {
+        "path": arguments.model,
+        "size_bytes": file.size_bytes,
+        "n_parameters": sum(_count(tensor) for tensor in file.tensors),
+        "types": _types(file),
+        "memory": asdict(memory),
+        "chat_template": chat,
+        "config": asdict(config),
+    }
+    if arguments.tensors:
+        facts["tensors"] = [
+            {"name": t.name, "type": t.type_name, "shape": list(t.shape), "size_bytes": t.nbytes} for t in file.tensors
+        ]
+    if arguments.json:
+        json.dump(facts, sys.stdout, ensure_ascii=False, indent=2)
+        print()
+    else:
+        _print(facts)
+
+
+def _count(tensor: _core.TensorInfo) -> int:
+    n = 1
+    for size in tensor.shape:
+        n *= size
+    return n
+
+
+def _types(file: _core.GgufFile) -> dict[str, dict[str, int]]:
+    """Tensors, parameters and bytes of each type, the largest first."""
+    types: dict[str, dict[str, int]] = {}
+    for tensor in file.tensors:
+        total = types.setdefault(tensor.type_name, {"n_tensors": 0, "n_parameters": 0, "size_bytes": 0})
+        total["n_tensors"] += 1
+        total["n_parameters"] += _count(tensor)
+        total["size_bytes"] += tensor.nbytes
+    return dict(sorted(types.items(), key=lambda item: -item[1]["size_bytes"]))
+
+
+def _size(n: float) -> str:
+    for unit in ("B", "KB", "MB"):
+        if n < 1000:
+            return f"{n:.0f} B" if unit == "B" else f"{n:.1f} {unit}"
+        n /= 1000
+    return f"{n:.2f} GB"
+
+
+def _print(facts: dict[str, Any]) -> None:
+    config, memory = facts["config"], facts["memory"]
+    print(f"{facts['path']}: {config['architecture']} {config['name']}".rstrip())
+    print(f"  {facts['n_parameters']:,} parameters, {_size(facts['size_bytes'])}, vocabulary {config['vocab_size']:,}")
+    for side in ("encoder", "decoder"):
+        c = config[side]
+        n_full = c["layer_types"].count("full_attention")
+        print(
+            f"  {side}: {c['num_hidden_layers']} layers ({n_full} with full attention, window {c['sliding_window']}), "
+            f"hidden {c['hidden_size']}, FFN {c['intermediate_size']}, heads {c['num_attention_heads']} "
+            f"(key/value {c['num_key_value_heads']}) of {c['head_dim']}, up to {c['max_position_embeddings']} tokens"
+        )
+    vision = config["vision"]
+    if vision is None:
+        print("  images: none, text only")
+    else:
+        print(
+            f"  images: {vision['image_size']} x {vision['image_size']} pixels, {vision['num_hidden_layers']} layers, "
+            f"{vision['mm_tokens_per_image']} tokens each"
+        )
+    print(f"  chat template: {'yes' if facts['chat_template'] else 'no'}")
+    print(
+        f"  memory: {_size(memory['weights_bytes'])} weights, {_size(memory['workspace_bytes'])} workspace, "
+        f"{_size(memory['bytes_per_source_token'])} per source token, "
+        f"{_size(memory['bytes_per_target_token'])} per target token"
+    )
+    print(f"\n{'type':<6} {'tensors':>8} {'parameters':>14} {'size':>10}")
+    for name, total in facts["types"].items():
+        print(f"{name:<6} {total['n_tensors']:>8} {total['n_parameters']:>14,} {_size(total['size_bytes']):>10}")
+    if "tensors" in facts:
+        print()
+        for tensor in facts["tensors"]:
+            shape = " x ".join(map(str, tensor["shape"]))
+            print(f"{tensor['name']:<40} {tensor['type']:<6} {shape:<16} {_size(tensor['size_bytes']):>10}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

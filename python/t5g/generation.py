@@ -1,0 +1,167 @@
+"""What generation and scoring return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from t5g import _core
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Where the time of a call went. Rates are 0.0 where nothing was done.
+
+    Attributes
+    ----------
+    load_seconds
+        Opening the model, once, before this call.
+    image_seconds
+        Reading the images.
+    encode_seconds
+        Reading the source, and the decoder's keys and values of it; 0 for a source that was encoded before.
+    decode_seconds
+        From the first decode step to the last. Sequences of a batch share their steps, so each counts all of them.
+    n_source_tokens, n_new_tokens
+        Tokens read and generated (of all sequences of this source).
+    """
+
+    load_seconds: float
+    image_seconds: float
+    encode_seconds: float
+    decode_seconds: float
+    n_source_tokens: int
+    n_new_tokens: int
+
+    @property
+    def encode_tokens_per_second(self) -> float:
+        return self.n_source_tokens / self.encode_seconds if self.encode_seconds > 0 else 0.0
+
+    @property
+    def decode_tokens_per_second(self) -> float:
+        return self.n_new_tokens / self.decode_seconds if self.decode_seconds > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class GeneratedSequence:
+    """One generated text.
+
+    Attributes
+    ----------
+    text
+        Without special tokens, and without the stop string that ended it.
+    token_ids
+        The generated tokens (neither the start token nor the decoder prefix), with the one that ended the text.
+    finish_reason
+        ``"stop"`` (an end token or a stop string), ``"length"`` or ``"cancelled"``.
+    logprob
+        Sum of the model's own log-probabilities of ``token_ids``, before temperature and penalties: what
+        :meth:`t5g.Model.score` gives for them.
+    """
+
+    text: str
+    token_ids: list[int]
+    finish_reason: str
+    logprob: float
+
+
+@dataclass(frozen=True)
+class Generation(GeneratedSequence):
+    """The best, or only, text generated for one source, with all of them in ``sequences`` (this one first)."""
+
+    sequences: list[GeneratedSequence]
+    timings: Timings
+
+    @classmethod
+    def _from_core(cls, result: dict[str, Any], load_seconds: float) -> Generation:
+        sequences = [GeneratedSequence(**sequence) for sequence in result["sequences"]]
+        best = sequences[0]
+        timings = Timings(load_seconds=load_seconds, image_seconds=0.0, **result["timings"])
+        return cls(best.text, best.token_ids, best.finish_reason, best.logprob, sequences, timings)
+
+
+@dataclass(frozen=True)
+class Score:
+    """Teacher-forced log-probabilities of a target.
+
+    Attributes
+    ----------
+    logprob
+        Their sum.
+    token_logprobs
+        float32 [len(target)]: entry i is log p(target[i] | source, target[:i]).
+    token_ids
+        The target's tokens.
+    """
+
+    logprob: float
+    token_logprobs: npt.NDArray[np.float32]
+    token_ids: list[int]
+
+
+class Stream(Iterator[str]):
+    """Pieces of a text as they are generated; each is whole characters.
+
+    Iterate over it; :meth:`cancel` (from any thread), :meth:`close` or leaving a ``with`` block stops it.
+    Afterwards :attr:`result` is the whole :class:`Generation`.
+    """
+
+    def __init__(self, generator: _core.Generator, load_seconds: float) -> None:
+        self._generator = generator
+        self._load_seconds = load_seconds
+        self._result: Generation | None = None
+        self._emitted = False
+
+    def __iter__(self) -> Stream:
+        return self
+
+    def __next__(self) -> str:
+        while self._result is None:
+            more = self._generator.step()
+            piece = self._generator.take_text()
+            if not more:
+                piece += self._finish()
+            if piece:
+                self._emitted = True
+                return piece
+        raise StopIteration
+
+    def _finish(self) -> str:
+        """Take the result; returns text that only the end made certain."""
+        (result,) = self._generator.take_results()
+        self._result = Generation._from_core(result, self._load_seconds)
+        rest: str = self._generator.take_text()
+        # Beam search knows its text only now.
+        return rest if rest or self._emitted else self._result.text
+
+    def cancel(self) -> None:
+        """Stop generating: the step in hand ends early, and the iteration with it."""
+        self._generator.cancel()
+
+    def close(self) -> None:
+        """Stop generating and free what it holds."""
+        if self._result is None:
+            self._generator.cancel()
+            self._finish()
+
+    @property
+    def result(self) -> Generation:
+        """The whole generation. Raises ``RuntimeError`` while the text is still being generated."""
+        if self._result is None:
+            raise RuntimeError("the stream is not finished: iterate over it or close it first")
+        return self._result
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,444 @@
+"""The model: everything that t5g does goes through this class."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from t5g import _core
+from t5g.config import Config
+from t5g.errors import UnsupportedError
+from t5g.generation import Generation, Score, Stream
+from t5g.memory import MemoryNeeds
+from t5g.source import EncodedSource
+from t5g.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Unpack
+
+    from t5g._options import GenerateOptions
+
+TextOrIds = str | Sequence[int] | npt.NDArray[np.integer[Any]]
+Source = TextOrIds | EncodedSource
+
+_BUNDLED = Path(__file__).parent / "data" / "bundled.gguf"
+
+
+class Model:
+    """A T5Gemma or T5Gemma 2 model, loaded from one GGUF file.
+
+    Parameters
+    ----------
+    path
+        A ``.gguf`` file made by ``t5g-convert``. ``None``: the small model that comes with the package.
+    device
+        ``"cpu"``, or ``"auto"`` for the fastest one that this build and machine have. ``"cuda"`` and ``"metal"`` are
+        refused by builds without them.
+    n_threads
+        ``None``: the physical cores that this process may use, within the container's CPU quota.
+    encoder_window
+        T5Gemma (the first) only: which neighbours an encoder layer with a sliding window W sees.
+        ``"exclusive"`` is ``|i - j| < W``, as the model was trained; ``"inclusive"`` is ``|i - j| <= W``, as
+        transformers from 5.4 on reads it. They differ for sources longer than W (4096 in the released models).
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such file.
+    ModelFormatError
+        The file is damaged, or not a T5Gemma.
+    UnsupportedError
+        The device is not there.
+
+    Examples
+    --------
+    >>> with t5g.Model("model.gguf") as model:  # doctest: +SKIP
+    ...     print(model.generate("Some text to summarise.").text)
+
+    Notes
+    -----
+    One model may be used by many threads. Its calls release the GIL and take turns on the machine, forward pass by
+    forward pass; results never depend on that, nor on the number of threads or on what else is in a batch.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        device: Literal["auto", "cpu", "cuda", "metal"] = "auto",
+        n_threads: int | None = None,
+        encoder_window: Literal["exclusive", "inclusive"] = "exclusive",
+    ) -> None:
+        if path is None:
+            if not _BUNDLED.exists():
+                raise FileNotFoundError(
+                    "this installation has no bundled model. Give the path of a .gguf file made by t5g-convert."
+                )
+            path = _BUNDLED
+        if n_threads is not None and n_threads < 1:
+            raise ValueError(f"n_threads is {n_threads}, expected 1 or more, or None for the physical cores.")
+        start = time.perf_counter()
+        self._open: _core.Model | None = _core.Model(
+            os.fspath(path), device=device, n_threads=n_threads or 0, encoder_window=encoder_window
+        )
+        self.load_seconds = time.perf_counter() - start
+        """Time that opening the file took."""
+        self.path = Path(path)
+        """The file."""
+        self.config: Config = Config._from_core(self._open.config)
+        """What the model is."""
+        self.tokenizer: Tokenizer = Tokenizer(self._open.tokenizer)
+        """Its tokenizer."""
+
+    @property
+    def _core(self) -> _core.Model:
+        if self._open is None:
+            raise ValueError("the model is closed.")
+        return self._open
+
+    @property
+    def device(self) -> str:
+        """Where the model runs: ``"cpu"``."""
+        return self._core.device
+
+    @property
+    def n_threads(self) -> int:
+        """Threads that a call uses, the calling one included."""
+        return self._core.n_threads
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the model was trained on conversations, so that :meth:`apply_chat_template` works."""
+        return self._core.has_chat_template
+
+    def memory(self) -> MemoryNeeds:
+        """How much memory the model needs: its weights, and what each token of a source or target adds."""
+        return MemoryNeeds(**self._core.memory())
+
+    def close(self) -> None:
+        """Give the model's memory back. Further calls raise ``ValueError``; closing twice is fine."""
+        self._open = None
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Model({str(self.path)!r}, architecture={self.config.architecture!r})"
+
+    # ---- Sources ----
+
+    def encode(self, source: TextOrIds, *, images: object = None, parse_special: bool = False) -> EncodedSource:
+        """Read a source once, for any number of calls.
+
+        Parameters
+        ----------
+        source
+            A text, or token ids, which are taken as they are (nothing is added; there may be none).
+        images
+            Pictures that go with it. Not supported yet.
+        parse_special
+            Match special tokens in a text.
+
+        Returns
+        -------
+        EncodedSource
+            With ``hidden_states``, float32 [n_tokens, hidden_size].
+
+        Raises
+        ------
+        InputTooLongError
+            The source has more tokens than the model accepts.
+        """
+        return EncodedSource(self._core.encode(self._source_ids(source, images, parse_special)))
+
+    def embed(
+        self,
+        texts: Sequence[TextOrIds],
+        *,
+        pooling: Literal["mean", "none"] = "mean",
+        normalize: bool = True,
+        parse_special: bool = False,
+    ) -> npt.NDArray[np.float32] | list[npt.NDArray[np.float32]]:
+        """Vectors of texts, from the encoder alone.
+
+        Parameters
+        ----------
+        texts
+            The texts, or their token ids.
+        pooling
+            ``"mean"``: one vector per text, the mean over its tokens. ``"none"``: one per token.
+        normalize
+            Scale every vector to length 1.
+        parse_special
+            Match special tokens in the texts.
+
+        Returns
+        -------
+        numpy.ndarray or list
+            float32 [n, hidden_size]; with pooling ``"none"`` a list of n arrays [n_tokens, hidden_size].
+            A text without tokens has the zero vector.
+        """
+        if isinstance(texts, str):
+            raise TypeError("texts is a str, expected a list of them.")
+        if pooling not in ("mean", "none"):
+            raise ValueError(f"pooling is {pooling!r}, expected 'mean' or 'none'.")
+        states = [np.array(self.encode(text, parse_special=parse_special).hidden_states) for text in texts]
+        if pooling == "none":
+            return [_unit_rows(rows) for rows in states] if normalize else states
+        vectors = np.zeros((len(states), self.config.encoder.hidden_size), np.float32)
+        for vector, rows in zip(vectors, states, strict=True):
+            if len(rows):
+                vector[:] = rows.mean(axis=0)
+        return _unit_rows(vectors) if normalize else vectors
+
+    def apply_chat_template(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+        """Token ids of a conversation, for a model that was trained on them (T5Gemma -it).
+
+        Parameters
+        ----------
+        messages
+            ``{"role": ..., "content": ...}`` each; roles alternate between ``"user"``, which begins, and
+            ``"assistant"`` (or ``"model"``). No content can inject special tokens.
+
+        Raises
+        ------
+        ValueError
+            The file has no chat template, or the roles do not alternate.
+        """
+        return self._core.chat_prompt([(message["role"], message["content"]) for message in messages])
+
+    # ---- Targets ----
+
+    def generate(
+        self,
+        source: Source,
+        *,
+        images: object = None,
+        decoder_prefix: TextOrIds | None = None,
+        stop: str | Sequence[str] = (),
+        parse_special: bool = False,
+        **options: Unpack[GenerateOptions],
+    ) -> Generation:
+        """Write a text about a source.
+
+        Parameters
+        ----------
+        source
+            A text, token ids (taken as they are; there may be none), or an :class:`EncodedSource`.
+        images
+            Pictures that go with it. Not supported yet.
+        decoder_prefix
+            How the text begins: a text or token ids. The start token is put in front where it is not there.
+        stop
+            Texts that end the generation; they are not part of the result.
+        parse_special
+            Match special tokens in texts.
+        max_new_tokens : int, default 256
+            Tokens to generate at most; never more than the model's limit leaves room for.
+        min_new_tokens : int, default 0
+            Tokens to generate before the text may end.
+        seed : int, optional
+            Of the random numbers; the same seed gives the same text. ``None``: another one for every call.
+        temperature : float, default 0.0
+            Spread of the sampling; 0 always takes the most likely token.
+        top_k : int, default 0
+            Sample from the k most likely tokens; 0 = from all.
+        top_p : float, default 1.0
+            Sample from the fewest tokens whose probabilities add up to p.
+        min_p : float, default 0.0
+            Drop tokens less likely than this share of the most likely one.
+        repetition_penalty : float, default 1.0
+            Above 1, tokens that the text already has become less likely.
+        no_repeat_ngram_size : int, default 0
+            No run of this many tokens occurs twice; 0 = off.
+        num_beams : int, default 1
+            Beams of the beam search; 1 = off.
+        length_penalty : float, default 1.0
+            Beam scores are divided by length to this power.
+        early_stopping : bool or "never", default False
+            When beam search stops, as in Hugging Face's ``generate``.
+        num_return_sequences : int, default 1
+            Sequences to return: the best beams, or independent samples.
+
+        Raises
+        ------
+        ValueError
+            An option outside its range, or token ids outside the vocabulary.
+        InputTooLongError
+            The source or the prefix has more tokens than the model accepts.
+
+        Notes
+        -----
+        Options mean what they mean in Hugging Face's ``generate``, and greedy and beam search give the same tokens.
+        """
+        return self._generate([source], images, decoder_prefix, stop, parse_special, 1, options)[0]
+
+    def generate_batch(
+        self,
+        sources: Iterable[Source],
+        *,
+        images: object = None,
+        decoder_prefix: TextOrIds | None = None,
+        stop: str | Sequence[str] = (),
+        parse_special: bool = False,
+        max_batch_size: int = 32,
+        **options: Unpack[GenerateOptions],
+    ) -> list[Generation]:
+        """Write a text about each of several sources, faster than one by one; the tokens are the same.
+
+        Parameters
+        ----------
+        sources
+            As ``source`` in :meth:`generate`, of any lengths.
+        max_batch_size
+            Sequences that run together (beams count each). When one ends, the next source takes its place.
+        images, decoder_prefix, stop, parse_special, **options
+            As in :meth:`generate`, for all sources.
+
+        Returns
+        -------
+        list of Generation
+            In the order of the sources.
+        """
+        if isinstance(sources, str):
+            raise TypeError("sources is a str, expected a list of sources.")
+        return self._generate(list(sources), images, decoder_prefix, stop, parse_special, max_batch_size, options)
+
+    def stream(
+        self,
+        source: Source,
+        *,
+        images: object = None,
+        decoder_prefix: TextOrIds | None = None,
+        stop: str | Sequence[str] = (),
+        parse_special: bool = False,
+        **options: Unpack[GenerateOptions],
+    ) -> Stream:
+        """Like :meth:`generate`, but piece by piece: an iterator over the text as it comes into being.
+
+        Beam search knows its text only at the end, so it comes in one piece then.
+        """
+        generator = self._generator([source], images, decoder_prefix, stop, parse_special, 1, options)
+        return Stream(generator, self.load_seconds)
+
+    def score(
+        self,
+        source: Source,
+        target: TextOrIds,
+        *,
+        images: object = None,
+        add_eos: bool = False,
+        parse_special: bool = False,
+    ) -> Score:
+        """How likely a target is, given a source.
+
+        Parameters
+        ----------
+        source
+            As in :meth:`generate`.
+        target
+            A text or token ids. The start token is put in front and is not scored.
+        add_eos
+            Score the end token after the target as well.
+
+        Returns
+        -------
+        Score
+            With ``logprob``, the sum, and ``token_logprobs``, float32 [len(target)].
+        """
+        ids = self._ids(target, False, parse_special)
+        if add_eos:
+            ids = [*ids, self.config.eos_token_id[0]]
+        logprobs = self._core.score(self._encoded(source, images, parse_special), ids)
+        return Score(float(logprobs.sum(dtype=np.float64)), logprobs, ids)
+
+    def logits(
+        self, source: Source, target_ids: Sequence[int], *, images: object = None, parse_special: bool = False
+    ) -> npt.NDArray[np.float32]:
+        """Next-token logits after every prefix of a target.
+
+        Parameters
+        ----------
+        source
+            As in :meth:`generate`.
+        target_ids
+            Normally beginning with the start token.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 [len(target_ids), vocab_size]: row i follows ``target_ids[: i + 1]``. With the final soft cap where
+            the architecture has one.
+        """
+        return self._core.logits(self._encoded(source, images, parse_special), self._ids(target_ids, False, False))
+
+    # ---- Arguments ----
+
+    def _ids(self, text_or_ids: TextOrIds, add_special_tokens: bool, parse_special: bool) -> list[int]:
+        if isinstance(text_or_ids, str):
+            return self.tokenizer.encode(
+                text_or_ids, add_special_tokens=add_special_tokens, parse_special=parse_special
+            )
+        return _core.token_ids(text_or_ids)
+
+    def _source_ids(self, source: TextOrIds, images: object, parse_special: bool) -> list[int]:
+        _refuse_images(images)
+        if isinstance(source, EncodedSource):
+            raise TypeError("the source is already encoded; expected a text or token ids.")
+        return self._ids(source, True, parse_special)
+
+    def _encoded(self, source: Source, images: object, parse_special: bool) -> _core.EncodedSource:
+        if isinstance(source, EncodedSource):
+            _refuse_images(images)
+            return source._core
+        return self._core.encode(self._source_ids(source, images, parse_special))
+
+    def _generator(
+        self,
+        sources: list[Source],
+        images: object,
+        decoder_prefix: TextOrIds | None,
+        stop: str | Sequence[str],
+        parse_special: bool,
+        max_batch_size: int,
+        options: Mapping[str, Any],
+    ) -> _core.Generator:
+        prefix = [] if decoder_prefix is None else self._ids(decoder_prefix, False, parse_special)
+        requests = [
+            source._core if isinstance(source, EncodedSource) else self._source_ids(source, images, parse_special)
+            for source in sources
+        ]
+        stops = [stop] if isinstance(stop, str) else list(stop)
+        config = _core.sampling.GenerationConfig(**options)
+        return _core.Generator(self._core, requests, prefix, stops, max_batch_size, config)
+
+    def _generate(self, *arguments: Any) -> list[Generation]:
+        generator = self._generator(*arguments)
+        while generator.step():
+            pass
+        return [Generation._from_core(result, self.load_seconds) for result in generator.take_results()]
+
+
+def _refuse_images(images: object) -> None:
+    if images is not None:
+        raise UnsupportedError("images: this version of t5g reads text only.")
+
+
+def _unit_rows(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Scale every row to length 1; zero rows stay zero."""
+    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
+    scaled: npt.NDArray[np.float32] = rows / np.where(norms > 0, norms, 1)
+    return scaled

@@ -1,0 +1,63 @@
+"""Encoded sources: text that has been read once and can be used by any number of calls."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from t5g import _core
+    from t5g.model import Model
+
+
+class EncodedSource:
+    """The encoder's view of one source, made by :meth:`t5g.Model.encode`.
+
+    It belongs to the model that made it. Saved, it can be loaded by the same model in another process.
+    """
+
+    def __init__(self, core: _core.EncodedSource) -> None:
+        self._core = core
+
+    @property
+    def hidden_states(self) -> npt.NDArray[np.float32]:
+        """The encoder's final hidden states, float32 [n_tokens, hidden_size], read-only and not copied."""
+        return self._core.hidden_states
+
+    @property
+    def token_ids(self) -> list[int]:
+        """The source's tokens."""
+        return self._core.token_ids
+
+    @property
+    def n_tokens(self) -> int:
+        """How many tokens the source has."""
+        return self._core.n_tokens
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the source to a file, whole or not at all.
+
+        Raises
+        ------
+        OSError
+            When it cannot be written; nothing is left behind then.
+        """
+        self._core.save(os.fspath(path))
+
+    @classmethod
+    def load(cls, model: Model, path: str | os.PathLike[str]) -> EncodedSource:
+        """Read a source that ``save`` has written.
+
+        Raises
+        ------
+        FileNotFoundError
+        ModelFormatError
+            The file is damaged, or was made with another model.
+        """
+        return cls(model._core.load_source(os.fspath(path)))
+
+    def __repr__(self) -> str:
+        return f"EncodedSource(n_tokens={self.n_tokens})"

@@ -1,0 +1,26 @@
+"""What this build and machine can do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from t5g import _core
+
+
+def system_info() -> dict[str, Any]:
+    """Describe the kernels, threads and devices that t5g has here.
+
+    Returns
+    -------
+    dict
+        ``kernels``: the CPU level in use (the best one, or the environment variable ``T5G_CPU``);
+        ``kernels_available``: all that run here; ``cpu_features``; ``default_threads``;
+        ``devices``: each with ``"available"`` or the reason why not.
+
+    Raises
+    ------
+    UnsupportedError
+        ``T5G_CPU`` names a level that is unknown or that this CPU cannot run.
+    """
+    info: dict[str, Any] = _core.system_info()
+    return info
