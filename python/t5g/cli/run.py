@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from t5g import Generation, Model
 
 _PROG = "t5g-run"
-_EPILOG = """The source is the text of -p, of -f, or of standard input; on a terminal without any of them, t5g-run asks for
-one after the other. The generated text goes to standard output as it comes into being.
+_EPILOG = """The source is the text of -p, of -f, or of standard input; on a terminal without any of them, t5g-run asks
+for one after the other. The generated text goes to standard output as it comes into being.
 
 examples:
   t5g-run model.gguf -p "Some text to summarise."
