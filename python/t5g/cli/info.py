@@ -48,7 +48,7 @@ def _info(arguments: argparse.Namespace) -> None:
     }
     if arguments.tensors:
         facts["tensors"] = [
-            {"name": t.name, "type": t.type_name, "shape": list(t.shape), "size_bytes": t.nbytes} for t in file.tensors
+            {"name": t.name, "type": t.type, "shape": list(t.shape), "size_bytes": t.n_bytes} for t in file.tensors
         ]
     if arguments.json:
         json.dump(facts, sys.stdout, ensure_ascii=False, indent=2)
@@ -57,7 +57,7 @@ def _info(arguments: argparse.Namespace) -> None:
         _print(facts)
 
 
-def _count(tensor: _core.TensorInfo) -> int:
+def _count(tensor: _core.GgufTensor) -> int:
     n = 1
     for size in tensor.shape:
         n *= size
@@ -68,10 +68,10 @@ def _types(file: _core.GgufFile) -> dict[str, dict[str, int]]:
     """Tensors, parameters and bytes of each type, the largest first."""
     types: dict[str, dict[str, int]] = {}
     for tensor in file.tensors:
-        total = types.setdefault(tensor.type_name, {"n_tensors": 0, "n_parameters": 0, "size_bytes": 0})
+        total = types.setdefault(tensor.type, {"n_tensors": 0, "n_parameters": 0, "size_bytes": 0})
         total["n_tensors"] += 1
         total["n_parameters"] += _count(tensor)
-        total["size_bytes"] += tensor.nbytes
+        total["size_bytes"] += tensor.n_bytes
     return dict(sorted(types.items(), key=lambda item: -item[1]["size_bytes"]))
 
 
