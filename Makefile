@@ -10,7 +10,7 @@ help:
 	@echo "make test    install t5g into .venv and run the tests"
 	@echo "make dev     build python/t5g/_core in place, for PYTHONPATH=python"
 	@echo "make lint    ruff, clang-format, mypy        make format   rewrite what they can"
-	@echo "make stubs   write python/t5g/_core.pyi      make clean    remove build/"
+	@echo "make stubs   write python/t5g/_core/*.pyi      make clean    remove build/"
 
 demo: .venv
 	$(BIN)/pip install -q .

@@ -56,7 +56,7 @@ def test_version_is_the_same_everywhere() -> None:
 
 def test_package_is_typed() -> None:
     assert (PACKAGE / "py.typed").exists()
-    assert (PACKAGE / "_core.pyi").exists()
+    assert (PACKAGE / "_core" / "__init__.pyi").exists()
 
 
 def test_everything_public_exists_and_is_documented() -> None:

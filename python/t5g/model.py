@@ -99,7 +99,7 @@ class Model:
         """Its tokenizer."""
 
     @property
-    def _core(self) -> _core.Model:
+    def _native(self) -> _core.Model:
         if self._open is None:
             raise ValueError("the model is closed.")
         return self._open
@@ -107,21 +107,21 @@ class Model:
     @property
     def device(self) -> str:
         """Where the model runs: ``"cpu"``."""
-        return self._core.device
+        return self._native.device
 
     @property
     def n_threads(self) -> int:
         """Threads that a call uses, the calling one included."""
-        return self._core.n_threads
+        return self._native.n_threads
 
     @property
     def has_chat_template(self) -> bool:
         """Whether the model was trained on conversations, so that :meth:`apply_chat_template` works."""
-        return self._core.has_chat_template
+        return self._native.has_chat_template
 
     def memory(self) -> MemoryNeeds:
         """How much memory the model needs: its weights, and what each token of a source or target adds."""
-        return MemoryNeeds(**self._core.memory())
+        return MemoryNeeds(**self._native.memory())
 
     def close(self) -> None:
         """Give the model's memory back. Further calls raise ``ValueError``; closing twice is fine."""
@@ -162,7 +162,7 @@ class Model:
         InputTooLongError
             The source has more tokens than the model accepts.
         """
-        return EncodedSource(self._core.encode(self._source_ids(source, images, parse_special)))
+        return EncodedSource(self._native.encode(self._source_ids(source, images, parse_special)))
 
     def embed(
         self,
@@ -218,7 +218,7 @@ class Model:
         ValueError
             The file has no chat template, or the roles do not alternate.
         """
-        return self._core.chat_prompt([(message["role"], message["content"]) for message in messages])
+        return self._native.chat_prompt([(message["role"], message["content"]) for message in messages])
 
     # ---- Targets ----
 
@@ -362,7 +362,7 @@ class Model:
         ids = self._ids(target, False, parse_special)
         if add_eos:
             ids = [*ids, self.config.eos_token_id[0]]
-        logprobs = self._core.score(self._encoded(source, images, parse_special), ids)
+        logprobs = self._native.score(self._encoded(source, images, parse_special), ids)
         return Score(float(logprobs.sum(dtype=np.float64)), logprobs, ids)
 
     def logits(
@@ -383,7 +383,7 @@ class Model:
             float32 [len(target_ids), vocab_size]: row i follows ``target_ids[: i + 1]``. With the final soft cap where
             the architecture has one.
         """
-        return self._core.logits(self._encoded(source, images, parse_special), self._ids(target_ids, False, False))
+        return self._native.logits(self._encoded(source, images, parse_special), self._ids(target_ids, False, False))
 
     # ---- Arguments ----
 
@@ -404,7 +404,7 @@ class Model:
         if isinstance(source, EncodedSource):
             _refuse_images(images)
             return source._core
-        return self._core.encode(self._source_ids(source, images, parse_special))
+        return self._native.encode(self._source_ids(source, images, parse_special))
 
     def _generator(
         self,
@@ -423,7 +423,7 @@ class Model:
         ]
         stops = [stop] if isinstance(stop, str) else list(stop)
         config = _core.sampling.GenerationConfig(**options)
-        return _core.Generator(self._core, requests, prefix, stops, max_batch_size, config)
+        return _core.Generator(self._native, requests, prefix, stops, max_batch_size, config)
 
     def _generate(self, *arguments: Any) -> list[Generation]:
         generator = self._generator(*arguments)
@@ -440,5 +440,4 @@ def _refuse_images(images: object) -> None:
 def _unit_rows(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Scale every row to length 1; zero rows stay zero."""
     norms = np.linalg.norm(rows, axis=-1, keepdims=True)
-    scaled: npt.NDArray[np.float32] = rows / np.where(norms > 0, norms, 1)
-    return scaled
+    return (rows / np.where(norms > 0, norms, 1)).astype(np.float32, copy=False)

@@ -57,7 +57,7 @@ class EncodedSource:
         ModelFormatError
             The file is damaged, or was made with another model.
         """
-        return cls(model._core.load_source(os.fspath(path)))
+        return cls(model._native.load_source(os.fspath(path)))
 
     def __repr__(self) -> str:
         return f"EncodedSource(n_tokens={self.n_tokens})"

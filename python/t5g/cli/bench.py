@@ -19,16 +19,12 @@ _PROG = "t5g-bench"
 
 
 def _parser() -> _common.Parser:
-    parser = _common.Parser(
-        _PROG, "Measure encode and decode speed, and the share of memory bandwidth."
-    )
+    parser = _common.Parser(_PROG, "Measure encode and decode speed, and the share of memory bandwidth.")
     parser.add_argument("model", metavar="MODEL.gguf", nargs="?", help="the model (default: the bundled one)")
     parser.add_argument("--source-tokens", metavar="N", default="128,512", help="source lengths (default: 128,512)")
     parser.add_argument("--new-tokens", metavar="N", type=int, default=64, help="tokens to decode (default: 64)")
     parser.add_argument("--batch", metavar="N", default="1", help="batch sizes to decode with (default: 1)")
-    parser.add_argument(
-        "--repeat", metavar="N", type=int, default=5, help="runs; the median counts (default: 5)"
-    )
+    parser.add_argument("--repeat", metavar="N", type=int, default=5, help="runs; the median counts (default: 5)")
     parser.add_argument("-t", "--threads", metavar="N", type=int, help="default: physical cores")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "metal"], default="auto")
     parser.add_argument("--json", action="store_true", help="one JSON object")
