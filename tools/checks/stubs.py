@@ -1,4 +1,4 @@
-"""Writes the type stubs python/t5g/_core/*.pyi from the built module; with --check, fails when the committed ones differ."""
+"""Writes the type stubs python/t5g/_core/*.pyi from the built module; with --check, fails when they differ."""
 
 import argparse
 import difflib
