@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "sampling/log_sum_exp.h"
+#include "kernels/kernels.h"
 
 namespace t5g {
 
@@ -53,7 +53,7 @@ std::vector<BeamSearch::Candidate> BeamSearch::best_candidates(std::span<float> 
     const std::span<float> row = logits.subspan(i * vocab_size, vocab_size);
     // Beams compete by log-probabilities, and processors act on them: the penalty scales a log-probability here and a
     // logit in greedy decoding.
-    const float log_sum = sampling::log_sum_exp(row);
+    const float log_sum = kernels::active().log_sum_exp(row.data(), std::ssize(row));
     for (float& x : row) x -= log_sum;
     processors_.apply(row, beam.ids);
     sampling::select_top(row, n_candidates_, top_);

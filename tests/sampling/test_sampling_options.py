@@ -26,10 +26,11 @@ def test_every_option_is_read_back_as_given():
     assert (config.eos_token_ids, config.suppress_token_ids) == ([1, 107], [3])
 
 
-@pytest.mark.parametrize("row", sampling.option_table(), ids=lambda row: row["name"])
+NUMBERS = [row for row in sampling.option_table() if row["type"] in ("int", "float")]
+
+
+@pytest.mark.parametrize("row", NUMBERS, ids=lambda row: row["name"])
 def test_numbers_outside_their_range_are_refused(row):
-    if row["type"] not in ("int", "float"):
-        pytest.skip("every value of its type is in range")
     step = 1 if row["type"] == "int" else 1e-6
     wrong = [row["min"] if row["min_excluded"] else row["min"] - max(step, abs(row["min"]) * 1e-6)]
     wrong.append(row["max"] + max(step, row["max"] * 1e-6))

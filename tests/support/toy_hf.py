@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from toy_model import Logits
+from support.toy_cases import ToyCase
+from support.toy_model import Logits
 from transformers import GenerationConfig, GenerationMixin, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutput
 
@@ -39,22 +40,20 @@ class ToyForCausalLM(PreTrainedModel, GenerationMixin):
         return {"input_ids": input_ids}
 
 
-def generate(
-    model: Logits, vocab_size: int, prompt: Sequence[int], eos: Sequence[int], suppress: Sequence[int] = (),
-    **options: Any,
-) -> tuple[list[list[int]], list[float] | None]:  # fmt: skip
-    """Sequences without prompt and padding, and the scores of beams."""
-    ids = torch.tensor([list(prompt)])
+def generate(case: ToyCase, **more: Any) -> tuple[list[list[int]], list[float]]:
+    """Sequences without prompt and padding, and the scores of beams (empty without beams)."""
+    prompt = torch.tensor([case.prompt])
     with torch.no_grad():
-        out = ToyForCausalLM(model, vocab_size).generate(
-            ids, attention_mask=torch.ones_like(ids), use_cache=False, return_dict_in_generate=True, output_scores=True,
-            eos_token_id=list(eos) or None, suppress_tokens=list(suppress) or None, pad_token_id=0, **options,
+        out = ToyForCausalLM(case.model, case.model.vocab_size).generate(
+            prompt, attention_mask=torch.ones_like(prompt), use_cache=False, return_dict_in_generate=True,
+            output_scores=True, eos_token_id=case.eos or None, suppress_tokens=case.suppress or None, pad_token_id=0,
+            **({"do_sample": False} | case.options | more),
         )  # fmt: skip
-    scores = getattr(out, "sequences_scores", None)
-    sequences = [_cut(row[len(prompt) :], eos) for row in out.sequences.tolist()]
-    return sequences, None if scores is None else scores.tolist()
+    scores = getattr(out, "sequences_scores", torch.empty(0)).tolist()
+    return [cut(row[len(case.prompt) :], case.eos) for row in out.sequences.tolist()], scores
 
 
-def _cut(ids: list[int], eos: Sequence[int]) -> list[int]:
+def cut(ids: list[int], eos: Sequence[int]) -> list[int]:
+    """The ids up to the first end token; what follows it is padding."""
     ends = [i for i, token in enumerate(ids) if token in eos]
     return ids[: ends[0] + 1] if ends else ids
