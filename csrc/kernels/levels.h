@@ -1,6 +1,7 @@
 // The tables of the levels, each defined by the one translation unit that is compiled for its ISA.
 #pragma once
 
+#include "base/cpu_features.h"
 #include "kernels/kernels.h"
 
 namespace t5g::kernels {

@@ -49,6 +49,7 @@ void score_tile(const AttendArgs& args, int row, int tile, float* scores) {
   F32x16 sums[kRows][kTiles];
   T5G_UNROLL
   for (int r = 0; r < kRows; ++r) {
+    T5G_UNROLL
     for (int t = 0; t < kTiles; ++t) sums[r][t] = splat(0.0f);
   }
   for (int d = 0; d < args.head_dim; ++d) {
@@ -64,6 +65,7 @@ void score_tile(const AttendArgs& args, int row, int tile, float* scores) {
   }
   T5G_UNROLL
   for (int r = 0; r < kRows; ++r) {
+    T5G_UNROLL
     for (int t = 0; t < kTiles; ++t) store(scores + r * kChunkKeys + (tile + t) * kTileKeys, sums[r][t]);
   }
 }
@@ -109,20 +111,21 @@ void softmax_row(const AttendArgs& args, int row, float* scores) {
   args.sum[row] = sum_lanes(sum);
 }
 
-// acc[r][column ...] = sum over keys of weights[r][key] * values[key][column ...], kVectors of 16 columns, of the last
-// of which only `last` lanes exist.
-template <int kRows, int kVectors>
-void value_tile(const AttendArgs& args, int row, KeyRange keys, int column, int last, const float* weights) {
+// acc[r][column ...] = sum over keys of weights[r][key] * values[key][column ...] for kVectors of 16 columns, or for
+// the last `left` columns where kWhole is false.
+template <int kRows, int kVectors, bool kWhole>
+void value_tile(const AttendArgs& args, int row, KeyRange keys, int column, int left, const float* weights) {
   F32x16 sums[kRows][kVectors];
   T5G_UNROLL
   for (int r = 0; r < kRows; ++r) {
+    T5G_UNROLL
     for (int c = 0; c < kVectors; ++c) sums[r][c] = splat(0.0f);
   }
   const float* values = args.values + keys.begin * args.head_dim + column;
   for (int key = keys.begin; key < keys.end; ++key, values += args.head_dim) {
     F32x16 v[kVectors];
     T5G_UNROLL
-    for (int c = 0; c < kVectors; ++c) v[c] = kVectors > 1 ? load(values + 16 * c) : load_first(values, last);
+    for (int c = 0; c < kVectors; ++c) v[c] = kWhole ? load(values + 16 * c) : load_first(values, left);
     T5G_UNROLL
     for (int r = 0; r < kRows; ++r) {
       const F32x16 w = splat(weights[r * kChunkKeys + key]);
@@ -133,11 +136,12 @@ void value_tile(const AttendArgs& args, int row, KeyRange keys, int column, int 
   T5G_UNROLL
   for (int r = 0; r < kRows; ++r) {
     float* acc = args.acc + (row + r) * args.head_dim + column;
+    T5G_UNROLL
     for (int c = 0; c < kVectors; ++c) {
       // A key of weight zero turns a sum of -0 into +0. Whether one was passed over depends on the other rows, so all
       // sums of -0 are made +0.
       const F32x16 sum = sums[r][c] + splat(0.0f);
-      kVectors > 1 ? store(acc + 16 * c, sum) : store_first(acc, sum, last);
+      kWhole ? store(acc + 16 * c, sum) : store_first(acc, sum, left);
     }
   }
 }
@@ -149,9 +153,9 @@ void value_rows(const AttendArgs& args, int row, int end, const float* weights) 
     const KeyRange keys = visible_to_any(args, row, kRows);
     int column = 0;
     for (; column + 16 * kVectors <= args.head_dim; column += 16 * kVectors)
-      value_tile<kRows, kVectors>(args, row, keys, column, 16, weights);
+      value_tile<kRows, kVectors, true>(args, row, keys, column, 0, weights);
     for (; column < args.head_dim; column += 16)
-      value_tile<kRows, 1>(args, row, keys, column, lanes_left(args.head_dim, column), weights);
+      value_tile<kRows, 1, false>(args, row, keys, column, lanes_left(args.head_dim, column), weights);
   }
   if constexpr (kRows > 1) {
     if (row < end) value_rows<kRows - 1>(args, row, end, weights);

@@ -1,0 +1,12 @@
+// AVX-512 VNNI: the matrix products of the quantised types; the rest is inherited.
+#include "kernels/levels.h"
+
+#define T5G_VECTORS "kernels/x86/vectors_avx512.h"
+#define T5G_DOT "kernels/x86/dot_avx512_vnni.h"
+#include "kernels/common/quantized.h"
+
+namespace t5g::kernels {
+
+constinit const KernelTable kAvx512VnniLevel = table_of_quantized("avx512_vnni", kCpuAvx512 | kCpuAvx512Vnni);
+
+}  // namespace t5g::kernels

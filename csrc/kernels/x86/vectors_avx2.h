@@ -1,0 +1,168 @@
+// Sixteen lanes in two 256-bit registers. What each function means is said in generic/vectors.h.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace t5g::kernels {
+namespace {
+
+struct F32x16 {
+  __m256 low, high;
+};
+struct I32x16 {
+  __m256i low, high;
+};
+struct Mask16 {
+  __m256 low, high;  // all ones or zero in each lane
+};
+struct Bytes64 {
+  __m256i low, high;
+};
+
+// All ones in the lanes i of [begin, end), counted from `first` in the lowest lane.
+inline __m256i eight_between(int begin, int end, int first) {
+  const __m256i lane = _mm256_add_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(first));
+  return _mm256_andnot_si256(_mm256_cmpgt_epi32(_mm256_set1_epi32(begin), lane),
+                             _mm256_cmpgt_epi32(_mm256_set1_epi32(end), lane));
+}
+
+inline F32x16 load(const float* from) { return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)}; }
+inline F32x16 load_first(const float* from, int n) {
+  return {_mm256_maskload_ps(from, eight_between(0, n, 0)), _mm256_maskload_ps(from + 8, eight_between(0, n, 8))};
+}
+inline void store(float* to, const F32x16& a) {
+  _mm256_storeu_ps(to, a.low);
+  _mm256_storeu_ps(to + 8, a.high);
+}
+inline void store_first(float* to, const F32x16& a, int n) {
+  _mm256_maskstore_ps(to, eight_between(0, n, 0), a.low);
+  _mm256_maskstore_ps(to + 8, eight_between(0, n, 8), a.high);
+}
+inline F32x16 splat(float value) { return {_mm256_set1_ps(value), _mm256_set1_ps(value)}; }
+
+inline F32x16 operator+(const F32x16& a, const F32x16& b) {
+  return {_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)};
+}
+inline F32x16 operator-(const F32x16& a, const F32x16& b) {
+  return {_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)};
+}
+inline F32x16 operator*(const F32x16& a, const F32x16& b) {
+  return {_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)};
+}
+inline F32x16 operator/(const F32x16& a, const F32x16& b) {
+  return {_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)};
+}
+inline F32x16 fma(const F32x16& a, const F32x16& b, const F32x16& c) {
+  return {_mm256_fmadd_ps(a.low, b.low, c.low), _mm256_fmadd_ps(a.high, b.high, c.high)};
+}
+inline F32x16 max(const F32x16& a, const F32x16& b) {
+  return {_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)};
+}
+inline F32x16 abs(const F32x16& a) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  return {_mm256_andnot_ps(sign, a.low), _mm256_andnot_ps(sign, a.high)};
+}
+inline F32x16 copy_sign(const F32x16& a, const F32x16& b) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  return {_mm256_or_ps(_mm256_andnot_ps(sign, a.low), _mm256_and_ps(sign, b.low)),
+          _mm256_or_ps(_mm256_andnot_ps(sign, a.high), _mm256_and_ps(sign, b.high))};
+}
+
+inline Mask16 less(const F32x16& a, const F32x16& b) {
+  return {_mm256_cmp_ps(a.low, b.low, _CMP_LT_OQ), _mm256_cmp_ps(a.high, b.high, _CMP_LT_OQ)};
+}
+inline Mask16 lanes_between(int begin, int end) {
+  return {_mm256_castsi256_ps(eight_between(begin, end, 0)), _mm256_castsi256_ps(eight_between(begin, end, 8))};
+}
+inline F32x16 select(const Mask16& mask, const F32x16& a, const F32x16& b) {
+  return {_mm256_blendv_ps(b.low, a.low, mask.low), _mm256_blendv_ps(b.high, a.high, mask.high)};
+}
+
+inline float sum_lanes(const F32x16& a) {
+  const __m256 eight = _mm256_add_ps(a.low, a.high);
+  __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  four = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(four, _mm_movehdup_ps(four)));
+}
+inline float max_lane(const F32x16& a) {
+  const __m256 eight = _mm256_max_ps(a.low, a.high);
+  __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  four = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(four, _mm_movehdup_ps(four)));
+}
+
+inline I32x16 splat(int32_t value) { return {_mm256_set1_epi32(value), _mm256_set1_epi32(value)}; }
+inline I32x16 operator+(const I32x16& a, const I32x16& b) {
+  return {_mm256_add_epi32(a.low, b.low), _mm256_add_epi32(a.high, b.high)};
+}
+inline I32x16 operator-(const I32x16& a, const I32x16& b) {
+  return {_mm256_sub_epi32(a.low, b.low), _mm256_sub_epi32(a.high, b.high)};
+}
+template <int kBits>
+inline I32x16 shift_left(const I32x16& a) {
+  return {_mm256_slli_epi32(a.low, kBits), _mm256_slli_epi32(a.high, kBits)};
+}
+inline int32_t sum_lanes(const I32x16& a) {
+  const __m256i eight = _mm256_add_epi32(a.low, a.high);
+  __m128i four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+  return _mm_cvtsi128_si32(_mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1)));
+}
+inline F32x16 to_float(const I32x16& a) { return {_mm256_cvtepi32_ps(a.low), _mm256_cvtepi32_ps(a.high)}; }
+inline I32x16 as_bits(const F32x16& a) { return {_mm256_castps_si256(a.low), _mm256_castps_si256(a.high)}; }
+inline F32x16 as_float(const I32x16& a) { return {_mm256_castsi256_ps(a.low), _mm256_castsi256_ps(a.high)}; }
+inline void store_low_bytes(int8_t* to, const I32x16& a) {
+  // Within each half of a register: the low bytes of four lanes to its first four bytes.
+  const __m256i low_bytes = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,  //
+                                             0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+  const __m256i bytes = _mm256_unpacklo_epi32(_mm256_shuffle_epi8(a.low, low_bytes),  //
+                                              _mm256_shuffle_epi8(a.high, low_bytes));
+  // bytes: lanes 0-3, 8-11 in the lower half, 4-7, 12-15 in the upper one.
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
+                   _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1)));
+}
+
+inline F32x16 load_f16(const std::byte* from) {
+  const __m128i* halves = reinterpret_cast<const __m128i*>(from);
+  return {_mm256_cvtph_ps(_mm_loadu_si128(halves)), _mm256_cvtph_ps(_mm_loadu_si128(halves + 1))};
+}
+inline F32x16 load_bf16(const std::byte* from) {
+  const __m128i* halves = reinterpret_cast<const __m128i*>(from);
+  const __m256i low = _mm256_cvtepu16_epi32(_mm_loadu_si128(halves));
+  const __m256i high = _mm256_cvtepu16_epi32(_mm_loadu_si128(halves + 1));
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(low, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(high, 16))};
+}
+
+inline Bytes64 load_bytes(const std::byte* from) {
+  const __m256i* vectors = reinterpret_cast<const __m256i*>(from);
+  return {_mm256_loadu_si256(vectors), _mm256_loadu_si256(vectors + 1)};
+}
+inline Bytes64 low_nibbles(const Bytes64& a) {
+  const __m256i nibble = _mm256_set1_epi8(15);
+  return {_mm256_and_si256(a.low, nibble), _mm256_and_si256(a.high, nibble)};
+}
+inline Bytes64 high_nibbles(const Bytes64& a) {
+  return low_nibbles({_mm256_srli_epi16(a.low, 4), _mm256_srli_epi16(a.high, 4)});
+}
+inline Bytes64 add_fifth_bit(const Bytes64& low, const Bytes64& bits, int bit) {
+  const __m256i mask = _mm256_set1_epi8(static_cast<char>(1 << bit)), sixteen = _mm256_set1_epi8(16);
+  const auto fifth = [&](__m256i b) {
+    return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(b, mask), mask), sixteen);
+  };
+  return {_mm256_or_si256(low.low, fifth(bits.low)), _mm256_or_si256(low.high, fifth(bits.high))};
+}
+
+// 16 registers: 12 sums of half a vector each for the float types. The float sums of a quantised tile are needed once
+// per block only and may leave the registers meanwhile.
+struct Tiles {
+  static constexpr int kFloatGroups = 1, kFloatRows = 6, kFloatMatvecGroups = 4;
+  static constexpr int kQuantizedGroups = 1, kQuantizedRows = 4, kQuantizedMatvecGroups = 2;
+  static constexpr int kScoreRows = 6, kScoreTiles = 1;
+  static constexpr int kValueRows = 6, kValueVectors = 1;
+};
+
+}  // namespace
+}  // namespace t5g::kernels
