@@ -14,6 +14,8 @@ PAD, EOS, BOS, UNK = 0, 1, 2, 3
 # Fixed places in the small vocabulary of support.tokenizers (control tokens follow the first four).
 START_OF_TURN, END_OF_TURN, BOI, EOI, IMAGE = 5, 6, 7, 8, 9
 N_PIECES = 384
+# Many ids end generation, because one alone would hardly ever come up in a random model's text.
+END_IDS = (EOS, END_OF_TURN, *range(350, 370))
 
 
 @dataclass(frozen=True)
@@ -72,23 +74,23 @@ def _t5gemma2(name: str, seed: int, encoder: dict, decoder: dict | None = None, 
 
 
 CASES: tuple[Case, ...] = (
-    _t5gemma("v1-mha-w4", 101, _side(32, 4, (4, 4), 8, 4, query_pre_attn_scalar=24), caps=(5.0, 3.0)),
+    _t5gemma("v1-mha-w4", 121, _side(32, 3, (4, 4), 8, 4, query_pre_attn_scalar=6), caps=(5.0, 3.0)),
     _t5gemma("v1-gqa-w3", 102, _side(32, 4, (4, 2), 12, 3), caps=(5.0, 30.0)),
-    _t5gemma("v1-mqa-w5", 103, _side(32, 4, (4, 1), 8, 5, query_pre_attn_scalar=5), vocab_size=N_PIECES + 5),
-    _t5gemma("v1-wide-encoder", 104, _side(48, 6, (8, 4), 8, 4), _side(40, 3, (4, 1), 12, 2), caps=(3.0, 4.0)),
-    _t5gemma("v1-no-softcap", 105, _side(32, 3, (2, 2), 32, 6), caps=(None, None), source_length=70, target_length=40),
+    _t5gemma("v1-mqa-w5", 103, _side(32, 3, (4, 1), 8, 5, query_pre_attn_scalar=5), vocab_size=N_PIECES + 5),
+    _t5gemma("v1-wide-encoder", 134, _side(48, 4, (8, 4), 8, 4), _side(40, 2, (4, 1), 12, 2), caps=(3.0, 4.0)),
+    _t5gemma("v1-no-softcap", 105, _side(32, 2, (2, 2), 32, 6), caps=(None, None), source_length=70, target_length=40),
     _t5gemma(
         "v1-final-cap-only", 106, _side(32, 3, (4, 2), 8, 7), caps=(None, 5.0), tokenizer_files=("tokenizer.json",)
     ),
-    _t5gemma2("v2-gqa-w5", 201, _side(32, 6, (4, 2), 8, 5, query_pre_attn_scalar=20)),
+    _t5gemma2("v2-gqa-w5", 201, _side(24, 5, (4, 2), 8, 5, query_pre_attn_scalar=20)),
     _t5gemma2("v2-mqa-w4", 202, _side(32, 4, (4, 1), 16, 4), vocab_size=N_PIECES + 3),
-    _t5gemma2("v2-mha-w7-no-rope-scaling", 203, _side(32, 4, (4, 4), 8, 7), factor=1.0),
-    _t5gemma2("v2-six-one-w6", 204, _side(32, 7, (2, 1), 16, 6), pattern=6, tokenizer_files=("tokenizer.json",)),
+    _t5gemma2("v2-mha-w7-no-rope-scaling", 203, _side(32, 3, (4, 4), 8, 7), factor=1.0),
+    _t5gemma2("v2-six-one-w6", 204, _side(24, 7, (2, 1), 16, 6), pattern=6, tokenizer_files=("tokenizer.json",)),
     _t5gemma2(
         "v2-long-encoder-softcap",
         205,
-        _side(40, 5, (2, 1), 32, 8, final_logit_softcapping=4.0),
-        _side(40, 3, (2, 1), 32, 8, final_logit_softcapping=4.0),
+        _side(40, 4, (2, 1), 24, 8, final_logit_softcapping=4.0),
+        _side(40, 3, (2, 1), 24, 8, final_logit_softcapping=4.0),
         source_length=60,
         target_length=33,
     ),

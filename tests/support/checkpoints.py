@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from support.cases import BOI, BOS, EOI, EOS, IMAGE, PAD, Case
+from support.cases import BOI, BOS, END_IDS, EOI, EOS, IMAGE, PAD, Case
 from support.tokenizers import write_tokenizer
 
 VISION = {
@@ -51,7 +51,7 @@ def build_model(case: Case) -> Any:
         for name, parameter in sorted(model.named_parameters()):
             _draw(name, parameter, generator)
         model.tie_weights()
-    model.generation_config.update(max_length=None, cache_implementation=None, **ids)
+    model.generation_config.update(max_length=None, cache_implementation=None, **ids | {"eos_token_id": list(END_IDS)})
     return model.float().eval()
 
 
@@ -62,16 +62,14 @@ def _draw(name: str, parameter: Any, generator: Any) -> None:
     head would repeat it for ever); the final norm then brings logits to a spread of about four.
     """
     if parameter.dim() == 1:
-        mean = {"post_": 1.0, "q_norm": 0.3, "k_norm": 0.3, "decoder.norm": 9.0}
+        mean = {"post_": 1.0, "q_norm": 0.5, "k_norm": 0.5, "decoder.norm": 9.0}
         shift = 0.0 if "vision" in name else next((value for key, value in mean.items() if key in name), 0.0)
         parameter.normal_(shift, 0.3 if "norm" in name else 0.5, generator=generator)
         return
-    gain = 0.5 if "embed" in name else 1.1
+    gain = 0.5 if "embed" in name else 1.2
     if "vision" not in name and name.split(".")[-2] in ("q_proj", "k_proj"):
-        gain *= 1.1
+        gain *= 1.4
     parameter.normal_(0.0, gain * parameter[0].numel() ** -0.5, generator=generator)
-    if name.endswith("embed_tokens.weight"):
-        parameter[EOS].mul_(1.6)
 
 
 def save_checkpoint(case: Case, folder: Path, *, model: Any = None) -> Any:
