@@ -126,10 +126,10 @@ class Stream(Iterator[str]):
         while self._result is None:
             more = self._generator.step()
             piece = self._generator.take_text()
+            self._emitted = self._emitted or bool(piece)
             if not more:
                 piece += self._finish()
             if piece:
-                self._emitted = True
                 return piece
         raise StopIteration
 

@@ -1,0 +1,158 @@
+"""t5g-run, t5g-info and t5g-bench as processes: what goes to which stream, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import t5g
+
+GOLDENS = Path(__file__).parents[1] / "goldens"
+MODEL = GOLDENS / "v2-gqa-w5.gguf"
+
+
+def run(command: str, *arguments: object, stdin: str | bytes = "") -> subprocess.CompletedProcess[bytes]:
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    line = [sys.executable, "-m", f"t5g.cli.{command}", *map(str, arguments)]
+    return subprocess.run(line, input=data, capture_output=True, timeout=120, check=False)
+
+
+@pytest.fixture(scope="module")
+def model() -> t5g.Model:
+    return t5g.Model(MODEL)
+
+
+def test_the_text_comes_from_an_argument_a_file_or_standard_input(model: t5g.Model, tmp_path: Path) -> None:
+    text = "a small text\nof two lines"
+    expected = model.generate(text, max_new_tokens=8).text.encode() + b"\n"
+    (tmp_path / "source.txt").write_text(text + "\n")
+    for result in (
+        run("run", MODEL, "-p", text, "-n", 8),
+        run("run", MODEL, "-f", tmp_path / "source.txt", "-n", 8),
+        run("run", MODEL, "-n", 8, stdin=text + "\n"),
+    ):
+        assert (result.returncode, result.stdout, result.stderr) == (0, expected, b"")
+
+
+def test_options_reach_the_model(model: t5g.Model) -> None:
+    options = {"num_beams": 3, "length_penalty": 0.5, "no_repeat_ngram_size": 2, "max_new_tokens": 9}
+    expected = model.generate("text", **options)
+    flags = ["--num-beams", 3, "--length-penalty", 0.5, "--no-repeat-ngram", 2, "-n", 9]
+    found = json.loads(run("run", MODEL, "-p", "text", *flags, "--json").stdout)
+    assert found["token_ids"] == expected.token_ids
+    sampled = model.generate("text", temperature=0.9, top_k=20, top_p=0.9, min_p=0.01, seed=4, repetition_penalty=1.2)
+    flags = ["--temp", 0.9, "--top-k", 20, "--top-p", 0.9, "--min-p", 0.01, "--seed", 4, "--repeat-penalty", 1.2]
+    found = json.loads(run("run", MODEL, "-p", "text", *flags, "--json").stdout)
+    assert found["token_ids"] == sampled.token_ids
+
+
+def test_json_has_text_ids_and_timings(model: t5g.Model) -> None:
+    result = run("run", MODEL, "-p", "text", "-n", 5, "--json")
+    found = json.loads(result.stdout)
+    expected = model.generate("text", max_new_tokens=5)
+    assert found["text"] == expected.text
+    assert found["token_ids"] == expected.token_ids
+    assert found["finish_reason"] == expected.finish_reason
+    assert found["timings"]["n_new_tokens"] == len(expected.token_ids)
+    assert found["timings"]["decode_tokens_per_second"] > 0
+
+
+def test_timings_go_to_standard_error(model: t5g.Model) -> None:
+    result = run("run", MODEL, "-p", "text", "-n", 5, "-v")
+    assert b"decode" in result.stderr
+    assert b"decode" not in result.stdout
+
+
+def test_no_source_and_a_prefix(model: t5g.Model) -> None:
+    expected = model.generate([], decoder_prefix="a text", max_new_tokens=5).text.encode() + b"\n"
+    assert run("run", MODEL, "--no-source", "--decoder-prefix", "a text", "-n", 5).stdout == expected
+
+
+def test_bytes_that_are_no_text_are_replaced() -> None:
+    assert run("run", MODEL, "-n", 3, stdin=b"caf\xe9 \xff\x00").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["none.gguf", "-p", "x"], 1, "none.gguf"),
+        ([MODEL, "-f", "none.txt"], 1, "none.txt"),
+        ([__file__, "-p", "x"], 1, "not a GGUF"),
+        ([MODEL, "-p", "x", "-n", "0"], 1, "max_new_tokens"),
+        ([MODEL, "-p", "x", "--temp", "-1"], 1, "temperature"),
+        ([MODEL, "-p", "x", "--image", "a.png"], 1, "images"),
+        ([MODEL, "-p", "x", "--device", "cuda"], 1, "no CUDA"),
+        ([MODEL, "-p", "x", "-t", "0"], 1, "n_threads"),
+        ([MODEL, "-p", "x", "-n", "many"], 2, "invalid int"),
+        ([MODEL, "-p", "x", "-f", "y"], 2, "not allowed"),
+        ([MODEL, "--nonsense"], 2, "nonsense"),
+    ],
+    ids=str,
+)
+def test_failures_are_one_line_and_a_status(arguments: list[object], status: int, message: str) -> None:
+    result = run("run", *arguments)
+    lines = result.stderr.decode().splitlines()
+    assert result.returncode == status
+    assert result.stdout == b""
+    assert len(lines) == 1
+    assert lines[0].startswith("t5g-run: error: ")
+    assert message in lines[0]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
+def test_ctrl_c_ends_with_130() -> None:
+    line = [sys.executable, "-m", "t5g.cli.run", str(MODEL), "-p", "x", "-n", "1000000", "--repeat-penalty", "1.5"]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.read(1)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.skip("the text ended before the signal came")
+    assert process.returncode == 130
+    assert err.decode().splitlines() == ["t5g-run: interrupted"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo terminal")
+def test_a_terminal_is_asked_for_sources(model: t5g.Model) -> None:
+    import pty
+
+    main, child = pty.openpty()
+    line = [sys.executable, "-m", "t5g.cli.run", str(MODEL), "-n", "4"]
+    process = subprocess.Popen(line, stdin=child, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    os.close(child)
+    os.write(main, b"first text\n\nsecond text\n\x04")
+    out, _ = process.communicate(timeout=60)
+    os.close(main)
+    assert process.returncode == 0
+    for text in ("first text", "second text"):
+        assert model.generate(text, max_new_tokens=4).text in out.decode()
+
+
+def test_info(model: t5g.Model) -> None:
+    result = run("info", MODEL)
+    assert result.returncode == 0
+    assert b"t5gemma2" in result.stdout
+    facts = json.loads(run("info", MODEL, "--json", "--tensors").stdout)
+    assert facts["size_bytes"] == MODEL.stat().st_size
+    assert facts["config"]["encoder"]["hidden_size"] == model.config.encoder.hidden_size
+    assert sum(t["n_tensors"] for t in facts["types"].values()) == len(facts["tensors"])
+    assert b"token_embd.weight" in run("info", MODEL, "--tensors").stdout
+    failed = run("info", "none.gguf")
+    assert (failed.returncode, failed.stderr.decode().count("\n")) == (1, 1)
+
+
+def test_bench() -> None:
+    arguments = ["--source-tokens", "16", "--new-tokens", 4, "--batch", "1,2", "--repeat", 1]
+    facts = json.loads(run("bench", MODEL, *arguments, "--json").stdout)
+    assert [(r["test"], r.get("batch")) for r in facts["results"]] == [("encode", None), ("decode", 1), ("decode", 2)]
+    assert all(r["tokens_per_second"] > 0 for r in facts["results"])
+    assert b"of bandwidth" in run("bench", MODEL, *arguments).stdout
+    assert run("bench", MODEL, "--source-tokens", "0").returncode == 2
