@@ -25,6 +25,8 @@ def read_sentencepiece(path: Path) -> Vocabulary:
     import sentencepiece
 
     data = path.read_bytes()
+    if not data:
+        raise ModelFormatError(f"{path}: the file is empty.")
     try:
         n_pieces = sentencepiece.SentencePieceProcessor(model_proto=data).get_piece_size()
         vocabulary = _parse(path, data)

@@ -42,10 +42,14 @@ def read_vocabulary(folder: Path, config: ModelConfig, *, use_tokenizer: bool = 
         added = (
             _added_tokens(json_path, tokenizer) if tokenizer is not None else _added_decoder(settings_path, settings)
         )
-        vocabulary.add(added)
+        vocabulary.add({i: token for i, token in added.items() if i < vocab_size})
+        beyond = sorted(content for i, (content, _) in added.items() if i >= vocab_size)
+        if beyond:
+            # Gemma 3's own text models are like this: one tokenizer serves models with and without image tokens.
+            vocabulary.notes.append(f"Added tokens without a row in the embedding are left out: {', '.join(beyond)}.")
     vocabulary.fit(vocab_size, str(json_path if tokenizer is not None else model_path))
     vocabulary.add_bos = _add_bos(config, settings, tokenizer)
-    vocabulary.chat_template = _chat_template(folder, settings)
+    vocabulary.chat_template = None if vocabulary.is_placeholder else _chat_template(folder, settings)
     return vocabulary
 
 

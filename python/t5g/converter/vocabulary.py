@@ -71,4 +71,6 @@ def placeholder(vocab_size: int, special_ids: Mapping[str, int], why: str) -> Vo
     if len(free) >= 256:
         for byte, i in enumerate(free[:256]):
             vocabulary.pieces[i], vocabulary.types[i] = f"<0x{byte:02X}>", BYTE
+    if len(free) > 256:
+        vocabulary.pieces[free[256]], vocabulary.types[free[256]] = SPACE, NORMAL  # so that text survives a round trip
     return vocabulary

@@ -1,0 +1,267 @@
+"""tokenizer.json and tokenizer.model become a vocabulary that makes the native tokenizer agree with Hugging Face."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import t5g
+from support import folders
+from support.folders import Folder
+
+gguf = pytest.importorskip("gguf")
+
+from t5g.converter.config import read_config  # noqa: E402
+from t5g.converter.tokenizer import read_vocabulary  # noqa: E402
+from t5g.converter.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Vocabulary  # noqa: E402
+
+BYTES = [f"<0x{i:02X}>" for i in range(256)]
+PIECES = ["<pad>", "<eos>", "<bos>", "<unk>", *BYTES, "▁", "a", "b", "ab", "▁ab", "aba"]  # 266
+MERGES = [["a", "b"], ["▁", "ab"], ["▁a", "b"], ["ab", "a"]]
+
+
+def tokenizer_json(**change: Any) -> dict[str, Any]:
+    model = {
+        "type": "BPE",
+        "unk_token": "<unk>",
+        "fuse_unk": True,
+        "byte_fallback": True,
+        "vocab": {piece: i for i, piece in enumerate(PIECES)},
+        "merges": MERGES,
+    }
+    special = [{"id": i, "content": PIECES[i], "special": True} for i in range(4)]
+    return {
+        "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+        "model": model | change,
+        "added_tokens": special,
+    }
+
+
+def vocabulary_of(folder: Path, tokenizer: dict[str, Any] | None, settings: Any = None, **options: Any) -> Vocabulary:
+    folder.mkdir(exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(options.pop("config", folders.t5gemma2_config())))
+    if tokenizer is not None:
+        (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    if settings is not None:
+        (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return read_vocabulary(folder, read_config(folder), **options)
+
+
+@pytest.mark.parametrize("merges", [MERGES, [" ".join(pair) for pair in MERGES]])
+def test_ranks_become_scores_and_added_tokens_types(tmp_path: Path, merges: Any) -> None:
+    tokenizer = tokenizer_json(merges=merges)
+    tokenizer["added_tokens"] += [
+        {"id": 266, "content": "<turn>", "special": True},
+        {"id": 268, "content": "<b c>", "special": False},
+    ]
+    vocabulary = vocabulary_of(tmp_path, tokenizer)
+    rows = dict(zip(vocabulary.pieces, zip(vocabulary.scores, vocabulary.types, strict=True), strict=True))
+    assert len(vocabulary.pieces) == folders.VOCAB
+    assert {piece: rows[piece] for piece in PIECES[260:]} == {
+        "▁": (-4.0, NORMAL),
+        "a": (-4.0, NORMAL),
+        "b": (-4.0, NORMAL),
+        "ab": (0.0, NORMAL),
+        "▁ab": (-1.0, NORMAL),
+        "aba": (-3.0, NORMAL),
+    }
+    assert vocabulary.types[:4] == [CONTROL, CONTROL, CONTROL, UNKNOWN]
+    assert set(vocabulary.types[4:260]) == {BYTE}
+    assert vocabulary.pieces[266:270] == ["<turn>", "<t5g_pad_267>", "<b▁c>", "<t5g_pad_269>"]
+    assert vocabulary.types[266:270] == [CONTROL, UNUSED, USER_DEFINED, UNUSED]
+    assert any("31 of 300" in note for note in vocabulary.notes)
+
+
+def test_more_tokens_than_rows(tmp_path: Path) -> None:
+    config = folders.t5gemma2_config()
+    for side in (config["encoder"]["text_config"], config["decoder"]):
+        side["vocab_size"] = 265
+    with pytest.raises(t5g.ModelFormatError, match=r"tokenizer\.json: the tokenizer has 266 tokens, the embedding 265"):
+        vocabulary_of(tmp_path, tokenizer_json(), config=config)
+
+
+def test_added_tokens_beyond_the_rows_are_left_out(tmp_path: Path) -> None:
+    tokenizer = tokenizer_json()
+    tokenizer["added_tokens"].append({"id": folders.VOCAB, "content": "<image>", "special": True})
+    vocabulary = vocabulary_of(tmp_path, tokenizer)
+    assert len(vocabulary.pieces) == folders.VOCAB
+    assert any("left out: <image>" in note for note in vocabulary.notes)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"type": "Unigram"}, "Unigram, expected BPE.*--no-tokenizer"),
+        ({"type": "WordPiece"}, "WordPiece"),
+        ({"byte_fallback": False}, "without byte fallback.*--no-tokenizer"),
+        ({"merges": None}, "merges"),
+        ({"merges": ["a b c"]}, "merge 0 is 'a b c'"),
+        ({"merges": [["a", 1]]}, "merge 0"),
+        ({"vocab": {}}, "vocab"),
+        ({"vocab": {"a": "0"}}, "vocab"),
+        ({"vocab": {"a": 1 << 40}}, "vocab"),
+        ({"vocab": {"a": -1}}, "vocab"),
+        ({"vocab": {"a": 0, "b": 0}}, None),
+    ],
+)
+def test_other_tokenizers_are_refused(tmp_path: Path, change: dict[str, Any], words: str | None) -> None:
+    if words is None:
+        assert vocabulary_of(tmp_path, tokenizer_json(**change)).pieces[4] == "<t5g_pad_4>"
+        return
+    with pytest.raises(t5g.ModelFormatError, match=words) as error:
+        vocabulary_of(tmp_path, tokenizer_json(**change))
+    assert "tokenizer.json" in str(error.value)
+    assert vocabulary_of(tmp_path, None, use_tokenizer=False).is_placeholder
+
+
+def test_one_piece_twice(tmp_path: Path) -> None:
+    tokenizer = tokenizer_json()
+    tokenizer["added_tokens"].append({"id": 280, "content": "ab", "special": False})
+    with pytest.raises(t5g.ModelFormatError, match="tokens 263 and 280 are both 'ab'"):
+        vocabulary_of(tmp_path, tokenizer)
+
+
+@pytest.mark.parametrize("tokenizer", [None, {"model": {"type": "WordLevel", "vocab": {"<pad>": 0, "t1": 1}}}])
+def test_without_a_tokenizer_there_is_a_placeholder_that_loads(tmp_path: Path, tokenizer: Any) -> None:
+    vocabulary = vocabulary_of(tmp_path, tokenizer)
+    assert vocabulary.is_placeholder
+    assert any("placeholder" in note for note in vocabulary.notes)
+    native = native_tokenizer(vocabulary)
+    assert native.decode(native.encode("née 🙂", add_special_tokens=False)) == "née 🙂"
+
+
+def test_placeholder_of_a_tiny_vocabulary(tmp_path: Path) -> None:
+    config = folders.t5gemma2_config()
+    for side in (config["encoder"]["text_config"], config["decoder"]):
+        side["vocab_size"] = 64
+    vocabulary = vocabulary_of(tmp_path, None, config=config)
+    assert BYTE not in vocabulary.types
+    assert native_tokenizer(vocabulary).encode("a", add_special_tokens=False) == [3]
+
+
+@pytest.mark.parametrize(
+    ("settings", "processor", "make", "expected"),
+    [
+        (None, None, folders.t5gemma_config, False),
+        (None, None, folders.t5gemma2_config, True),
+        ({"add_bos_token": True}, None, folders.t5gemma_config, True),
+        ({"add_bos_token": False}, [{"SpecialToken": {"id": "<bos>"}}], folders.t5gemma2_config, False),
+        (None, [{"Sequence": {"id": "A"}}], folders.t5gemma2_config, False),
+        (None, [{"SpecialToken": {"id": "<bos>"}}, {"Sequence": {"id": "A"}}], folders.t5gemma_config, True),
+    ],
+)
+def test_whether_sources_begin_with_bos(
+    tmp_path: Path, settings: Any, processor: Any, make: Any, expected: bool
+) -> None:
+    tokenizer = tokenizer_json()
+    if processor is not None:
+        tokenizer["post_processor"] = {"type": "TemplateProcessing", "single": processor}
+    assert vocabulary_of(tmp_path, tokenizer, settings, config=make()).add_bos is expected
+
+
+def test_chat_template_from_either_place(tmp_path: Path) -> None:
+    named = [{"name": "tool", "template": "x"}, {"name": "default", "template": "from settings"}]
+    assert vocabulary_of(tmp_path, tokenizer_json(), {"chat_template": named}).chat_template == "from settings"
+    assert vocabulary_of(tmp_path, tokenizer_json(), {"chat_template": "plain"}).chat_template == "plain"
+    (tmp_path / "chat_template.jinja").write_text("from file")
+    assert vocabulary_of(tmp_path, tokenizer_json(), {"chat_template": "plain"}).chat_template == "from file"
+
+
+def test_metadata_of_the_tokenizer(tmp_path: Path) -> None:
+    folder = Folder.of(folders.t5gemma_config())
+    folder.config["eos_token_id"] = [1, 267]
+    source = folder.write(tmp_path / "hf")
+    tokenizer = tokenizer_json()
+    tokenizer["added_tokens"].append({"id": 267, "content": "<end_of_turn>", "special": True})
+    (source / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (source / "chat_template.jinja").write_text("{{ messages }}")
+    t5g.convert(source, tmp_path / "m.gguf")
+    reader = gguf.GGUFReader(tmp_path / "m.gguf")
+
+    def value(key: str) -> Any:
+        return reader.get_field(key).contents()
+
+    assert value("tokenizer.ggml.model") == "llama"
+    assert value("tokenizer.ggml.tokens")[263:266] == ["ab", "▁ab", "aba"]
+    assert len(value("tokenizer.ggml.scores")) == len(value("tokenizer.ggml.token_type")) == folders.VOCAB
+    names = {"bos": 2, "eos": 1, "unknown": 3, "padding": 0, "eot": 267}
+    assert {name: value(f"tokenizer.ggml.{name}_token_id") for name in names} == names
+    assert not any(value(f"tokenizer.ggml.{name}") for name in ("add_bos_token", "add_eos_token", "add_space_prefix"))
+    assert value("tokenizer.chat_template") == "{{ messages }}"
+    assert value("t5gemma.eos_token_ids") == [1, 267]
+
+
+def native_tokenizer(vocabulary: Vocabulary) -> Any:
+    from t5g._core import Tokenizer
+
+    arrays = (vocabulary.pieces, vocabulary.scores, vocabulary.types)
+    return Tokenizer(*arrays, bos_id=2, eos_id=1, unk_id=3, pad_id=0, add_bos=bool(vocabulary.add_bos))
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    from support.tokenizers import CORPUS
+
+    rng = random.Random(0)
+    words = [*CORPUS.split(), "\n", "  ", "\t", "é", "漢字", "🙂", "<eos>", "<start_of_turn>", "<0x41>", "0042"]
+    return ["", " ", *(" ".join(rng.choices(words, k=rng.randint(1, 12))) for _ in range(500))]
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("files", [("tokenizer.json",), ("tokenizer.model",), ("tokenizer.model", "tokenizer.json")])
+def test_same_ids_as_hugging_face_and_sentencepiece(tmp_path: Path, texts: list[str], files: tuple[str, ...]) -> None:
+    sentencepiece, tokenizers = pytest.importorskip("sentencepiece"), pytest.importorskip("tokenizers")
+    from support.tokenizers import sentencepiece_model, write_tokenizer
+    from support.tokenizers import tokenizer_json as toy_json
+
+    config = folders.t5gemma2_config()
+    for side in (config["encoder"]["text_config"], config["decoder"]):
+        side["vocab_size"] = 400
+    write_tokenizer(tmp_path, files, add_bos=False)
+    vocabulary = vocabulary_of(tmp_path, None, config=config)
+    assert vocabulary.add_bos is False
+    assert vocabulary.notes == ["16 of 400 embedding rows have no token."]
+    native = native_tokenizer(vocabulary)
+    model = sentencepiece_model()
+    hugging_face = tokenizers.Tokenizer.from_str(toy_json(model))
+    pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
+    for text in texts:
+        assert native.encode(text, parse_special=True) == hugging_face.encode(text, add_special_tokens=False).ids, text
+        assert native.encode(text) == pieces.encode(text), text
+    if "tokenizer.model" in files:
+        np.testing.assert_array_equal(vocabulary.scores[10:384], [pieces.get_score(i) for i in range(10, 384)])
+
+
+@pytest.mark.oracle
+def test_tokenizer_json_wins_where_the_two_disagree(tmp_path: Path) -> None:
+    pytest.importorskip("sentencepiece")
+    pytest.importorskip("tokenizers")
+    from support.tokenizers import sentencepiece_model
+    from support.tokenizers import tokenizer_json as toy_json
+
+    model = sentencepiece_model()
+    tokenizer = json.loads(toy_json(model))
+    ids = tokenizer["model"]["vocab"]
+    first, second = sorted(ids, key=ids.get)[-2:]
+    ids[first], ids[second] = ids[second], ids[first]
+    (tmp_path / "tokenizer.model").write_bytes(model)
+    config = folders.t5gemma2_config()
+    for side in (config["encoder"]["text_config"], config["decoder"]):
+        side["vocab_size"] = 384
+    vocabulary = vocabulary_of(tmp_path, tokenizer, config=config)
+    assert vocabulary.pieces[-2:] == [second, first]
+    assert any("does not agree" in note for note in vocabulary.notes)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"junk", b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", b"\x0a\x05\x0a\x03abc"]
+)
+def test_damaged_tokenizer_model(tmp_path: Path, content: bytes) -> None:
+    pytest.importorskip("sentencepiece")
+    (tmp_path / "tokenizer.model").write_bytes(content)
+    with pytest.raises(t5g.ModelFormatError, match=r"tokenizer\.model"):
+        vocabulary_of(tmp_path, None)
