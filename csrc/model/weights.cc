@@ -89,16 +89,16 @@ DecoderLayer load_decoder_layer(const Loader& at, const Config& config) {
 void load_embeddings(const Loader& at, const Config& config, Weights& weights) {
   const auto own = [&](MatrixPtr table) { return weights.tables.emplace_back(std::move(table)).get(); };
   const Matrix* table = own(at.matrix("token_embd", config.vocab_size, config.decoder.hidden_size));
-  weights.decoder_embedding.table = table;
-  weights.encoder_embedding.table =
-      config.architecture == Architecture::kT5Gemma
-          ? own(at.matrix("enc.token_embd", config.vocab_size, config.encoder.hidden_size))
-          : table;
   weights.lm_head = at.has("output") ? own(at.matrix("output", config.vocab_size, config.decoder.hidden_size)) : table;
-  if (config.eoi_token_id >= 0) {
-    weights.encoder_embedding.eoi_embedding = at.vector("token_embd_eoi", config.encoder.hidden_size);
-    weights.decoder_embedding.eoi_embedding = weights.encoder_embedding.eoi_embedding;
-  }
+  weights.decoder_embedding.table = table;
+  if (config.eoi_token_id >= 0)
+    weights.decoder_embedding.eoi_embedding = at.vector("token_embd_eoi", config.decoder.hidden_size);
+  // T5Gemma 2 shares the decoder's table, but for fine-tunes that have untied it.
+  weights.encoder_embedding = weights.decoder_embedding;
+  if (config.architecture == Architecture::kT5Gemma || at.has("enc.token_embd"))
+    weights.encoder_embedding.table = own(at.matrix("enc.token_embd", config.vocab_size, config.encoder.hidden_size));
+  if (config.eoi_token_id >= 0 && at.has("enc.token_embd_eoi"))
+    weights.encoder_embedding.eoi_embedding = at.vector("enc.token_embd_eoi", config.encoder.hidden_size);
 }
 
 }  // namespace

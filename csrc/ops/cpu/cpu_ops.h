@@ -16,7 +16,9 @@ class CpuMatrix : public Matrix {
  public:
   using Matrix::Matrix;
   // Packs with the pool's help if that has not been done. Called by the one pass that holds the pool.
-  const std::byte* packed(ThreadPool& pool) const;
+  void pack(ThreadPool& pool, Interrupt* interrupt) const;
+  // Null before pack().
+  const std::byte* packed() const { return packed_.data(); }
   int64_t n_groups() const;
 
  private:

@@ -19,25 +19,27 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int64_t CpuMatrix::n_groups() const { return ceil_div(rows(), kernels::kGroupRows); }
 
-const std::byte* CpuMatrix::packed(ThreadPool& pool) const {
-  if (packed_.data() != nullptr || rows() == 0 || cols() == 0) return packed_.data();
+void CpuMatrix::pack(ThreadPool& pool, Interrupt* interrupt) const {
+  if (packed_.data() != nullptr) return;
   const size_t group_bytes = kernels::packed_group_bytes(weight_.type, cols());
   Buffer packed(group_bytes * static_cast<size_t>(n_groups()));
-  pool.parallel_for(ceil_div(n_groups(), kPackGroups), [&](int64_t item, int) {
-    const int64_t begin = item * kPackGroups, end = std::min(begin + kPackGroups, n_groups());
-    for (int64_t group = begin; group < end; ++group) {
-      kernels::pack_group(weight_.type, weight_.bytes.data(), rows(), cols(), group,
-                          packed.data() + static_cast<size_t>(group) * group_bytes);
-    }
-    if (weight_.file != nullptr) {
-      const size_t bytes_per_row = row_bytes(weight_.type, cols());
-      const int64_t end_row = std::min(end * kernels::kGroupRows, rows());
-      const size_t first = static_cast<size_t>(begin * kernels::kGroupRows) * bytes_per_row;
-      weight_.file->release(weight_.bytes.subspan(first, static_cast<size_t>(end_row) * bytes_per_row - first));
-    }
-  });
+  pool.parallel_for(
+      ceil_div(n_groups(), kPackGroups),
+      [&](int64_t item, int) {
+        const int64_t begin = item * kPackGroups, end = std::min(begin + kPackGroups, n_groups());
+        for (int64_t group = begin; group < end; ++group) {
+          kernels::pack_group(weight_.type, weight_.bytes.data(), rows(), cols(), group,
+                              packed.data() + static_cast<size_t>(group) * group_bytes);
+        }
+        if (weight_.file != nullptr) {
+          const size_t bytes_per_row = row_bytes(weight_.type, cols());
+          const int64_t end_row = std::min(end * kernels::kGroupRows, rows());
+          const size_t first = static_cast<size_t>(begin * kernels::kGroupRows) * bytes_per_row;
+          weight_.file->release(weight_.bytes.subspan(first, static_cast<size_t>(end_row) * bytes_per_row - first));
+        }
+      },
+      interrupt);
   packed_ = std::move(packed);
-  return packed_.data();
 }
 
 std::unique_ptr<Matrix> CpuOps::load(const WeightView& weight) { return std::make_unique<CpuMatrix>(weight); }
@@ -62,7 +64,7 @@ void CpuOps::linear(Tensor x, std::initializer_list<Projection> projections) {
   bool any_quantized = false;
   for (const Projection& projection : projections) {
     const auto& matrix = static_cast<const CpuMatrix&>(*projection.weight);
-    matrix.packed(pool_);
+    matrix.pack(pool_, interrupt_);
     total_groups += matrix.n_groups();
     any_quantized |= is_quantized(matrix.weight().type);
   }
@@ -84,7 +86,7 @@ void CpuOps::linear(Tensor x, std::initializer_list<Projection> projections) {
             continue;
           }
           kernels::MatmulArgs args{};
-          args.weight = matrix.packed(pool_);
+          args.weight = matrix.packed();
           args.group_begin = item * per_item;
           args.group_end = std::min(args.group_begin + per_item, matrix.n_groups());
           args.n = matrix.rows();
