@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,7 @@ def make_random(name: str, out_path: Path, type_name: str, *, pure: bool) -> Non
     tensors = [output(spec, preset, pools) for spec in specs]
     n_parameters = sum(math.prod(spec.shape) for spec in specs)
     metadata = build_metadata(config, vocabulary, chosen, n_parameters, has_vision=False)
-    size = write_gguf(out_path, config.architecture, metadata, tensors, n_threads=1, progress=True)
+    size = write_gguf(out_path, config.architecture, metadata, tensors, n_threads=1, progress=sys.stderr.isatty())
     print(f"{out_path}: {n_parameters:,} parameters, {size:,} bytes")
 
 
