@@ -7,13 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import t5g
+from t5g import _core
 
 SOURCES = [[5, 9, 200, 31], [7], [300, 2, 2, 8, 9, 10, 77, 150], []]
 N = 12
-
-
-def open_model(path: Path, **options: object) -> t5g.Model:
-    return t5g.Model(path, **options)
 
 
 def test_streamed_pieces_are_the_generated_text(tiny_model: t5g.Model) -> None:
@@ -200,3 +197,9 @@ def test_a_source_that_is_too_long_gives_both_counts(tiny_model: t5g.Model) -> N
 def test_numpy_ids(tiny_model: t5g.Model) -> None:
     expected = tiny_model.generate(SOURCES[0], max_new_tokens=3).token_ids
     assert tiny_model.generate(np.array(SOURCES[0], np.int64), max_new_tokens=3).token_ids == expected
+
+
+def test_type_checkers_know_every_option() -> None:
+    source = (Path(t5g.__file__).parent / "_options.py").read_text()
+    for row in _core.sampling.option_table():
+        assert f"        {row['name']}: " in source

@@ -40,6 +40,7 @@ def _parser() -> _common.Parser:
     target = parser.add_argument_group("generation")
     target.add_argument("--decoder-prefix", metavar="TEXT", help="how the generated text begins")
     target.add_argument("-n", "--max-new-tokens", metavar="N", type=int, default=256, help="default: 256")
+    target.add_argument("--min-new-tokens", metavar="N", type=int, default=0, help="default: 0")
     target.add_argument("--stop", metavar="TEXT", action="append", default=[], help="end before this text; repeatable")
     target.add_argument("--temp", metavar="T", type=float, default=0.0, help="temperature; 0 = most likely (default)")
     target.add_argument("--top-k", metavar="K", type=int, default=0, help="sample from the K most likely; 0 = all")
@@ -50,6 +51,8 @@ def _parser() -> _common.Parser:
     target.add_argument("--no-repeat-ngram", metavar="N", type=int, default=0, help="no N tokens twice; 0 = off")
     target.add_argument("--num-beams", metavar="N", type=int, default=1, help="beam search with N beams")
     target.add_argument("--length-penalty", metavar="X", type=float, default=1.0, help="above 0: longer beams")
+    target.add_argument("--early-stopping", choices=["true", "false", "never"], default="false", help="of beam search")
+    target.add_argument("--num-return-sequences", metavar="N", type=int, default=1, help="all of them with --json")
 
     machine = parser.add_argument_group("machine and output")
     machine.add_argument("-t", "--threads", metavar="N", type=int, help="default: physical cores")
@@ -96,6 +99,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         "stop": arguments.stop,
         "parse_special": arguments.special,
         "max_new_tokens": arguments.max_new_tokens,
+        "min_new_tokens": arguments.min_new_tokens,
         "temperature": arguments.temp,
         "top_k": arguments.top_k,
         "top_p": arguments.top_p,
@@ -105,6 +109,8 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         "no_repeat_ngram_size": arguments.no_repeat_ngram,
         "num_beams": arguments.num_beams,
         "length_penalty": arguments.length_penalty,
+        "early_stopping": {"true": True, "false": False, "never": "never"}[arguments.early_stopping],
+        "num_return_sequences": arguments.num_return_sequences,
     }
 
 
@@ -128,23 +134,15 @@ def _generate(model: Model, text: str | None, arguments: argparse.Namespace) -> 
 
 
 def _as_json(result: Generation) -> dict[str, Any]:
-    timings = result.timings
-    return {
-        "text": result.text,
-        "token_ids": result.token_ids,
-        "finish_reason": result.finish_reason,
-        "logprob": result.logprob,
-        "timings": {
-            "load_seconds": timings.load_seconds,
-            "image_seconds": timings.image_seconds,
-            "encode_seconds": timings.encode_seconds,
-            "decode_seconds": timings.decode_seconds,
-            "n_source_tokens": timings.n_source_tokens,
-            "n_new_tokens": timings.n_new_tokens,
-            "encode_tokens_per_second": timings.encode_tokens_per_second,
-            "decode_tokens_per_second": timings.decode_tokens_per_second,
-        },
-    }
+    """The fields of the result under their names in Python; `sequences` only where there are several."""
+    from dataclasses import asdict
+
+    fields = asdict(result)
+    rates = ("encode_tokens_per_second", "decode_tokens_per_second")
+    fields["timings"].update({name: getattr(result.timings, name) for name in rates})
+    if len(result.sequences) == 1:
+        del fields["sequences"]
+    return fields
 
 
 def _report_timings(result: Generation) -> None:
