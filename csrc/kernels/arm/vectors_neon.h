@@ -1,0 +1,180 @@
+// Sixteen lanes in four 128-bit registers. What each function means is said in generic/vectors.h.
+#pragma once
+
+#include <arm_neon.h>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace t5g::kernels {
+namespace {
+
+struct F32x16 {
+  float32x4_t q[4];
+};
+struct I32x16 {
+  int32x4_t q[4];
+};
+struct Mask16 {
+  uint32x4_t q[4];  // all ones or zero in each lane
+};
+struct Bytes64 {
+  uint8x16_t q[4];
+};
+
+inline F32x16 load(const float* from) {
+  return {{vld1q_f32(from), vld1q_f32(from + 4), vld1q_f32(from + 4 * 2), vld1q_f32(from + 4 * 3)}};
+}
+inline F32x16 load_first(const float* from, int n) {
+  float lanes[16] = {};
+  for (int i = 0; i < n; ++i) lanes[i] = from[i];
+  return load(lanes);
+}
+inline void store(float* to, const F32x16& a) {
+  for (int i = 0; i < 4; ++i) vst1q_f32(to + 4 * i, a.q[i]);
+}
+inline void store_first(float* to, const F32x16& a, int n) {
+  float lanes[16];
+  store(lanes, a);
+  for (int i = 0; i < n; ++i) to[i] = lanes[i];
+}
+inline F32x16 splat(float value) {
+  const float32x4_t v = vdupq_n_f32(value);
+  return {{v, v, v, v}};
+}
+
+inline F32x16 operator+(const F32x16& a, const F32x16& b) {
+  return {{vaddq_f32(a.q[0], b.q[0]), vaddq_f32(a.q[1], b.q[1]), vaddq_f32(a.q[2], b.q[2]), vaddq_f32(a.q[3], b.q[3])}};
+}
+inline F32x16 operator-(const F32x16& a, const F32x16& b) {
+  return {{vsubq_f32(a.q[0], b.q[0]), vsubq_f32(a.q[1], b.q[1]), vsubq_f32(a.q[2], b.q[2]), vsubq_f32(a.q[3], b.q[3])}};
+}
+inline F32x16 operator*(const F32x16& a, const F32x16& b) {
+  return {{vmulq_f32(a.q[0], b.q[0]), vmulq_f32(a.q[1], b.q[1]), vmulq_f32(a.q[2], b.q[2]), vmulq_f32(a.q[3], b.q[3])}};
+}
+inline F32x16 operator/(const F32x16& a, const F32x16& b) {
+  return {{vdivq_f32(a.q[0], b.q[0]), vdivq_f32(a.q[1], b.q[1]), vdivq_f32(a.q[2], b.q[2]), vdivq_f32(a.q[3], b.q[3])}};
+}
+inline F32x16 fma(const F32x16& a, const F32x16& b, const F32x16& c) {
+  return {{vfmaq_f32(c.q[0], a.q[0], b.q[0]), vfmaq_f32(c.q[1], a.q[1], b.q[1]), vfmaq_f32(c.q[2], a.q[2], b.q[2]),
+           vfmaq_f32(c.q[3], a.q[3], b.q[3])}};
+}
+// Not FMAX, which would let a NaN in `a` through.
+inline float32x4_t max(float32x4_t a, float32x4_t b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+inline F32x16 max(const F32x16& a, const F32x16& b) {
+  return {{max(a.q[0], b.q[0]), max(a.q[1], b.q[1]), max(a.q[2], b.q[2]), max(a.q[3], b.q[3])}};
+}
+inline F32x16 abs(const F32x16& a) {
+  return {{vabsq_f32(a.q[0]), vabsq_f32(a.q[1]), vabsq_f32(a.q[2]), vabsq_f32(a.q[3])}};
+}
+inline F32x16 copy_sign(const F32x16& a, const F32x16& b) {
+  const uint32x4_t sign = vdupq_n_u32(0x80000000u);
+  return {{vbslq_f32(sign, b.q[0], a.q[0]), vbslq_f32(sign, b.q[1], a.q[1]), vbslq_f32(sign, b.q[2], a.q[2]),
+           vbslq_f32(sign, b.q[3], a.q[3])}};
+}
+
+inline Mask16 less(const F32x16& a, const F32x16& b) {
+  return {{vcltq_f32(a.q[0], b.q[0]), vcltq_f32(a.q[1], b.q[1]), vcltq_f32(a.q[2], b.q[2]), vcltq_f32(a.q[3], b.q[3])}};
+}
+// Lanes first, first + 1, ... of the sixteen.
+inline uint32x4_t four_between(int begin, int end, int first) {
+  const int32x4_t lane = vaddq_s32(
+      vdupq_n_s32(first),
+      vreinterpretq_s32_u64(vcombine_u64(vcreate_u64(0x0000000100000000u), vcreate_u64(0x0000000300000002u))));
+  return vandq_u32(vcgeq_s32(lane, vdupq_n_s32(begin)), vcltq_s32(lane, vdupq_n_s32(end)));
+}
+inline Mask16 lanes_between(int begin, int end) {
+  return {{four_between(begin, end, 0), four_between(begin, end, 4), four_between(begin, end, 4 * 2),
+           four_between(begin, end, 4 * 3)}};
+}
+inline F32x16 select(const Mask16& mask, const F32x16& a, const F32x16& b) {
+  return {{vbslq_f32(mask.q[0], a.q[0], b.q[0]), vbslq_f32(mask.q[1], a.q[1], b.q[1]),
+           vbslq_f32(mask.q[2], a.q[2], b.q[2]), vbslq_f32(mask.q[3], a.q[3], b.q[3])}};
+}
+
+inline float sum_lanes(const F32x16& a) {
+  const float32x4_t four = vaddq_f32(vaddq_f32(a.q[0], a.q[2]), vaddq_f32(a.q[1], a.q[3]));
+  const float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
+  return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
+}
+inline float max_lane(const F32x16& a) { return vmaxvq_f32(max(max(a.q[0], a.q[1]), max(a.q[2], a.q[3]))); }
+
+inline I32x16 splat(int32_t value) {
+  const int32x4_t v = vdupq_n_s32(value);
+  return {{v, v, v, v}};
+}
+inline I32x16 operator+(const I32x16& a, const I32x16& b) {
+  return {{vaddq_s32(a.q[0], b.q[0]), vaddq_s32(a.q[1], b.q[1]), vaddq_s32(a.q[2], b.q[2]), vaddq_s32(a.q[3], b.q[3])}};
+}
+inline I32x16 operator-(const I32x16& a, const I32x16& b) {
+  return {{vsubq_s32(a.q[0], b.q[0]), vsubq_s32(a.q[1], b.q[1]), vsubq_s32(a.q[2], b.q[2]), vsubq_s32(a.q[3], b.q[3])}};
+}
+template <int kBits>
+inline I32x16 shift_left(const I32x16& a) {
+  return {
+      {vshlq_n_s32(a.q[0], kBits), vshlq_n_s32(a.q[1], kBits), vshlq_n_s32(a.q[2], kBits), vshlq_n_s32(a.q[3], kBits)}};
+}
+inline int32_t sum_lanes(const I32x16& a) {
+  return vaddvq_s32(vaddq_s32(vaddq_s32(a.q[0], a.q[1]), vaddq_s32(a.q[2], a.q[3])));
+}
+inline F32x16 to_float(const I32x16& a) {
+  return {{vcvtq_f32_s32(a.q[0]), vcvtq_f32_s32(a.q[1]), vcvtq_f32_s32(a.q[2]), vcvtq_f32_s32(a.q[3])}};
+}
+inline I32x16 as_bits(const F32x16& a) {
+  return {{vreinterpretq_s32_f32(a.q[0]), vreinterpretq_s32_f32(a.q[1]), vreinterpretq_s32_f32(a.q[2]),
+           vreinterpretq_s32_f32(a.q[3])}};
+}
+inline F32x16 as_float(const I32x16& a) {
+  return {{vreinterpretq_f32_s32(a.q[0]), vreinterpretq_f32_s32(a.q[1]), vreinterpretq_f32_s32(a.q[2]),
+           vreinterpretq_f32_s32(a.q[3])}};
+}
+inline void store_low_bytes(int8_t* to, const I32x16& a) {
+  const int16x8_t low = vcombine_s16(vmovn_s32(a.q[0]), vmovn_s32(a.q[1]));
+  const int16x8_t high = vcombine_s16(vmovn_s32(a.q[2]), vmovn_s32(a.q[3]));
+  vst1q_s8(to, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
+}
+
+inline uint16x4_t load_halves(const std::byte* from) { return vld1_u16(reinterpret_cast<const uint16_t*>(from)); }
+inline F32x16 load_f16(const std::byte* from) {
+  return {{vcvt_f32_f16(vreinterpret_f16_u16(load_halves(from))),
+           vcvt_f32_f16(vreinterpret_f16_u16(load_halves(from + 8))),
+           vcvt_f32_f16(vreinterpret_f16_u16(load_halves(from + 8 * 2))),
+           vcvt_f32_f16(vreinterpret_f16_u16(load_halves(from + 8 * 3)))}};
+}
+inline F32x16 load_bf16(const std::byte* from) {
+  return {{vreinterpretq_f32_u32(vshll_n_u16(load_halves(from), 16)),
+           vreinterpretq_f32_u32(vshll_n_u16(load_halves(from + 8), 16)),
+           vreinterpretq_f32_u32(vshll_n_u16(load_halves(from + 8 * 2), 16)),
+           vreinterpretq_f32_u32(vshll_n_u16(load_halves(from + 8 * 3), 16))}};
+}
+
+inline Bytes64 load_bytes(const std::byte* from) {
+  const auto* bytes = reinterpret_cast<const uint8_t*>(from);
+  return {{vld1q_u8(bytes), vld1q_u8(bytes + 16), vld1q_u8(bytes + 16 * 2), vld1q_u8(bytes + 16 * 3)}};
+}
+inline Bytes64 low_nibbles(const Bytes64& a) {
+  const uint8x16_t nibble = vdupq_n_u8(15);
+  return {{vandq_u8(a.q[0], nibble), vandq_u8(a.q[1], nibble), vandq_u8(a.q[2], nibble), vandq_u8(a.q[3], nibble)}};
+}
+inline Bytes64 high_nibbles(const Bytes64& a) {
+  return {{vshrq_n_u8(a.q[0], 4), vshrq_n_u8(a.q[1], 4), vshrq_n_u8(a.q[2], 4), vshrq_n_u8(a.q[3], 4)}};
+}
+inline Bytes64 add_fifth_bit(const Bytes64& low, const Bytes64& bits, int bit) {
+  const uint8x16_t mask = vdupq_n_u8(static_cast<uint8_t>(1 << bit)), sixteen = vdupq_n_u8(16);
+  return {{vorrq_u8(low.q[0], vandq_u8(vtstq_u8(bits.q[0], mask), sixteen)),
+           vorrq_u8(low.q[1], vandq_u8(vtstq_u8(bits.q[1], mask), sixteen)),
+           vorrq_u8(low.q[2], vandq_u8(vtstq_u8(bits.q[2], mask), sixteen)),
+           vorrq_u8(low.q[3], vandq_u8(vtstq_u8(bits.q[3], mask), sixteen))}};
+}
+
+// 32 registers: 24 sums of a quarter each for the float types. The float sums of a quantised tile are needed once per
+// block only and may leave the registers meanwhile.
+struct Tiles {
+  static constexpr int kFloatGroups = 1, kFloatRows = 6, kFloatMatvecGroups = 4;
+  static constexpr int kQuantizedGroups = 1, kQuantizedRows = 4, kQuantizedMatvecGroups = 2;
+  static constexpr int kScoreRows = 6, kScoreTiles = 1;
+  static constexpr int kValueRows = 6, kValueVectors = 1;
+};
+
+}  // namespace
+}  // namespace t5g::kernels
