@@ -13,9 +13,9 @@ import t5g
 pytest.importorskip("gguf")
 pytest.importorskip("sentencepiece")
 
-from support.cases import END_OF_TURN, N_PIECES, START_OF_TURN  # noqa: E402
-from support.folders import Folder, t5gemma_config  # noqa: E402
-from support.tokenizers import write_tokenizer  # noqa: E402
+from support.cases import END_OF_TURN, N_PIECES, START_OF_TURN
+from support.folders import Folder, t5gemma_config
+from support.tokenizers import write_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_content_cannot_inject_special_tokens(path: Path) -> None:
 
 @pytest.mark.parametrize("roles", [[], ["system"], ["assistant"], ["user", "user"], ["user", "tool"]], ids=str)
 def test_roles_alternate_and_begin_with_the_user(path: Path, roles: list[str]) -> None:
-    with t5g.Model(path) as model, pytest.raises(ValueError, match="role|message|conversation"):
+    with t5g.Model(path) as model, pytest.raises(ValueError, match=r"role|message|conversation"):
         model.apply_chat_template([{"role": role, "content": "text"} for role in roles])
 
 
