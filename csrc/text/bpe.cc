@@ -3,19 +3,12 @@
 #include "text/bpe.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "base/utf8.h"
 
 namespace t5g {
 namespace {
-
-using Candidate = Bpe::Workspace::Candidate;
-using Symbol = Bpe::Workspace::Symbol;
-
-// Order of the heap: the best score on top, and among equal ones the leftmost.
-bool is_worse(const Candidate& a, const Candidate& b) {
-  return a.score != b.score ? a.score < b.score : a.left > b.left;
-}
 
 // Control, unknown and byte pieces never come out of joining text, unused ones never come out at all, and user-defined
 // ones are taken out of the text before.
@@ -50,48 +43,59 @@ int32_t Bpe::find_mergeable(std::string_view text) const {
   return id >= 0 && is_mergeable(table_[id].type) ? id : -1;
 }
 
-void Bpe::propose(std::string_view segment, int32_t left, int32_t right, Workspace& workspace) const {
-  if (left < 0 || right < 0) return;
-  const Symbol& a = workspace.symbols[static_cast<size_t>(left)];
-  const Symbol& b = workspace.symbols[static_cast<size_t>(right)];
-  const uint32_t size = a.size + b.size;
-  if (size > longest_) return;
-  const int32_t id = find_mergeable(segment.substr(a.begin, size));
-  if (id < 0) return;
-  workspace.candidates.push_back({table_[id].score, left, size, id});
-  std::push_heap(workspace.candidates.begin(), workspace.candidates.end(), is_worse);
+// Looks up what a symbol and its next make; false when it is no piece.
+bool Bpe::find_joined(std::string_view segment, int32_t left, Workspace& workspace) const {
+  auto& symbol = workspace.symbols[static_cast<size_t>(left)];
+  symbol.joined = -1;
+  if (symbol.next < 0) return false;
+  const uint32_t size = symbol.size + workspace.symbols[static_cast<size_t>(symbol.next)].size;
+  if (size <= longest_) symbol.joined = find_mergeable(segment.substr(symbol.begin, size));
+  return symbol.joined >= 0;
+}
+
+// Smaller is better: the best score first, and among equal ones the leftmost.
+uint64_t Bpe::candidate(int32_t left, const Workspace& workspace) const {
+  const int32_t joined = workspace.symbols[static_cast<size_t>(left)].joined;
+  return uint64_t{table_[joined].rank} << 32 | static_cast<uint32_t>(left);
 }
 
 void Bpe::join_all(std::string_view segment, Workspace& workspace) const {
   auto& symbols = workspace.symbols;
-  auto& candidates = workspace.candidates;
+  auto& heap = workspace.candidates;
   symbols.clear();
-  candidates.clear();
+  heap.clear();
   for (size_t begin = 0; begin < segment.size();) {
     const size_t size = utf8_character_size(segment.substr(begin));
     const auto i = static_cast<int32_t>(symbols.size());
-    symbols.push_back({static_cast<uint32_t>(begin), static_cast<uint32_t>(size), i - 1, i + 1,
-                       find_mergeable(segment.substr(begin, size))});
+    const int32_t id = find_mergeable(segment.substr(begin, size));
+    symbols.push_back({static_cast<uint32_t>(begin), static_cast<uint32_t>(size), i - 1, i + 1, id, -1});
     begin += size;
   }
   symbols.back().next = -1;
-  for (int32_t i = 1; i < static_cast<int32_t>(symbols.size()); ++i) propose(segment, i - 1, i, workspace);
+  for (int32_t i = 0; i + 1 < static_cast<int32_t>(symbols.size()); ++i) {
+    if (find_joined(segment, i, workspace)) heap.push_back(candidate(i, workspace));
+  }
+  std::make_heap(heap.begin(), heap.end(), std::greater{});
 
-  while (!candidates.empty()) {
-    std::pop_heap(candidates.begin(), candidates.end(), is_worse);
-    const Candidate best = candidates.back();
-    candidates.pop_back();
-    Symbol& left = symbols[static_cast<size_t>(best.left)];
-    if (left.size == 0 || left.next < 0) continue;
-    Symbol& right = symbols[static_cast<size_t>(left.next)];
-    if (left.size + right.size != best.size) continue;
-    left.size = best.size;
-    left.id = best.id;
+  while (!heap.empty()) {
+    std::pop_heap(heap.begin(), heap.end(), std::greater{});
+    const uint64_t best = heap.back();
+    heap.pop_back();
+    const auto i = static_cast<int32_t>(best & 0xFFFFFFFF);
+    auto& left = symbols[static_cast<size_t>(i)];
+    // One of the two has changed since. (An equal candidate stands for whatever they make now.)
+    if (left.joined < 0 || candidate(i, workspace) != best) continue;
+    auto& right = symbols[static_cast<size_t>(left.next)];
+    left.size += right.size;
+    left.id = left.joined;
     left.next = right.next;
-    right.size = 0;
-    if (left.next >= 0) symbols[static_cast<size_t>(left.next)].previous = best.left;
-    propose(segment, left.previous, best.left, workspace);
-    propose(segment, best.left, left.next, workspace);
+    right.joined = -1;
+    if (left.next >= 0) symbols[static_cast<size_t>(left.next)].previous = i;
+    for (const int32_t changed : {left.previous, i}) {
+      if (changed < 0 || !find_joined(segment, changed, workspace)) continue;
+      heap.push_back(candidate(changed, workspace));
+      std::push_heap(heap.begin(), heap.end(), std::greater{});
+    }
   }
 }
 

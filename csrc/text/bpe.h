@@ -26,20 +26,15 @@ class Bpe {
   struct Workspace {
     struct Symbol {
       uint32_t begin;
-      uint32_t size;  // 0: joined to the symbol on its left
+      uint32_t size;
       int32_t previous;
       int32_t next;
-      int32_t id;  // -1: not a piece (a character that the vocabulary lacks)
-    };
-    // A pair of neighbours that make the piece `id`.
-    struct Candidate {
-      float score;
-      int32_t left;
-      uint32_t size;  // of both when found; another size later means that one of them has changed since
-      int32_t id;
+      int32_t id;      // -1: not a piece (a character that the vocabulary lacks)
+      int32_t joined;  // the piece that this and the next symbol make, or -1; -1 too once joined to the left
     };
     std::vector<Symbol> symbols;
-    std::vector<Candidate> candidates;
+    // A heap of symbols to join with their next: the rank of the piece in the upper half, the symbol in the lower.
+    std::vector<uint64_t> candidates;
   };
 
   // Splits valid UTF-8, not empty and below 2 GB, into symbols: calls emit(text, id) from left to right, with id = -1
@@ -55,7 +50,8 @@ class Bpe {
 
  private:
   void join_all(std::string_view segment, Workspace& workspace) const;
-  void propose(std::string_view segment, int32_t left, int32_t right, Workspace& workspace) const;
+  bool find_joined(std::string_view segment, int32_t left, Workspace& workspace) const;
+  uint64_t candidate(int32_t left, const Workspace& workspace) const;
   int32_t find_mergeable(std::string_view text) const;
 
   // A character's class when it stands left or right of another: its last or first byte. U+2581, which begins most

@@ -37,6 +37,19 @@ uint64_t hash(std::string_view text) {
   return mix(mix(h ^ rest));
 }
 
+// Falls as the score rises: the bits of a positive float are ordered as its value is, those of a negative the other
+// way.
+uint32_t rank_of(float score) {
+  const auto bits = std::bit_cast<uint32_t>(score + 0.0F);  // -0 becomes 0
+  return bits >> 31 ? bits : 0x7FFFFFFF - bits;
+}
+
+// GGUF converters write the spaces of user-defined pieces (Gemma's runs of spaces) as spaces, those of all others as
+// U+2581. Text is matched with U+2581.
+void mark_spaces(std::string& text, size_t begin) {
+  while ((begin = text.find(' ', begin)) != std::string::npos) text.replace(begin, 1, kSpaceMark);
+}
+
 [[noreturn]] void fail(const std::string& where, size_t id, const std::string& what) {
   throw ModelFormatError(where,
                          "piece " + std::to_string(id) + " " + what + ". The file is damaged: convert it again.");
@@ -79,16 +92,10 @@ void PieceTable::add(std::string_view text, float score, int32_t type, const std
     fail(where, id, "has the type " + std::to_string(type) + ", expected 1 to 6");
   }
   const auto begin = static_cast<uint32_t>(text_.size());
-  // GGUF converters write the spaces of user-defined pieces (Gemma's runs of spaces) as spaces, those of all others as
-  // U+2581. Text is matched with U+2581.
-  for (const char c : text) {
-    if (c == ' ' && type == static_cast<int32_t>(PieceType::kUserDefined)) {
-      text_ += kSpaceMark;
-    } else {
-      text_ += c;
-    }
-  }
-  pieces_.push_back({begin, static_cast<uint32_t>(text_.size()) - begin, score, static_cast<PieceType>(type)});
+  text_ += text;
+  const auto kind = static_cast<PieceType>(type);
+  if (kind == PieceType::kUserDefined) mark_spaces(text_, begin);
+  pieces_.push_back({begin, static_cast<uint32_t>(text_.size()) - begin, rank_of(score), kind});
 }
 
 void PieceTable::index(const std::string& where) {

@@ -18,11 +18,11 @@ enum class PieceType : int32_t { kNormal = 1, kUnknown = 2, kControl = 3, kUserD
 
 class PieceTable {
  public:
-  // One per id. `score` orders merges: higher first.
+  // One per id.
   struct Piece {
     uint32_t begin;
     uint32_t size;
-    float score;
+    uint32_t rank;  // orders merges, lower first, as the scores do, higher first
     PieceType type;
   };
 
