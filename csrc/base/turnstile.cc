@@ -45,7 +45,7 @@ void Turnstile::give_up(uint64_t ticket) {
 void Turnstile::leave() {
   {
     std::lock_guard lock(mutex_);
-    tickets_.pop_front();
+    tickets_.erase(tickets_.begin());
   }
   changed_.notify_all();
 }

@@ -4,8 +4,8 @@
 
 #include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <mutex>
+#include <vector>
 
 #include "base/interrupt.h"
 
@@ -23,7 +23,7 @@ class Turnstile {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<uint64_t> tickets_;  // of the one inside, then of those who wait
+  std::vector<uint64_t> tickets_;  // of the one inside, then of those who wait; a vector keeps its memory
   uint64_t next_ticket_ = 0;
 };
 

@@ -1,0 +1,110 @@
+// A whole life of a model without Python: load, encode, generate greedily, by sampling and by beams, score; for the
+// leak checker and the thread sanitizer. And the promise that a decode step allocates nothing.
+//
+//   generate MODEL.gguf ...
+#include <atomic>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "checks.h"
+#include "runtime/generator.h"
+#include "runtime/model.h"
+
+namespace {
+
+std::atomic<int64_t> n_allocations{0};
+
+}  // namespace
+
+// Every allocation of the program is counted; sanitizers see those of malloc below.
+void* operator new(size_t size) {
+  n_allocations.fetch_add(1, std::memory_order_relaxed);
+  if (void* data = std::malloc(size)) return data;
+  throw std::bad_alloc();
+}
+void operator delete(void* data) noexcept { std::free(data); }
+void operator delete(void* data, size_t) noexcept { std::free(data); }
+
+namespace {
+
+using namespace t5g;
+
+std::vector<GenerationResult> generate(const std::shared_ptr<Model>& model, GenerationConfig config) {
+  std::vector<GenerationRequest> requests(3);
+  for (size_t i = 0; i < requests.size(); ++i)
+    requests[i].source_ids = model->tokenizer().encode(std::string(10 * i, 'a') + " text");
+  config.max_new_tokens = 12;
+  config.min_new_tokens = 12;
+  Generator generator(model, std::move(requests), config, {"no such text"}, 2);
+  while (generator.step()) generator.take_text();
+  return generator.take_results();
+}
+
+void check_generation(const std::shared_ptr<Model>& model) {
+  GenerationConfig greedy, sampling, beams;
+  sampling.temperature = 1.0;
+  sampling.seed = 1;
+  sampling.num_return_sequences = 2;
+  beams.num_beams = 3;
+  for (const GenerationConfig& config : {greedy, sampling, beams}) {
+    const std::vector<GenerationResult> results = generate(model, config);
+    T5G_CHECK(results.size() == 3);
+    for (const GenerationResult& result : results) T5G_CHECK(result.sequences.front().token_ids.size() == 12);
+  }
+}
+
+void check_cancelled_generation(const std::shared_ptr<Model>& model) {
+  std::vector<GenerationRequest> requests(2);
+  Generator generator(model, std::move(requests), {}, {}, 1);
+  T5G_CHECK(generator.step());
+  generator.cancel();
+  T5G_CHECK(!generator.step());
+  for (const GenerationResult& result : generator.take_results())
+    T5G_CHECK(result.sequences.front().finish_reason == FinishReason::kCancelled);
+}
+
+void check_threads(const std::shared_ptr<Model>& model) {
+  const std::vector<GenerationResult> expected = generate(model, {});
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 3; ++i) {
+    threads.emplace_back([&] {
+      const std::vector<GenerationResult> found = generate(model, {});
+      for (size_t j = 0; j < found.size(); ++j)
+        T5G_CHECK(found[j].sequences.front().token_ids == expected[j].sequences.front().token_ids);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+// Decode steps within one page of the cache, after a first one has sized the scratch buffers.
+void check_steps_allocate_nothing(Model& model) {
+  const auto source = model.encode(std::vector<int32_t>(40, 5));
+  model.prepare(*source);
+  std::vector<float> logits(static_cast<size_t>(model.config().vocab_size));
+  const Tensor row{logits.data(), 1, model.config().vocab_size};
+  KvCache cache = model.new_cache();
+  const int32_t token = model.config().decoder_start_token_id;
+  const Model::Step step{source.get(), &cache, {&token, 1}};
+  for (int i = 0; i < 4; ++i) model.decode({&step, 1}, row);
+  const int64_t before = n_allocations.load();
+  for (int i = 4; i < static_cast<int>(kKvChunk); ++i) model.decode({&step, 1}, row);
+  T5G_CHECK(n_allocations.load() == before);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  for (int i = 1; i < argc; ++i) {
+    ModelOptions options;
+    options.n_threads = 2;
+    const auto model = std::make_shared<Model>(argv[i], options);
+    check_steps_allocate_nothing(*model);
+    check_generation(model);
+    check_cancelled_generation(model);
+    check_threads(model);
+  }
+}
