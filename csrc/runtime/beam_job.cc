@@ -4,17 +4,18 @@
 
 #include "runtime/generation_job.h"
 #include "sampling/beam_search.h"
+#include "sampling/stop_matcher.h"
 
 namespace t5g {
 namespace {
 
-// Whether a text contains one of the stop strings, and the text before it.
+// A text up to the stop string that ends it, if one does.
 struct StoppedText {
-  StoppedText(std::string full, const std::vector<std::string>& stops) : text(std::move(full)) {
-    size_t first = std::string::npos;
-    for (const std::string& stop : stops) first = std::min(first, text.find(stop));
-    found = first != std::string::npos;
-    if (found) text.resize(first);
+  StoppedText(const std::string& full, const std::vector<std::string>& stops) {
+    StopMatcher matcher(stops);
+    text = matcher.feed(full);
+    found = matcher.matched();
+    if (!found) text += matcher.flush();
   }
   std::string text;
   bool found;

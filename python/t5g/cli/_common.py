@@ -12,7 +12,10 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -69,6 +72,13 @@ def run(parser: Parser, body: Callable[[argparse.Namespace], int | None], argv: 
     finally:
         if previous is not None:
             signal.signal(signal.SIGTERM, previous)
+
+
+def progress_bar(total: int, unit: str) -> tqdm[NoReturn]:
+    """Make a bar that shows itself on stderr when that is a terminal, and nothing otherwise."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit=unit, dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty())
 
 
 def describe(error: Exception) -> str:

@@ -1,0 +1,90 @@
+"""t5g-eval: how good a model file is on pairs of source and target."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from t5g.cli import _common
+
+if TYPE_CHECKING:
+    from t5g.evaluation import Evaluation, Pair
+
+_PROG = "t5g-eval"
+_EPILOG = """PAIRS.jsonl has one JSON object a line: {"source": "...", "target": "..."}.
+
+example: t5g-eval model-q4_0.gguf test.jsonl --reference model-f32.gguf --limit 200"""
+
+
+def _parser() -> _common.Parser:
+    parser = _common.Parser(_PROG, "Measure a model: ROUGE, exact match, loss; KL divergence to a reference.", _EPILOG)
+    parser.add_argument("model", metavar="MODEL.gguf", help="the model")
+    parser.add_argument("pairs", metavar="PAIRS.jsonl", help="sources and targets")
+    parser.add_argument("--reference", metavar="REF.gguf", help="the same model in a wider type, to compare with")
+    parser.add_argument("--limit", metavar="N", type=int, help="only so many pairs, drawn at random")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of that draw (default: 0)")
+    parser.add_argument("-n", "--max-new-tokens", metavar="N", type=int, default=256, help="default: 256")
+    parser.add_argument("--num-beams", metavar="N", type=int, default=1, help="default: 1")
+    parser.add_argument("--no-generate", action="store_true", help="teacher-forced numbers only, much faster")
+    parser.add_argument("--outputs", metavar="FILE", help="write sources, targets and outputs as JSONL")
+    parser.add_argument("-t", "--threads", metavar="N", type=int, help="default: physical cores")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return _common.run(_parser(), _eval, argv)
+
+
+def _eval(arguments: argparse.Namespace) -> None:
+    from contextlib import ExitStack
+
+    if arguments.limit is not None and arguments.limit < 1:
+        raise _common.UsageError(f"--limit is {arguments.limit}, expected 1 or more")
+    from t5g import Model
+    from t5g.evaluation import evaluate, read_pairs
+
+    pairs = read_pairs(arguments.pairs, limit=arguments.limit, seed=arguments.seed)
+    with ExitStack() as stack:
+        model = stack.enter_context(Model(arguments.model, n_threads=arguments.threads))
+        reference = None
+        if arguments.reference is not None:
+            reference = stack.enter_context(Model(arguments.reference, n_threads=arguments.threads))
+        bar = stack.enter_context(_common.progress_bar(len(pairs), "pair"))
+        result = evaluate(
+            model,
+            pairs,
+            reference=reference,
+            generate=not arguments.no_generate,
+            max_new_tokens=arguments.max_new_tokens,
+            num_beams=arguments.num_beams,
+            progress=bar.update,
+        )
+    if arguments.outputs is not None:
+        _write_outputs(arguments.outputs, pairs, result)
+    _print(result, as_json=arguments.json)
+
+
+def _write_outputs(path: str, pairs: Sequence[Pair], result: Evaluation) -> None:
+    with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
+        for pair, output in zip(pairs, result.outputs, strict=False):
+            file.write(json.dumps({**asdict(pair), "output": output}, ensure_ascii=False) + "\n")
+
+
+def _print(result: Evaluation, *, as_json: bool) -> None:
+    numbers = {name: value for name, value in asdict(result).items() if name != "outputs"}
+    if as_json:
+        json.dump(numbers, sys.stdout, indent=2)
+        print()
+        return
+    for name, value in numbers.items():
+        if value is not None:
+            print(f"{name:<16} {value:>12,}" if isinstance(value, int) else f"{name:<16} {value:>12.4f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
