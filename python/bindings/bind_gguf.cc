@@ -82,7 +82,7 @@ py::array tensor_data(const py::object& self, const std::string& name) {
 }  // namespace
 
 void bind_gguf(py::module_& m) {
-  py::class_<TensorInfo>(m, "GgufTensor", "A tensor in a GgufFile, which it must not outlive.")
+  py::class_<TensorInfo>(m, "GgufTensor", "A tensor in a GgufFile, which it keeps open.")
       .def_property_readonly("name", [](const TensorInfo& t) { return to_str(t.name); })
       .def_property_readonly(
           "type", [](const TensorInfo& t) { return gguf_type_name(t.type_id); }, "As the format spells it: \"Q8_0\".")

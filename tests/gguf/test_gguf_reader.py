@@ -140,6 +140,13 @@ def test_tensor_data_is_read_only_and_keeps_the_file_open(path):
         data[0] = 1
 
 
+def test_a_listed_tensor_keeps_the_file_open(path, tensors):
+    tensor = _core.GgufFile(path).tensors[0]
+    gc.collect()
+    assert tensor.name == next(iter(tensors))
+    assert repr(tensor) == "GgufTensor('blk.F32.weight', F32, (3, 64))"
+
+
 def test_an_unknown_tensor_type_is_listed_but_not_read(tmp_path):
     quant = gguf.GGMLQuantizationType.Q4_K
     raw = np.zeros((2, 144), np.uint8)

@@ -61,7 +61,7 @@ class UnsupportedError(T5gError, RuntimeError):
 
 class GgufTensor:
     """
-    A tensor in a GgufFile, which it must not outlive.
+    A tensor in a GgufFile, which it keeps open.
     """
 
     def __repr__(self) -> str: ...
