@@ -13,7 +13,7 @@ gguf = pytest.importorskip("gguf")
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from support.cases import BY_NAME  # noqa: E402
+from support.cases import BOS, BY_NAME, EOI  # noqa: E402
 from support.checkpoints import build_model, save_checkpoint  # noqa: E402
 
 pytestmark = pytest.mark.oracle
@@ -69,6 +69,31 @@ def test_untied_models(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(stored["output.weight"], head.detach().numpy())
     embedding = model.get_decoder().embed_tokens.weight.detach().numpy()
     np.testing.assert_array_equal(stored["token_embd.weight"], embedding)
+
+
+def test_a_t5gemma2_with_three_tables_computes_what_transformers_computes(tmp_path: Path) -> None:
+    case = BY_NAME["v2-mqa-w4"]
+    model = build_model(case)
+    encoder, decoder = model.get_encoder().text_model.embed_tokens, model.get_decoder().embed_tokens
+    model.config.tie_word_embeddings = False
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for owner, name in ((decoder, "weight"), (decoder, "eoi_embedding"), (model.lm_head.out_proj, "weight")):
+            values = torch.randn(getattr(owner, name).shape, generator=generator) * 0.2
+            setattr(owner, name, torch.nn.Parameter(values))
+    assert not torch.equal(encoder.weight, decoder.weight)
+    model.save_pretrained(tmp_path / "hf")
+    t5g.convert(tmp_path / "hf", tmp_path / "m.gguf", type="f32", vision=False)
+    source, target = [17, EOI, 40, 99, 31, 250, 300], [BOS, 60, EOI, 71, 200, 12]
+    with torch.no_grad():
+        want = model(
+            input_ids=torch.tensor([source]),
+            attention_mask=torch.ones(1, len(source), dtype=torch.long),
+            decoder_input_ids=torch.tensor([target]),
+        ).logits[0]
+    with t5g.Model(tmp_path / "m.gguf") as converted:
+        found = converted.logits(source, target)
+    np.testing.assert_allclose(found, want.numpy(), rtol=0, atol=2e-4 * float(want.abs().max()))
 
 
 def test_hyper_parameters_are_those_of_the_loaded_config(tmp_path: Path) -> None:

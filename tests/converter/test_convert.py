@@ -195,11 +195,13 @@ def test_an_untied_head_is_kept(tmp_path: Path, architecture: str) -> None:
     np.testing.assert_array_equal(decoded(read(tmp_path / "m.gguf")["output.weight"]), head)
 
 
-def test_untied_sides_of_a_t5gemma2_keep_both_tables(tmp_path: Path) -> None:
+@pytest.mark.parametrize("same_table", [False, True])
+def test_untied_sides_of_a_t5gemma2_keep_both_tables(tmp_path: Path, same_table: bool) -> None:
     folder = Folder.of(CONFIGS["t5gemma2"])
     rng = np.random.default_rng(6)
+    table = folder.tensors["model.encoder.embed_tokens.weight"]
     other = {
-        "model.decoder.embed_tokens.weight": rng.standard_normal((folders.VOCAB, 64)).astype(np.float32),
+        "model.decoder.embed_tokens.weight": table if same_table else rng.permutation(table),
         "model.decoder.embed_tokens.eoi_embedding": rng.standard_normal(64).astype(np.float32),
     }
     folder.tensors |= other
@@ -280,6 +282,17 @@ def test_pooling_head_is_left_out_with_a_note(tmp_path: Path) -> None:
     folder.tensors["model.encoder.vision_tower.vision_model.head.probe"] = np.zeros((1, 1, 32), np.float32)
     summary = convert(folder.write(tmp_path / "hf"), tmp_path / "m.gguf")
     assert any("pooling head" in note for note in summary.notes)
+
+
+def test_ids_beyond_the_vocabulary_are_left_out_with_a_note(tmp_path: Path) -> None:
+    folder = Folder.of(CONFIGS["t5gemma2"])
+    folder.config["encoder"] |= {"boi_token_index": 255999, "eoi_token_index": 256000}
+    folder.config["eos_token_id"] = [1, 300]
+    summary = convert(folder.write(tmp_path / "hf"), tmp_path / "m.gguf")
+    assert any("300, 255999, 256000" in note for note in summary.notes)
+    assert field(tmp_path / "m.gguf", "t5gemma2.eos_token_ids") == [1]
+    assert field(tmp_path / "m.gguf", "t5gemma2.eoi_token_id") is None
+    assert field(tmp_path / "m.gguf", "t5gemma2.image_token_id") == 292
 
 
 def test_summary_adds_up(tmp_path: Path) -> None:

@@ -118,6 +118,22 @@ def test_other_tokenizers_are_refused(tmp_path: Path, change: dict[str, Any], wo
     assert vocabulary_of(tmp_path, None, use_tokenizer=False).is_placeholder
 
 
+def test_bytes_must_be_complete(tmp_path: Path) -> None:
+    tokenizer = tokenizer_json()
+    del tokenizer["model"]["vocab"]["<0x41>"]
+    with pytest.raises(t5g.ModelFormatError, match=r"tokenizer\.json: 255 pieces for bytes"):
+        vocabulary_of(tmp_path, tokenizer)
+
+
+def test_half_a_character_is_no_piece(tmp_path: Path) -> None:
+    tokenizer = tokenizer_json()
+    tokenizer["added_tokens"].append({"id": 280, "content": "\ud83d", "special": False})
+    with pytest.raises(t5g.ModelFormatError, match=r"tokenizer\.json.*surrogates"):
+        vocabulary_of(tmp_path, tokenizer)
+    tokenizer["added_tokens"][-1]["content"] = "\ud83d\ude42"
+    assert vocabulary_of(tmp_path, json.loads(json.dumps(tokenizer))).pieces[280] == "🙂"
+
+
 def test_one_piece_twice(tmp_path: Path) -> None:
     tokenizer = tokenizer_json()
     tokenizer["added_tokens"].append({"id": 280, "content": "ab", "special": False})

@@ -19,6 +19,7 @@ from t5g.converter.presets import BF16, F16, F32, Preset, TensorType, parse_type
 from t5g.converter.safetensors import SourceTensor, open_checkpoint
 from t5g.converter.summary import Summary, TensorPlan
 from t5g.converter.tensors import (
+    EOI,
     HEAD,
     NORM,
     PROJECTION,
@@ -106,7 +107,7 @@ def _match(
     specs = embedding_tensors(config, encoder_apart=encoder_apart, has_head=has_head)
     specs += text_tensors(config)
     has_tower = any(name.startswith("encoder.vision_tower.") for name in sources)
-    if has_tower and config.vision is None:
+    if has_tower and config.vision is None and use_vision:
         raise ModelFormatError(f"{folder}: there is a vision tower, but config.json has no 'vision_config'.")
     if config.vision is not None and use_vision:
         if has_tower:
@@ -161,9 +162,9 @@ def _has_own_head(folder: Path, config: ModelConfig, sources: Mapping[str, Sourc
 
 
 def _has_two_tables(sources: Mapping[str, SourceTensor]) -> bool:
-    """Say whether a T5Gemma 2 brings a decoder table that is not a copy of the encoder's."""
-    encoder, decoder = sources.get(f"encoder.{TABLE}"), sources.get(f"decoder.{TABLE}")
-    return encoder is not None and decoder is not None and not _equal(encoder, decoder)
+    """Say whether a T5Gemma 2's decoder brings embeddings that are not a copy of the encoder's."""
+    pairs = [(sources.get(f"encoder.{name}"), sources.get(f"decoder.{name}")) for name in (TABLE, EOI)]
+    return any(a is not None and b is not None and not _equal(a, b) for a, b in pairs)
 
 
 def _equal(a: SourceTensor, b: SourceTensor) -> bool:

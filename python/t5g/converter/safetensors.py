@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,9 @@ _ITEM_BYTES = {
 }
 # How the floating-point types lie in memory; NumPy has no bfloat16, whose bits are the upper half of a float32.
 _STORAGE = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,10 @@ class SourceTensor:
 def read_json(path: Path) -> dict[str, Any]:
     """Parse a JSON file that holds an object. Raises FileNotFoundError, ModelFormatError."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+        if _SURROGATE.search(text):
+            json.dumps(content, ensure_ascii=False).encode("utf-8")  # refuses halves of a pair, which no file can hold
     except (ValueError, RecursionError) as error:
         raise ModelFormatError(f"{path}: not valid JSON ({error}).") from error
     if not isinstance(content, dict):

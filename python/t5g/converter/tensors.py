@@ -18,7 +18,7 @@ PROJECTION = "projection"  # stored transposed
 
 HEAD = "lm_head.out_proj.weight"
 TABLE = "embed_tokens.weight"
-_EOI = "embed_tokens.eoi_embedding"
+EOI = "embed_tokens.eoi_embedding"
 
 
 class TensorSpec(NamedTuple):
@@ -101,11 +101,11 @@ def embedding_tensors(config: ModelConfig, *, encoder_apart: bool, has_head: boo
     main = "decoder" if encoder_apart else "encoder"
     specs = [TensorSpec(f"{main}.{TABLE}", (v, d), "token_embd.weight", EMBEDDING)]
     if has_eoi:
-        specs.append(TensorSpec(f"{main}.{_EOI}", (d,), "token_embd_eoi.weight", VECTOR))
+        specs.append(TensorSpec(f"{main}.{EOI}", (d,), "token_embd_eoi.weight", VECTOR))
     if encoder_apart:
         specs.append(TensorSpec(f"encoder.{TABLE}", (v, e), "enc.token_embd.weight", EMBEDDING))
         if has_eoi:
-            specs.append(TensorSpec(f"encoder.{_EOI}", (e,), "enc.token_embd_eoi.weight", VECTOR))
+            specs.append(TensorSpec(f"encoder.{EOI}", (e,), "enc.token_embd_eoi.weight", VECTOR))
     if has_head:
         specs.append(TensorSpec(HEAD, (v, d), "output.weight", EMBEDDING))
     return specs

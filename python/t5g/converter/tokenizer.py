@@ -189,6 +189,6 @@ def _chat_template(folder: Path, settings: dict[str, Any]) -> str | None:
             raise ModelFormatError(f"{path}: not UTF-8 ({error}).") from error
     template = settings.get("chat_template")
     if isinstance(template, list):
-        named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
-        template = named.get("default")
+        named = (t for t in template if isinstance(t, dict) and t.get("name") == "default")
+        template = next(named, {}).get("template")
     return template if isinstance(template, str) else None

@@ -38,7 +38,7 @@ class Vocabulary:
             self.pieces[i], self.scores[i], self.types[i] = piece, 0.0, CONTROL if special else USER_DEFINED
 
     def fit(self, vocab_size: int, where: str) -> None:
-        """Fill up to the embedding's rows. Raises ModelFormatError on more pieces than rows, and on a piece twice."""
+        """Fill up to the embedding's rows. Raises ModelFormatError on more pieces than rows, and on bad pieces."""
         if len(self.pieces) > vocab_size:
             raise ModelFormatError(
                 f"{where}: the tokenizer has {len(self.pieces)} tokens, the embedding {vocab_size} rows. "
@@ -47,10 +47,16 @@ class Vocabulary:
         if len(self.pieces) < vocab_size and not self.is_placeholder:
             self.notes.append(f"{vocab_size - len(self.pieces)} of {vocab_size} embedding rows have no token.")
         self._extend(vocab_size)
+        self._check(where)
+
+    def _check(self, where: str) -> None:
         seen: dict[str, int] = {}
         for i, piece in enumerate(self.pieces):
             if seen.setdefault(piece, i) != i:
                 raise ModelFormatError(f"{where}: tokens {seen[piece]} and {i} are both {piece!r}.")
+        n_bytes = self.types.count(BYTE)
+        if n_bytes not in (0, 256):
+            raise ModelFormatError(f"{where}: {n_bytes} pieces for bytes (<0x00> ... <0xFF>), expected 256 or none.")
 
     def _extend(self, n: int) -> None:
         first = len(self.pieces)
