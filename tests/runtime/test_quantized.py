@@ -1,0 +1,64 @@
+"""Models in every type: close to the same weights in f32, and as deterministic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import t5g
+
+pytest.importorskip("gguf")
+pytest.importorskip("sentencepiece")
+
+from support.folders import Folder, t5gemma2_config, t5gemma_config
+
+TYPES = ("f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0")
+SOURCES = [[2, *((37 * i) % 60 + 3 for i in range(n))] for n in (1, 5, 90)]
+TARGET = [2, *((11 * i) % 60 + 3 for i in range(30))]
+
+
+@pytest.fixture(scope="module", params=[t5gemma_config, t5gemma2_config], ids=["t5gemma", "t5gemma2"])
+def f32_path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("quantized")
+    source = Folder.of(request.param()).write(folder / "hf")
+    t5g.convert(source, folder / "f32.gguf", type="f32", vision=False)
+    return folder / "f32.gguf"
+
+
+def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.sqrt(np.square(found - expected).mean() / np.square(expected).mean()))
+
+
+@pytest.mark.parametrize("type_name", TYPES)
+def test_a_type_is_close_to_its_own_weights_in_f32(f32_path: Path, tmp_path: Path, type_name: str) -> None:
+    """What the type lost is lost in both; what is left is the rounding of activations to 8 bits.
+
+    Each rounding adds about 0.5 % of noise, and random layers, unlike trained ones, amplify it.
+    """
+    t5g.quantize(f32_path, tmp_path / "narrow.gguf", type_name, pure=True)
+    t5g.quantize(tmp_path / "narrow.gguf", tmp_path / "wide.gguf", "f32")
+    with t5g.Model(tmp_path / "narrow.gguf") as narrow, t5g.Model(tmp_path / "wide.gguf") as wide:
+        tolerance = 1e-5 if type_name in ("f16", "bf16") else 0.1
+        for source in SOURCES:
+            states = [model.encode(source).hidden_states for model in (narrow, wide)]
+            assert relative_rms(*states) < tolerance
+            logits = [model.logits(source, TARGET) for model in (narrow, wide)]
+            assert relative_rms(*logits) < tolerance
+
+
+@pytest.mark.parametrize("type_name", ["q8_0", "q4_0"])
+def test_batches_threads_and_caches_change_no_bit(f32_path: Path, tmp_path: Path, type_name: str) -> None:
+    path = tmp_path / "model.gguf"
+    t5g.quantize(f32_path, path, type_name, pure=True)
+    results = []
+    for n_threads in (1, 3):
+        with t5g.Model(path, n_threads=n_threads) as model:
+            alone = [model.generate(source, max_new_tokens=12, min_new_tokens=12) for source in SOURCES]
+            batch = model.generate_batch(SOURCES, max_new_tokens=12, min_new_tokens=12)
+            assert [(out.token_ids, out.logprob) for out in batch] == [(out.token_ids, out.logprob) for out in alone]
+            score = model.score(SOURCES[2], alone[2].token_ids)
+            assert score.logprob == alone[2].logprob
+            results.append((model.encode(SOURCES[2]).hidden_states, model.logits(SOURCES[2], TARGET)))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
