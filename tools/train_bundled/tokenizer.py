@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import sentencepiece as spm
@@ -46,3 +47,6 @@ def train_tokenizer(lines: list[str], pieces: int, out: Path) -> None:
     path.write_bytes(model.getvalue())
     vocab, _, merges = SentencePieceExtractor(str(path)).extract()
     GemmaTokenizer(vocab=vocab, merges=merges).save_pretrained(out)
+    # Sources begin with <bos> in T5Gemma 2, and in training here; the class leaves it to this setting.
+    config = out / "tokenizer_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "add_bos_token": True}, indent=2) + "\n")
