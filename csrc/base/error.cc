@@ -1,9 +1,14 @@
-// Messages of the errors that carry numbers.
+// Messages of the errors that carry numbers or quote a file.
 #include "base/error.h"
 
 #include <system_error>
 
+#include "base/printable.h"
+
 namespace t5g {
+
+ModelFormatError::ModelFormatError(const std::string& where, const std::string& what)
+    : Error(printable(where + ": " + what)) {}
 
 InputTooLong::InputTooLong(const std::string& side, int64_t n, int64_t max)
     : InvalidArgument(side + " has " + std::to_string(n) + " tokens, but the model's limit is " + std::to_string(max) +

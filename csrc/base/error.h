@@ -16,8 +16,9 @@ class Error : public std::runtime_error {
 // A file that is not what it must be: damaged, of another architecture, inconsistent. Python: t5g.ModelFormatError.
 class ModelFormatError : public Error {
  public:
-  // where: "model.gguf", or "model.gguf: tensor 'token_embd.weight'"; what: the finding and the remedy.
-  ModelFormatError(const std::string& where, const std::string& what) : Error(where + ": " + what) {}
+  // where: "model.gguf", or "model.gguf: tensor 'token_embd.weight'"; what: the finding and the remedy. Both may quote
+  // the file: the message is made printable.
+  ModelFormatError(const std::string& where, const std::string& what);
 };
 
 // A caller's argument outside its range. Python: t5g.InvalidArgumentError, also a ValueError.
