@@ -30,6 +30,7 @@ class Case:
     vocab_size: int = N_PIECES
     source_length: int = 23
     target_length: int = 17
+    tied: bool = True
     image: Mapping[str, int] = field(default_factory=dict)
     tokenizer_files: Sequence[str] = ("tokenizer.model", "tokenizer.json")
 
@@ -82,6 +83,7 @@ CASES: tuple[Case, ...] = (
     _t5gemma(
         "v1-final-cap-only", 106, _side(32, 3, (4, 2), 8, 7), caps=(None, 5.0), tokenizer_files=("tokenizer.json",)
     ),
+    _t5gemma("v1-untied", 107, _side(24, 2, (4, 2), 8, 4), tied=False),
     _t5gemma2("v2-gqa-w5", 201, _side(24, 5, (4, 2), 8, 5, query_pre_attn_scalar=20)),
     _t5gemma2("v2-mqa-w4", 202, _side(32, 4, (4, 1), 16, 4), vocab_size=N_PIECES + 3),
     _t5gemma2("v2-mha-w7-no-rope-scaling", 203, _side(32, 3, (4, 4), 8, 7), factor=1.0),
@@ -95,6 +97,7 @@ CASES: tuple[Case, ...] = (
         target_length=33,
     ),
     _t5gemma2("v2-decoder-deeper", 206, _side(32, 2, (4, 2), 12, 3), _side(32, 5, (4, 2), 12, 3), factor=2.0),
+    _t5gemma2("v2-untied", 207, _side(24, 3, (4, 2), 8, 4), tied=False),
 )
 
 # Real window sizes and thousands of tokens; narrow, because only the lengths matter.

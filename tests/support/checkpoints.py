@@ -35,6 +35,7 @@ def build_model(case: Case) -> Any:
     decoder = {**case.decoder, "vocab_size": case.vocab_size, **ids}
     if case.architecture == "t5gemma":
         config = tf.T5GemmaConfig(encoder=encoder, decoder=decoder, vocab_size=case.vocab_size, **ids)
+        config.tie_word_embeddings = case.tied
         model = tf.T5GemmaForConditionalGeneration._from_config(config, attn_implementation="eager")
     else:
         side = {
@@ -45,6 +46,7 @@ def build_model(case: Case) -> Any:
             "eoi_token_index": EOI,
         }
         config = tf.T5Gemma2Config(encoder=side, decoder=decoder, image_token_index=IMAGE)
+        config.tie_word_embeddings = case.tied
         model = tf.T5Gemma2ForConditionalGeneration._from_config(config, attn_implementation="eager")
     generator = torch.Generator().manual_seed(case.seed)
     with torch.no_grad():

@@ -168,13 +168,18 @@ class Reference:
         return parameters["rope_theta"], parameters.get("factor", 1.0)
 
     def _table(self, side: str) -> Array:
-        return self.weights["encoder.embed_tokens.weight" if self.merged else f"{side}.embed_tokens.weight"]
+        return self._own_or_encoders(side, "weight")
+
+    def _own_or_encoders(self, side: str, part: str) -> Array:
+        """Return a side's embedding tensor; T5Gemma 2's decoder has its own only in untied checkpoints."""
+        own = self.weights.get(f"{side}.embed_tokens.{part}")
+        return self.weights[f"encoder.embed_tokens.{part}"] if own is None else own
 
     def _embed(self, side: str, ids: list[int]) -> Array:
         table = self._table(side)
         x = table[np.asarray(ids, dtype=np.int64)] * np.sqrt(table.shape[1])
         if self.eoi in ids:
-            x[np.asarray(ids) == self.eoi] = self.weights["encoder.embed_tokens.eoi_embedding"]
+            x[np.asarray(ids) == self.eoi] = self._own_or_encoders(side, "eoi_embedding")
         return self._keep(f"{side[:3]}.embd", x)
 
     def _norm(self, side: str, name: str, x: Array, keep_as: str) -> Array:
