@@ -243,7 +243,7 @@ inline Bytes64 add_fifth_bit(const Bytes64& low, const Bytes64& bits, int bit) {
 // How much of a matrix product is held in registers at once (see common/matmul.h and common/attention.h).
 struct Tiles {
   static constexpr int kFloatGroups = 1, kFloatRows = 1, kFloatMatvecGroups = 1;
-  static constexpr int kQuantizedGroups = 1, kQuantizedRows = 1, kQuantizedMatvecGroups = 1;
+  static constexpr int kQuantizedGroups = 1, kQuantizedRows = 1;
   static constexpr int kScoreRows = 1, kScoreTiles = 1;
   static constexpr int kValueRows = 1, kValueVectors = 1;
 };

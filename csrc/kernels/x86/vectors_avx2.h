@@ -159,7 +159,7 @@ inline Bytes64 add_fifth_bit(const Bytes64& low, const Bytes64& bits, int bit) {
 // per block only and may leave the registers meanwhile.
 struct Tiles {
   static constexpr int kFloatGroups = 1, kFloatRows = 6, kFloatMatvecGroups = 4;
-  static constexpr int kQuantizedGroups = 1, kQuantizedRows = 4, kQuantizedMatvecGroups = 2;
+  static constexpr int kQuantizedGroups = 1, kQuantizedRows = 4;
   static constexpr int kScoreRows = 6, kScoreTiles = 1;
   static constexpr int kValueRows = 6, kValueVectors = 1;
 };

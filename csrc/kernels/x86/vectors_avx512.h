@@ -92,7 +92,7 @@ inline Bytes64 add_fifth_bit(Bytes64 low, Bytes64 bits, int bit) {
 // going.
 struct Tiles {
   static constexpr int kFloatGroups = 2, kFloatRows = 12, kFloatMatvecGroups = 4;
-  static constexpr int kQuantizedGroups = 2, kQuantizedRows = 6, kQuantizedMatvecGroups = 4;
+  static constexpr int kQuantizedGroups = 2, kQuantizedRows = 6;
   static constexpr int kScoreRows = 8, kScoreTiles = 2;
   static constexpr int kValueRows = 8, kValueVectors = 2;
 };
