@@ -1,6 +1,8 @@
 """Greedy outputs of a model folder or a live model: ROUGE for synopses, word error rate for repairs.
 
 python evaluate.py MODEL_FOLDER PAIRS.jsonl [--task repair] [--limit 200] [--out OUTPUTS.jsonl]
+
+Repairs are measured on the first suitable sentence of each source, damaged with a fixed seed.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import Any
 import sentencepiece as spm
 import torch
 from rouge_score.rouge_scorer import RougeScorer
-from tasks import collate, damage
+from tasks import collate, damage, sentences
 from tokenizer import BOS, EOS, PAD
 from transformers import T5Gemma2ForConditionalGeneration
 
@@ -84,18 +86,22 @@ def main() -> None:
     parser.add_argument("pairs", type=Path)
     parser.add_argument("--task", choices=("summarise", "repair"), default="summarise")
     parser.add_argument("--limit", type=int)
+    parser.add_argument("--max-source", type=int, default=256, help="source tokens that are read (default: 256)")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     with args.pairs.open(encoding="utf-8") as lines:
-        pairs = [json.loads(line) for line in lines][: args.limit]
+        pairs = [json.loads(line) for line in lines]
     model: Any = T5Gemma2ForConditionalGeneration.from_pretrained(args.model, attn_implementation="eager").eval()
     sp = spm.SentencePieceProcessor(model_file=str(args.model / "tokenizer.model"))
-    targets = [p["target"] for p in pairs]
     rng = random.Random(0)
-    sources = [damage(t, rng) for t in targets] if args.task == "repair" else [p["source"] for p in pairs]
-    outputs = generate(model, sp, sources)
+    if args.task == "repair":
+        targets = [found[0] for p in pairs if (found := sentences(p["source"]))][: args.limit]
+        sources = [damage(t, rng) for t in targets]
+    else:
+        sources, targets = ([p[side] for p in pairs[: args.limit]] for side in ("source", "target"))
+    outputs = generate(model, sp, sources, args.max_source)
     scores = repair_scores(sources, outputs, targets) if args.task == "repair" else rouge(outputs, targets)
-    print(json.dumps({"model": str(args.model), "items": len(pairs)} | {k: round(v, 2) for k, v in scores.items()}))
+    print(json.dumps({"model": str(args.model), "items": len(targets)} | {k: round(v, 2) for k, v in scores.items()}))
     if args.out:
         rows = [{"source": s, "target": t, "output": o} for s, t, o in zip(sources, targets, outputs, strict=True)]
         args.out.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows), encoding="utf-8")

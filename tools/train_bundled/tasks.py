@@ -5,6 +5,7 @@ Every batch is a function of (seed, stage, step), so that a resumed run sees wha
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import re
@@ -69,6 +70,11 @@ def damage(text: str, rng: random.Random) -> str:
     return re.sub(r"[.,;:!?()\"']+(?=\s|$)|(?<=\s)[(\"']+", "", text) if bare else text
 
 
+def sentences(text: str) -> list[str]:
+    """Return the sentences of a text that are neither too short nor too long to be repaired."""
+    return [s for s in re.split(r"(?<=[.!?])\s(?=[A-Z])", text) if len(s) in REPAIR_CHARS]
+
+
 def denoise(ids: list[int], sentinels: list[int], rng: random.Random) -> Pair:
     """UL2's denoisers: short gaps (3 pieces, 15 %), long gaps (10 pieces, 40 %), or the text's second half."""
     kind = rng.random()
@@ -102,14 +108,21 @@ class Corpus:
         self.sp = spm.SentencePieceProcessor(model_file=str(tokenizer / "tokenizer.model"))
         self.sentinels = [self.sp.piece_to_id(s) for s in SENTINELS]
         self.preset = preset
-        pairs = rows("train.jsonl")
-        sources = self.sp.encode([p["source"][:4000] for p in pairs])
-        targets = self.sp.encode([p["target"] for p in pairs])
-        self.pairs = [(s[: preset["max_source"]], t) for s, t in zip(sources, targets, strict=True)]
-        self.paragraphs = [r["text"] for r in rows("text.jsonl")]
-        sentences = [s for p in self.paragraphs for s in re.split(r"(?<=[.!?]) (?=[A-Z])", p)]
-        self.short = [s for s in sentences + [p["target"] for p in pairs] if len(s) in REPAIR_CHARS]
-        self.long = [i for i in (s[:MAX_DENOISED] for s in sources) if len(i) >= 24]
+        self.rows = rows("train.jsonl")
+        synopses = [r["target"] for r in self.rows if len(r["target"]) in REPAIR_CHARS]
+        self.short = [s for r in rows("text.jsonl") for s in sentences(r["text"])] + synopses
+
+    @functools.cached_property
+    def pairs(self) -> list[Pair]:
+        """Long descriptions and synopses, tokenised when first asked for."""
+        sources = self.sp.encode([r["source"] for r in self.rows])
+        targets = self.sp.encode([r["target"] for r in self.rows])
+        return [(s[: self.preset["max_source"]], t) for s, t in zip(sources, targets, strict=True)]
+
+    @functools.cached_property
+    def long(self) -> list[list[int]]:
+        """Texts worth denoising."""
+        return [source[:MAX_DENOISED] for source, _ in self.pairs if len(source) >= 24]
 
     def example(self, task: str, rng: random.Random) -> Pair:
         """Draw one example: source and target ids without <bos> and <eos>."""

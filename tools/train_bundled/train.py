@@ -28,7 +28,7 @@ from tasks import Batch, Corpus, damage
 from tokenizer import train_tokenizer
 
 RANK, WORLD = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-LOG_EVERY, SAVE_EVERY_S = 20, 120
+LOG_EVERY, SAVE_EVERY_S = 20, 240
 
 
 def learning_rate(stage: dict[str, Any], step: int) -> float:
@@ -121,13 +121,13 @@ class Run:
             temporary = self.args.out / "checkpoint.tmp"
             torch.save(state, temporary)
             temporary.replace(self.args.out / "checkpoint.pt")
-            plot_losses(self.args.out / "log.jsonl", self.args.out / "loss.png")
 
     def publish(self, name: str) -> None:
         """Write the model and its tokenizer as a folder that transformers and t5g-convert read."""
         if RANK == 0:
             save_text_only(self.model, self.args.out / name)
             shutil.copytree(self.args.out / "tokenizer", self.args.out / name, dirs_exist_ok=True)
+            plot_losses(self.args.out / "log.jsonl", self.args.out / "loss.png")
 
     def train_stage(self) -> None:
         """Train from the current step to the end of the current stage."""
