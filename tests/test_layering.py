@@ -30,7 +30,7 @@ ONLY = {"kernels": {"base", "quant"}}
 
 # What a file of one instruction set may include: anything with inline functions could leave a copy compiled for that
 # instruction set which the linker then keeps for all CPUs.
-ISA_FOLDERS = ("x86", "arm")
+ISA_FOLDERS = ("x86", "arm", "common")
 ISA_SYSTEM_HEADERS = {"immintrin.h", "arm_neon.h", "cstdint", "cstddef"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
