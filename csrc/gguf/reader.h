@@ -15,14 +15,11 @@
 #include <vector>
 
 #include "base/mapped_file.h"
+#include "gguf/cursor.h"
 #include "gguf/value.h"
 #include "quant/types.h"
 
 namespace t5g {
-
-namespace gguf {
-class Cursor;
-}
 
 struct TensorInfo {
   std::string_view name;       // shorter than 64 bytes
