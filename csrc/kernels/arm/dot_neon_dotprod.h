@@ -6,15 +6,6 @@
 namespace t5g::kernels {
 namespace {
 
-struct Quad {
-  int8x16_t v;
-};
-inline Quad load_quad(const int8_t* from) {
-  int32_t four;
-  __builtin_memcpy(&four, from, sizeof four);
-  return {vreinterpretq_s8_s32(vdupq_n_s32(four))};
-}
-
 using SignedBytes = Bytes64;
 constexpr int kSignedOffsetLog2 = -1;  // signed bytes are used as they are stored
 inline SignedBytes signed_bytes(const Bytes64& a) { return a; }

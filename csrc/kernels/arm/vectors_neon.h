@@ -23,7 +23,7 @@ struct Bytes64 {
 };
 
 inline F32x16 load(const float* from) {
-  return {{vld1q_f32(from), vld1q_f32(from + 4), vld1q_f32(from + 4 * 2), vld1q_f32(from + 4 * 3)}};
+  return {{vld1q_f32(from), vld1q_f32(from + 4), vld1q_f32(from + 8), vld1q_f32(from + 12)}};
 }
 inline F32x16 load_first(const float* from, int n) {
   float lanes[16] = {};
@@ -84,8 +84,8 @@ inline uint32x4_t four_between(int begin, int end, int first) {
   return vandq_u32(vcgeq_s32(lane, vdupq_n_s32(begin)), vcltq_s32(lane, vdupq_n_s32(end)));
 }
 inline Mask16 lanes_between(int begin, int end) {
-  return {{four_between(begin, end, 0), four_between(begin, end, 4), four_between(begin, end, 4 * 2),
-           four_between(begin, end, 4 * 3)}};
+  return {{four_between(begin, end, 0), four_between(begin, end, 4), four_between(begin, end, 8),
+           four_between(begin, end, 12)}};
 }
 inline F32x16 select(const Mask16& mask, const F32x16& a, const F32x16& b) {
   return {{vbslq_f32(mask.q[0], a.q[0], b.q[0]), vbslq_f32(mask.q[1], a.q[1], b.q[1]),
@@ -138,19 +138,28 @@ inline uint16x4_t load_halves(const std::byte* from) { return vld1_u16(reinterpr
 inline F32x16 load_f16(const std::byte* from) {
   return {{vcvt_f32_f16(vreinterpret_f16_u16(load_halves(from))),
            vcvt_f32_f16(vreinterpret_f16_u16(load_halves(from + 8))),
-           vcvt_f32_f16(vreinterpret_f16_u16(load_halves(from + 8 * 2))),
-           vcvt_f32_f16(vreinterpret_f16_u16(load_halves(from + 8 * 3)))}};
+           vcvt_f32_f16(vreinterpret_f16_u16(load_halves(from + 16))),
+           vcvt_f32_f16(vreinterpret_f16_u16(load_halves(from + 24)))}};
 }
 inline F32x16 load_bf16(const std::byte* from) {
   return {{vreinterpretq_f32_u32(vshll_n_u16(load_halves(from), 16)),
            vreinterpretq_f32_u32(vshll_n_u16(load_halves(from + 8), 16)),
-           vreinterpretq_f32_u32(vshll_n_u16(load_halves(from + 8 * 2), 16)),
-           vreinterpretq_f32_u32(vshll_n_u16(load_halves(from + 8 * 3), 16))}};
+           vreinterpretq_f32_u32(vshll_n_u16(load_halves(from + 16), 16)),
+           vreinterpretq_f32_u32(vshll_n_u16(load_halves(from + 24), 16))}};
+}
+
+struct Quad {
+  int8x16_t v;
+};
+inline Quad load_quad(const int8_t* from) {
+  int32_t four;
+  __builtin_memcpy(&four, from, sizeof four);
+  return {vreinterpretq_s8_s32(vdupq_n_s32(four))};
 }
 
 inline Bytes64 load_bytes(const std::byte* from) {
   const auto* bytes = reinterpret_cast<const uint8_t*>(from);
-  return {{vld1q_u8(bytes), vld1q_u8(bytes + 16), vld1q_u8(bytes + 16 * 2), vld1q_u8(bytes + 16 * 3)}};
+  return {{vld1q_u8(bytes), vld1q_u8(bytes + 16), vld1q_u8(bytes + 32), vld1q_u8(bytes + 48)}};
 }
 inline Bytes64 low_nibbles(const Bytes64& a) {
   const uint8x16_t nibble = vdupq_n_u8(15);

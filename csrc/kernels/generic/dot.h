@@ -6,12 +6,6 @@
 namespace t5g::kernels {
 namespace {
 
-// Four activations, which meet four consecutive values of each of 16 rows.
-struct Quad {
-  int8_t value[4];
-};
-inline Quad load_quad(const int8_t* from) { return {{from[0], from[1], from[2], from[3]}}; }
-
 struct SignedBytes {
   int8_t byte[64];
 };

@@ -218,6 +218,12 @@ inline F32x16 load_bf16(const std::byte* from) {
   return r;
 }
 
+// Four activations, which meet four consecutive values of each of 16 rows.
+struct Quad {
+  int8_t value[4];
+};
+inline Quad load_quad(const int8_t* from) { return {{from[0], from[1], from[2], from[3]}}; }
+
 inline Bytes64 load_bytes(const std::byte* from) {
   Bytes64 r;
   __builtin_memcpy(r.byte, from, sizeof r.byte);

@@ -6,15 +6,6 @@
 namespace t5g::kernels {
 namespace {
 
-struct Quad {
-  __m512i v;
-};
-inline Quad load_quad(const int8_t* from) {
-  int32_t four;
-  __builtin_memcpy(&four, from, sizeof four);
-  return {_mm512_set1_epi32(four)};
-}
-
 // The pair sums are 16 bits wide and saturate, so the magnitude of a weight goes with the sign put on the activation:
 // 2 * 128 * 127 still fits.
 struct SignedBytes {

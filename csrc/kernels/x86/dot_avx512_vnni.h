@@ -6,15 +6,6 @@
 namespace t5g::kernels {
 namespace {
 
-struct Quad {
-  __m512i v;
-};
-inline Quad load_quad(const int8_t* from) {
-  int32_t four;
-  __builtin_memcpy(&four, from, sizeof four);
-  return {_mm512_set1_epi32(four)};
-}
-
 // Signed weights become unsigned by adding 128; 128 times the sum of the activations is taken off again.
 struct SignedBytes {
   __m512i plus_128;

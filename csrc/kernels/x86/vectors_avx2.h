@@ -136,6 +136,15 @@ inline F32x16 load_bf16(const std::byte* from) {
   return {_mm256_castsi256_ps(_mm256_slli_epi32(low, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(high, 16))};
 }
 
+struct Quad {
+  __m256i v;
+};
+inline Quad load_quad(const int8_t* from) {
+  int32_t four;
+  __builtin_memcpy(&four, from, sizeof four);
+  return {_mm256_set1_epi32(four)};
+}
+
 inline Bytes64 load_bytes(const std::byte* from) {
   const __m256i* vectors = reinterpret_cast<const __m256i*>(from);
   return {_mm256_loadu_si256(vectors), _mm256_loadu_si256(vectors + 1)};

@@ -80,6 +80,15 @@ inline F32x16 load_bf16(const std::byte* from) {
   return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
 }
 
+struct Quad {
+  __m512i v;
+};
+inline Quad load_quad(const int8_t* from) {
+  int32_t four;
+  __builtin_memcpy(&four, from, sizeof four);
+  return {_mm512_set1_epi32(four)};
+}
+
 inline Bytes64 load_bytes(const std::byte* from) { return {_mm512_loadu_si512(from)}; }
 inline Bytes64 low_nibbles(Bytes64 a) { return {_mm512_and_si512(a.v, _mm512_set1_epi8(15))}; }
 inline Bytes64 high_nibbles(Bytes64 a) { return {_mm512_and_si512(_mm512_srli_epi16(a.v, 4), _mm512_set1_epi8(15))}; }
