@@ -8,7 +8,7 @@
 set -euo pipefail
 
 NM=${NM:-nm}
-mapfile -t objects < <(find "$1" -path '*kernels*' \( -path '*/x86/*.o' -o -path '*/arm/*.o' \) | sort)
+mapfile -t objects < <(find "$1" -path '*/t5g_kernels.dir/x86/*.o' -o -path '*/t5g_kernels.dir/arm/*.o' | sort)
 if [ ${#objects[@]} -eq 0 ]; then
   echo "$1: no objects of csrc/kernels/x86 or arm. Build first." >&2
   exit 1
