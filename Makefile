@@ -14,7 +14,7 @@ help:
 
 demo: .venv
 	$(BIN)/pip install -q .
-	$(BIN)/t5g-run -p "What is the capital of France?"
+	$(BIN)/t5g-run -p "This package contains a small tool that renames many files at once, with counters and dates."
 
 test: .venv
 	$(BIN)/pip install -q '.[test]'

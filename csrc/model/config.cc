@@ -134,14 +134,13 @@ int32_t find_id(const GgufFile& file, const std::string& key, int vocab_size) {
 }
 
 // T5Gemma 2 looks at a window of W tokens in all: for an even W one more to the right than to the left.
-Window centred_window(int w) { return {.before = (w + 1) / 2 - 1, .after = w / 2}; }
+Window centred_window(int64_t w) { return {.before = (w + 1) / 2 - 1, .after = w / 2}; }
 
 void set_windows(Config& config, EncoderWindow encoder_window) {
   const int64_t w = config.encoder.sliding_window;
   const int64_t reach = encoder_window == EncoderWindow::kInclusive ? w : w - 1;
-  config.encoder.sliding_attention_window = config.architecture == Architecture::kT5Gemma2
-                                                ? centred_window(config.encoder.sliding_window)
-                                                : Window{.before = reach, .after = reach};
+  config.encoder.sliding_attention_window =
+      config.architecture == Architecture::kT5Gemma2 ? centred_window(w) : Window{.before = reach, .after = reach};
   config.decoder.full_attention_window = {.before = Window::kUnlimited, .after = 0};
   config.decoder.sliding_attention_window = {.before = config.decoder.sliding_window - 1, .after = 0};
 }
