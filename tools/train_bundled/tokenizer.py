@@ -46,7 +46,7 @@ def train_tokenizer(lines: list[str], pieces: int, out: Path) -> None:
     path = out / "tokenizer.model"
     path.write_bytes(model.getvalue())
     vocab, _, merges = SentencePieceExtractor(str(path)).extract()
-    GemmaTokenizer(vocab=vocab, merges=merges).save_pretrained(out)
+    GemmaTokenizer(vocab=vocab, merges=merges, add_bos_token=True).save_pretrained(out)
     # Sources begin with <bos> in T5Gemma 2, and in training here; the class leaves it to this setting.
     config = out / "tokenizer_config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "add_bos_token": True}, indent=2) + "\n")
