@@ -56,7 +56,7 @@ using MatmulFn = void (*)(const MatmulArgs& args);
 struct AttendArgs {
   const float* const* q;  // [rows] pointers to head_dim floats, already scaled
   int rows;
-  int head_dim;          // a multiple of 4
+  int head_dim;          // any
   const float* keys;     // K tiles: [kChunkKeys / kTileKeys][head_dim][kTileKeys]
   const float* values;   // [kChunkKeys][head_dim]
   const int32_t* begin;  // [rows] visible keys of the chunk: [begin, end), empty when begin >= end.

@@ -146,7 +146,7 @@ Floats rope(const std::string& level, const Floats& x, const Floats& cosines, co
 py::tuple attend(const std::string& level, const Floats& q, const Floats& keys, const Floats& values, const Ints& begin,
                  const Ints& end, float cap, int repeat) {
   const KernelTable& table = runnable(level);
-  require(q.ndim() == 2 && q.shape(1) % 4 == 0, "q: expected [rows, head_dim], head_dim a multiple of 4.");
+  require(q.ndim() == 2, "q: expected [rows, head_dim].");
   const auto rows = static_cast<int>(q.shape(0)), head_dim = static_cast<int>(q.shape(1));
   require(keys.size() == int64_t{kernels::kChunkKeys} * head_dim, "keys: expected [64, head_dim].");
   require_equal_size(keys, values, "keys, values");

@@ -41,7 +41,7 @@ def expected_row(chunk: Chunk, row: int, softcap: float) -> tuple[float, float, 
 
 
 @each_level
-@pytest.mark.parametrize("head_dim", [4, 8, 12, 16, 32, 36, 64, 72, 128, 256])
+@pytest.mark.parametrize("head_dim", [2, 4, 6, 8, 12, 16, 32, 36, 64, 72, 128, 256])
 @pytest.mark.parametrize("softcap", [0.0, 2.5])
 def test_chunk_is_right(level: str, head_dim: int, softcap: float) -> None:
     for rows in (1, 2, 4, 5, 13, 64, 70):
