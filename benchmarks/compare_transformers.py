@@ -54,6 +54,8 @@ def make_checkpoint(folder: Path) -> None:
         "intermediate_size": 32,
         "num_hidden_layers": 1,
         "num_attention_heads": 1,
+        "image_size": 64,
+        "patch_size": 4,
         "vision_use_head": False,
     }
     config = tf.T5Gemma2Config(encoder={"text_config": side, "vision_config": vision}, decoder=dict(side))
