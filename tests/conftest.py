@@ -1,7 +1,13 @@
 """Settings for all tests; that this file is here puts tests/ on the import path, where `support` lives."""
 
 import os
+import signal
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+# A shell starts background jobs with Ctrl-C ignored, and children inherit that: tests that interrupt one would wait in
+# vain.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

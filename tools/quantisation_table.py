@@ -1,14 +1,15 @@
-"""Measures what each type costs: quantises an f32 file to every type, evaluates them, writes a table and a plot.
+"""Measures what each type costs: quantises an f32 file to every type, evaluates them, prints a table and plots.
 
     python tools/quantisation_table.py model-f32.gguf test.jsonl --out docs/quantisation --limit 500
 
-Needs t5g[convert,eval] and matplotlib. Writes OUT.md (the table), OUT.json (all numbers) and OUT.png.
+Needs t5g[convert,eval] and matplotlib. Writes OUT.json (all numbers) and OUT.png.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
@@ -52,15 +53,12 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    for style, kind in (("o", "preset"), ("s", "pure")):
-        mine = [r for r in rows if r["kl_divergence"] > 0 and r["variant"].endswith(kind)]
-        axes.plot([r["size_mb"] for r in mine], [r["kl_divergence"] for r in mine], style, label=kind)
-    others = [r for r in rows if r["kl_divergence"] > 0 and " " not in r["variant"]]
-    axes.plot([r["size_mb"] for r in others], [r["kl_divergence"] for r in others], "^", label="all one type")
-    for r in rows:
-        if r["kl_divergence"] > 0:
-            place = (r["size_mb"], r["kl_divergence"])
-            axes.annotate(r["variant"].split()[0], place, textcoords="offset points", xytext=(6, 4))
+    colours: dict[str, str] = {}
+    for r in (r for r in rows if r["kl_divergence"] > 0):
+        name, _, kind = r["variant"].partition(" ")
+        colour = colours.setdefault(name, f"C{len(colours)}")
+        marker = {"preset": "o", "pure": "s"}.get(kind, "^")
+        axes.plot(r["size_mb"], r["kl_divergence"], marker, color=colour, linestyle="", label=r["variant"])
     axes.set(yscale="log", xlabel="file size, MB", ylabel="KL divergence from f32, nats per token")
     axes.set_title("What a smaller type costs: the bundled model")
     axes.grid(alpha=0.3)
@@ -80,9 +78,9 @@ def main() -> None:
         rows = []
         for name, pure in VARIANTS:
             rows.append(measure(arguments.f32, name, pure, pairs, Path(folder)))
-            print(table(rows[-1:]).splitlines()[-1], flush=True)
+            print(f"{rows[-1]['variant']} measured", file=sys.stderr, flush=True)
     arguments.out.with_suffix(".json").write_text(json.dumps(rows, indent=2) + "\n")
-    arguments.out.with_suffix(".md").write_text(table(rows))
+    print(table(rows), end="")
     plot(rows, arguments.out.with_suffix(".png"))
 
 
