@@ -129,7 +129,10 @@ def test_ctrl_c_ends_with_130() -> None:
     assert process.stdout.read(1)
     time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130
     assert err.decode().splitlines() == ["t5g-run: error: interrupted"]
 

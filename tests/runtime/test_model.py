@@ -214,7 +214,10 @@ def test_ctrl_c_leaves_the_model_usable(tiny_path: Path) -> None:
     assert process.stdout.readline() == "ready\n"
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    try:
+        out, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert out == "4\n"
     assert process.returncode == 0
 
