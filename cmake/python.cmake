@@ -1,5 +1,6 @@
 # Finds the Python to build for and its pybind11, wherever that was installed from.
-if(NOT Python_EXECUTABLE AND NOT SKBUILD AND NOT DEFINED ENV{VIRTUAL_ENV} AND EXISTS ${PROJECT_SOURCE_DIR}/.venv/bin/python)
+if(NOT Python_EXECUTABLE AND NOT SKBUILD AND NOT CMAKE_CROSSCOMPILING AND NOT DEFINED ENV{VIRTUAL_ENV}
+   AND EXISTS ${PROJECT_SOURCE_DIR}/.venv/bin/python)
   set(Python_EXECUTABLE ${PROJECT_SOURCE_DIR}/.venv/bin/python CACHE FILEPATH "The Python to build for")
 endif()
 if(CMAKE_CROSSCOMPILING)
