@@ -20,10 +20,9 @@ fetch_system() {
   local apt=$WORK/apt
   mkdir -p "$apt"/{lists,cache}/partial "$ROOT"
   : > "$apt/status"
-  echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm main" > "$apt/sources"
   local options=(-qq -o APT::Architecture=arm64 -o APT::Architectures=arm64 -o APT::Sandbox::User=root
     -o Dir::State="$apt" -o Dir::State::lists="$apt/lists" -o Dir::State::status="$apt/status" -o Dir::Cache="$apt/cache"
-    -o Dir::Cache::archives="$apt/cache" -o Dir::Etc::sourcelist="$apt/sources" -o Dir::Etc::sourceparts=- -o Debug::NoLocking=1)
+    -o Dir::Cache::archives="$apt/cache" -o Debug::NoLocking=1)
   apt-get "${options[@]}" update
   apt-get "${options[@]}" install -y --no-install-recommends --download-only \
     "python$VERSION-minimal" "libpython$VERSION-stdlib" "libpython$VERSION-dev" libstdc++6
