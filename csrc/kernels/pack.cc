@@ -3,8 +3,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
-#include "kernels/kernels.h"
 #include "quant/float_types.h"
 #include "quant/q4_0.h"
 #include "quant/q4_1.h"
@@ -94,6 +94,19 @@ void pack_group(DataType type, const std::byte* matrix, int64_t n, int64_t k, in
 #include "quant/types.inc"
 #undef T5G_TYPE
   }
+}
+
+void pack_group_as_q8_0(DataType type, const std::byte* matrix, int64_t n, int64_t k, int64_t group, std::byte* out) {
+  const int64_t first = group * kGroupRows, n_rows = std::min<int64_t>(kGroupRows, n - first);
+  const int64_t n_blocks = padded_to_blocks(k) / kBlock;
+  std::vector<float> values(static_cast<size_t>(n_blocks * kBlock));
+  std::vector<BlockQ8_0> blocks(static_cast<size_t>(n_rows * n_blocks));
+  for (int64_t row = 0; row < n_rows; ++row) {
+    dequantize_row(type, matrix + static_cast<size_t>(first + row) * row_bytes(type, k), k, values.data());
+    for (int64_t b = 0; b < n_blocks; ++b)
+      encode(values.data() + b * kBlock, blocks[static_cast<size_t>(row * n_blocks + b)]);
+  }
+  pack_group(DataType::kQ8_0, reinterpret_cast<const std::byte*>(blocks.data()), n_rows, n_blocks * kBlock, 0, out);
 }
 
 }  // namespace t5g::kernels

@@ -13,6 +13,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/kernels.h"
 #include "quant/types.h"
 
 namespace t5g::kernels {
@@ -22,5 +23,9 @@ size_t packed_group_bytes(DataType type, int64_t k);
 
 // Packs rows [16 * group, min(16 * group + 16, n)) of a row-major matrix [n, k] to `out`, packed_group_bytes() long.
 void pack_group(DataType type, const std::byte* matrix, int64_t n, int64_t k, int64_t group, std::byte* out);
+
+// Packs the same rows of a matrix of a float type as Q8_0, each padded with zeros to padded_to_blocks(k) values.
+void pack_group_as_q8_0(DataType type, const std::byte* matrix, int64_t n, int64_t k, int64_t group, std::byte* out);
+inline constexpr int64_t padded_to_blocks(int64_t k) { return (k + kBlock - 1) / kBlock * kBlock; }
 
 }  // namespace t5g::kernels

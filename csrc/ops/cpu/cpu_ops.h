@@ -20,8 +20,13 @@ class CpuMatrix : public Matrix {
   // Null before pack().
   const std::byte* packed() const { return packed_.data(); }
   int64_t n_groups() const;
+  // As packed, which differs from the file's where the weight is to be held as Q8_0.
+  DataType packed_type() const;
+  int64_t packed_cols() const;
 
  private:
+  void pack_group(int64_t group, std::byte* out) const;
+
   mutable Buffer packed_;
 };
 
@@ -60,6 +65,7 @@ class CpuOps final : public Ops {
 
  private:
   void for_each_row(int64_t rows, int64_t values_per_row, FunctionRef<void(int64_t)> body);
+  // Rows of x padded with zeros to whole blocks.
   kernels::QuantizedRows quantize(Tensor x);
 
   ThreadPool& pool_;

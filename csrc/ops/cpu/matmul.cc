@@ -19,18 +19,29 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int64_t CpuMatrix::n_groups() const { return ceil_div(rows(), kernels::kGroupRows); }
 
+DataType CpuMatrix::packed_type() const {
+  return weight_.as_q8_0 && !is_quantized(weight_.type) ? DataType::kQ8_0 : weight_.type;
+}
+
+int64_t CpuMatrix::packed_cols() const {
+  return is_quantized(packed_type()) ? kernels::padded_to_blocks(cols()) : cols();
+}
+
+void CpuMatrix::pack_group(int64_t group, std::byte* out) const {
+  const auto pack = packed_type() == weight_.type ? kernels::pack_group : kernels::pack_group_as_q8_0;
+  pack(weight_.type, weight_.bytes.data(), rows(), cols(), group, out);
+}
+
 void CpuMatrix::pack(ThreadPool& pool, Interrupt* interrupt) const {
   if (packed_.data() != nullptr) return;
-  const size_t group_bytes = kernels::packed_group_bytes(weight_.type, cols());
+  const size_t group_bytes = kernels::packed_group_bytes(packed_type(), packed_cols());
   Buffer packed(group_bytes * static_cast<size_t>(n_groups()));
   pool.parallel_for(
       ceil_div(n_groups(), kPackGroups),
       [&](int64_t item, int) {
         const int64_t begin = item * kPackGroups, end = std::min(begin + kPackGroups, n_groups());
-        for (int64_t group = begin; group < end; ++group) {
-          kernels::pack_group(weight_.type, weight_.bytes.data(), rows(), cols(), group,
-                              packed.data() + static_cast<size_t>(group) * group_bytes);
-        }
+        for (int64_t group = begin; group < end; ++group)
+          pack_group(group, packed.data() + static_cast<size_t>(group) * group_bytes);
         if (weight_.file != nullptr) {
           const size_t bytes_per_row = row_bytes(weight_.type, cols());
           const int64_t end_row = std::min(end * kernels::kGroupRows, rows());
@@ -45,15 +56,22 @@ void CpuMatrix::pack(ThreadPool& pool, Interrupt* interrupt) const {
 std::unique_ptr<Matrix> CpuOps::load(const WeightView& weight) { return std::make_unique<CpuMatrix>(weight); }
 
 kernels::QuantizedRows CpuOps::quantize(Tensor x) {
-  const int64_t blocks = x.cols / kernels::kBlock;
-  const size_t values_bytes = static_cast<size_t>(x.size()), per_block = static_cast<size_t>(x.rows * blocks);
+  const int64_t k = kernels::padded_to_blocks(x.cols), blocks = k / kernels::kBlock;
+  const int64_t whole = x.cols / kernels::kBlock, left = x.cols % kernels::kBlock;
+  const size_t values_bytes = static_cast<size_t>(x.rows * k), per_block = static_cast<size_t>(x.rows * blocks);
   const size_t needed = (values_bytes + 63) / 64 * 64 + per_block * (sizeof(float) + sizeof(int32_t));
   if (quantized_.size_bytes() < needed) quantized_ = Buffer(needed);
   auto* values = reinterpret_cast<int8_t*>(quantized_.data());
   auto* scales = reinterpret_cast<float*>(quantized_.data() + (values_bytes + 63) / 64 * 64);
   auto* sums = reinterpret_cast<int32_t*>(scales + per_block);
   for_each_row(x.rows, x.cols, [&](int64_t i) {
-    kernels_.quantize_row(x.row(i), x.cols, values + i * x.cols, scales + i * blocks, sums + i * blocks);
+    kernels_.quantize_row(x.row(i), x.cols - left, values + i * k, scales + i * blocks, sums + i * blocks);
+    if (left > 0) {
+      float last[kernels::kBlock] = {};
+      std::copy_n(x.row(i) + x.cols - left, left, last);
+      const int64_t at = i * blocks + whole;
+      kernels_.quantize_row(last, kernels::kBlock, values + at * kernels::kBlock, scales + at, sums + at);
+    }
   });
   return {values, scales, sums};
 }
@@ -66,7 +84,7 @@ void CpuOps::linear(Tensor x, std::initializer_list<Projection> projections) {
     const auto& matrix = static_cast<const CpuMatrix&>(*projection.weight);
     matrix.pack(pool_, interrupt_);
     total_groups += matrix.n_groups();
-    any_quantized |= is_quantized(matrix.weight().type);
+    any_quantized |= is_quantized(matrix.packed_type());
   }
   const kernels::QuantizedRows x_q = any_quantized ? quantize(x) : kernels::QuantizedRows{};
   const int64_t per_item = std::max(
@@ -90,13 +108,13 @@ void CpuOps::linear(Tensor x, std::initializer_list<Projection> projections) {
           args.group_begin = item * per_item;
           args.group_end = std::min(args.group_begin + per_item, matrix.n_groups());
           args.n = matrix.rows();
-          args.k = matrix.cols();
+          args.k = matrix.packed_cols();
           args.m = x.rows;
           args.x = x.data;
           args.x_q = x_q;
           args.y = projection.out.data;
           args.ldy = projection.out.cols;
-          kernels_.matmul[static_cast<size_t>(matrix.weight().type)](args);
+          kernels_.matmul[static_cast<size_t>(matrix.packed_type())](args);
           return;
         }
       },
