@@ -20,6 +20,8 @@ KernelTable complete(const KernelTable& level, const KernelTable& below) {
   inherit(table.quantize_row, below.quantize_row);
   inherit(table.rms_norm, below.rms_norm);
   inherit(table.add_rms_norm, below.add_rms_norm);
+  inherit(table.layer_norm, below.layer_norm);
+  inherit(table.bias_gelu, below.bias_gelu);
   inherit(table.geglu, below.geglu);
   inherit(table.softcap, below.softcap);
   inherit(table.rope, below.rope);

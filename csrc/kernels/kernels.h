@@ -94,6 +94,10 @@ struct KernelTable {
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* out);
   // x += rms_norm(a)
   void (*add_rms_norm)(float* x, const float* a, const float* weight, float eps, int64_t n);
+  // out = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias. out may be x.
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, int64_t n, float* out);
+  // x = gelu_tanh(x + bias)
+  void (*bias_gelu)(float* x, const float* bias, int64_t n);
   // out = gelu_tanh(gate) * up. out may be gate or up.
   void (*geglu)(const float* gate, const float* up, int64_t n, float* out);
   // x = cap * tanh(x / cap)

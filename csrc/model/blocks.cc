@@ -16,6 +16,17 @@ void embed(Ops& ops, const EmbeddingWeights& weights, int32_t eoi_token_id, std:
   }
 }
 
+void insert_features(std::span<const int32_t> ids, int32_t image_token_id, std::span<const Tensor> features, Tensor x) {
+  int64_t from = 0;
+  for (int64_t i = 0; i < x.rows && !features.empty(); ++i) {
+    if (ids[static_cast<size_t>(i)] != image_token_id) continue;
+    std::copy_n(features.front().row(from++), x.cols, x.row(i));
+    if (from < features.front().rows) continue;
+    features = features.subspan(1);
+    from = 0;
+  }
+}
+
 void feed_forward(Ops& ops, const MlpWeights& mlp, Vector pre_norm, Vector post_norm, float eps, Tensor x,
                   Workspace& ws) {
   const Tensor h = ws.hidden(x.rows), gate = ws.gate(x.rows), up = ws.up(x.rows), out = ws.output(x.rows);

@@ -2,6 +2,7 @@
 // zero.
 #include "model/config.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -18,6 +19,7 @@ constexpr uint32_t kMaxHeadsPerKeyValueHead = 64;
 constexpr uint32_t kMaxHeadDim = 1024;
 constexpr uint32_t kMaxVocabulary = 1u << 24;
 constexpr uint32_t kMaxPositions = 1u << 24;
+constexpr int kMaxPatchesPerSide = 256;
 
 // Typed access to the keys under one prefix, with ranges.
 class Section {
@@ -152,6 +154,39 @@ void check_t5gemma2(const GgufFile& file, const Config& config) {
     file.fail_key("t5gemma2.decoder.embedding_length", "differs from the encoder's; T5Gemma 2 shares one embedding.");
 }
 
+std::array<float, 3> load_channels(const GgufFile& file, const std::string& key) {
+  const std::vector<float> values = file.find_f32_array(key).value_or(std::vector<float>(3, 0.5f));
+  std::array<float, 3> channels{};
+  if (values.size() != channels.size())
+    file.fail_key(key, "has " + std::to_string(values.size()) + " values, expected 3: red, green, blue.");
+  std::copy(values.begin(), values.end(), channels.begin());
+  return channels;
+}
+
+// The grid of patches must fall apart into whole windows, and the width into heads.
+void check_vision(const GgufFile& file, const Section& section, const VisionConfig& c) {
+  const auto number = [](int64_t value) { return std::to_string(value); };
+  if (c.image_size % c.patch_size != 0 || c.patches_per_side() > kMaxPatchesPerSide) {
+    file.fail_key(section.key("patch_size"), "is " + number(c.patch_size) + ", expected a divisor of the image size " +
+                                                 number(c.image_size) + " that makes at most " +
+                                                 number(kMaxPatchesPerSide) + " patches a side.");
+  }
+  if (c.hidden_size % c.num_attention_heads != 0 || c.head_dim() > static_cast<int>(kMaxHeadDim)) {
+    file.fail_key(
+        section.key("attention.head_count"),
+        "is " + number(c.num_attention_heads) + ", expected a divisor of the width " + number(c.hidden_size) + ".");
+  }
+  const int64_t window = c.pool_window();
+  if (window == 0 || window * window * c.mm_tokens_per_image != c.num_patches()) {
+    file.fail_key(section.key("patch_size"), "makes " + number(c.num_patches()) +
+                                                 " patches, which cannot be averaged to " +
+                                                 number(c.mm_tokens_per_image) + " tokens in equal squares.");
+  }
+  for (const float std : c.image_std) {
+    if (!(std > 0.0f)) file.fail_key(section.key("image_std"), "has a value that is not positive.");
+  }
+}
+
 std::optional<VisionConfig> load_vision(const GgufFile& file, const std::string& arch) {
   if (!file.find_bool("clip.has_vision_encoder").value_or(false)) return std::nullopt;
   const Section section(file, "clip.vision.");
@@ -164,10 +199,19 @@ std::optional<VisionConfig> load_vision(const GgufFile& file, const std::string&
   config.patch_size = section.count("patch_size", 1u << 10);
   config.layer_norm_eps = section.positive("attention.layer_norm_epsilon");
   config.mm_tokens_per_image = Section(file, arch + ".").count("mm_tokens_per_image", 1u << 16);
+  config.image_mean = load_channels(file, section.key("image_mean"));
+  config.image_std = load_channels(file, section.key("image_std"));
+  check_vision(file, section, config);
   return config;
 }
 
 }  // namespace
+
+int VisionConfig::pool_window() const {
+  int tokens_per_side = 1;
+  while (tokens_per_side * tokens_per_side < mm_tokens_per_image) ++tokens_per_side;
+  return patches_per_side() / tokens_per_side;
+}
 
 Config load_config(const GgufFile& file, EncoderWindow encoder_window) {
   Config config;

@@ -1,6 +1,7 @@
 // Hyper-parameters of a model, under their Hugging Face names. Fixed once loaded; checked so that the rest need not.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -62,6 +63,13 @@ struct VisionConfig {
   int patch_size = 0;
   float layer_norm_eps = 0;
   int mm_tokens_per_image = 0;
+  std::array<float, 3> image_mean{};  // of values in [0, 1], channel by channel
+  std::array<float, 3> image_std{};
+
+  int patches_per_side() const { return image_size / patch_size; }
+  int64_t num_patches() const { return int64_t{patches_per_side()} * patches_per_side(); }
+  int pool_window() const;  // patches of a side that are averaged to one token
+  int head_dim() const { return hidden_size / num_attention_heads; }
 };
 
 struct Config {

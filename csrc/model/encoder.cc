@@ -2,20 +2,12 @@
 // for everything that needs them all. Both passes work block by block, so no buffer but x and kv grows with S.
 #include "model/encoder.h"
 
-#include <algorithm>
 #include <numeric>
 
 #include "model/blocks.h"
 
 namespace t5g {
 namespace {
-
-// Calls body(block of x, position of its first row) for consecutive blocks of rows.
-template <typename Body>
-void for_each_block(Tensor x, Body body) {
-  for (int64_t begin = 0; begin < x.rows; begin += kBlockRows)
-    body(x.slice(begin, std::min(begin + kBlockRows, x.rows)), begin);
-}
 
 void number_rows(Tensor block, int64_t first, Workspace& ws) {
   ws.positions.resize(static_cast<size_t>(block.rows));
@@ -31,9 +23,11 @@ int64_t Encoder::kv_floats_per_chunk() const {
   return ops_.kv_floats_per_chunk(config_.num_key_value_heads, config_.head_dim);
 }
 
-void Encoder::forward(std::span<const int32_t> ids, Tensor x, const KvView& kv, Workspace& ws) const {
+void Encoder::forward(std::span<const int32_t> ids, std::span<const Tensor> images, Tensor x, const KvView& kv,
+                      Workspace& ws) const {
   ws.reserve_positions(x.rows);
   embed(ops_, weights_.encoder_embedding, model_.eoi_token_id, ids, x);  // [S, D]
+  insert_features(ids, model_.image_token_id, images, x);                // [S, D]
   for (size_t i = 0; i < weights_.encoder_layers.size(); ++i) {
     const EncoderLayer& layer = weights_.encoder_layers[i];
     const LayerType type = config_.layer_types[i];

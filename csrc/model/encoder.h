@@ -16,8 +16,10 @@ class Encoder {
  public:
   Encoder(const Config& config, const Weights& weights, Ops& ops);
 
-  // ids [S] -> x [S, D], the final hidden states. kv: pages for the keys and values of one layer, S tokens.
-  void forward(std::span<const int32_t> ids, Tensor x, const KvView& kv, Workspace& ws) const;
+  // ids [S] -> x [S, D], the final hidden states. images: features for the image tokens among the ids, or none.
+  // kv: pages for the keys and values of one layer, S tokens.
+  void forward(std::span<const int32_t> ids, std::span<const Tensor> images, Tensor x, const KvView& kv,
+               Workspace& ws) const;
 
   // Floats per chunk of such pages.
   int64_t kv_floats_per_chunk() const;

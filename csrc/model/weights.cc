@@ -1,6 +1,8 @@
 // Tensors by name, each with the shape that the config says.
 #include "model/weights.h"
 
+#include <functional>
+#include <numeric>
 #include <string>
 #include <utility>
 
@@ -22,8 +24,27 @@ class Loader {
     return ops_.load({.type = tensor.type, .rows = rows, .cols = cols, .bytes = tensor.data, .file = file_.mapping()});
   }
 
-  Vector vector(const std::string& name, int64_t size) const {
-    const TensorInfo& tensor = file_.tensor(prefix_ + name + ".weight", {size});
+  // A tensor of more dimensions, read as the matrix of its first against all others.
+  MatrixPtr flattened(const std::string& name, const std::vector<int64_t>& shape) const {
+    const TensorInfo& tensor = file_.tensor(prefix_ + name + ".weight", shape);
+    const int64_t cols = std::accumulate(shape.begin() + 1, shape.end(), int64_t{1}, std::multiplies<>());
+    return ops_.load(
+        {.type = tensor.type, .rows = shape[0], .cols = cols, .bytes = tensor.data, .file = file_.mapping()});
+  }
+
+  Vector vector(const std::string& name, int64_t size) const { return floats(name + ".weight", {size}); }
+  Vector bias(const std::string& name, int64_t size) const { return floats(name + ".bias", {size}); }
+
+  BiasedLinear linear(const std::string& name, int64_t rows, int64_t cols) const {
+    return {matrix(name, rows, cols), bias(name, rows)};
+  }
+  LayerNormWeights layer_norm(const std::string& name, int64_t size) const {
+    return {vector(name, size), bias(name, size)};
+  }
+
+  // name: with its suffix.
+  Vector floats(const std::string& name, const std::vector<int64_t>& shape) const {
+    const TensorInfo& tensor = file_.tensor(prefix_ + name, shape);
     if (tensor.type != DataType::kF32) {
       file_.fail_tensor(tensor.name, "has type " + type_name(tensor.type) + ", expected f32. Convert the model again.");
     }
@@ -101,6 +122,31 @@ void load_embeddings(const Loader& at, const Config& config, Weights& weights) {
     weights.encoder_embedding.eoi_embedding = at.vector("enc.token_embd_eoi", config.encoder.hidden_size);
 }
 
+VisionLayer load_vision_layer(const Loader& at, const VisionConfig& c) {
+  const int64_t e = c.hidden_size, f = c.intermediate_size;
+  return {.layer_norm1 = at.layer_norm("ln1", e),
+          .q_proj = at.linear("attn_q", e, e),
+          .k_proj = at.linear("attn_k", e, e),
+          .v_proj = at.linear("attn_v", e, e),
+          .out_proj = at.linear("attn_out", e, e),
+          .layer_norm2 = at.layer_norm("ln2", e),
+          .fc1 = at.linear("ffn_up", f, e),
+          .fc2 = at.linear("ffn_down", e, f)};
+}
+
+VisionWeights load_vision(const Loader& at, const VisionConfig& c, int64_t hidden_size) {
+  const int64_t e = c.hidden_size, p = c.patch_size;
+  VisionWeights weights;
+  weights.patch_embedding = {at.flattened("v.patch_embd", {e, 3, p, p}), at.bias("v.patch_embd", e)};
+  weights.position_embedding = at.floats("v.position_embd.weight", {c.num_patches(), e});
+  for (int i = 0; i < c.num_hidden_layers; ++i)
+    weights.layers.push_back(load_vision_layer(at.at("v.blk." + std::to_string(i) + "."), c));
+  weights.post_layernorm = at.layer_norm("v.post_ln", e);
+  weights.mm_soft_emb_norm = at.vector("mm.soft_emb_norm", e);
+  weights.mm_input_projection = at.matrix("mm.input_projection", hidden_size, e);
+  return weights;
+}
+
 }  // namespace
 
 Weights load_weights(const GgufFile& file, const Config& config, Ops& ops) {
@@ -113,6 +159,7 @@ Weights load_weights(const GgufFile& file, const Config& config, Ops& ops) {
   for (int i = 0; i < config.decoder.num_hidden_layers; ++i)
     weights.decoder_layers.push_back(load_decoder_layer(at.at("dec.blk." + std::to_string(i) + "."), config));
   weights.decoder_norm = at.vector("dec.output_norm", config.decoder.hidden_size);
+  if (config.vision) weights.vision = load_vision(at, *config.vision, config.encoder.hidden_size);
   return weights;
 }
 

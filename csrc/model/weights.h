@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "gguf/reader.h"
@@ -55,6 +56,36 @@ struct EmbeddingWeights {
   Vector eoi_embedding = nullptr;  // [D]; stands in for the row of eoi_token_id, unscaled
 };
 
+// What the image tower is made of: linear layers and norms with biases, unlike the text stacks.
+struct BiasedLinear {
+  MatrixPtr weight;
+  Vector bias;
+};
+
+struct LayerNormWeights {
+  Vector weight;
+  Vector bias;
+};
+
+// Shapes: E hidden_size of the tower, Fv its intermediate_size.
+struct VisionLayer {
+  LayerNormWeights layer_norm1;         // [E]
+  BiasedLinear q_proj, k_proj, v_proj;  // [E, E]
+  BiasedLinear out_proj;                // [E, E]
+  LayerNormWeights layer_norm2;         // [E]
+  BiasedLinear fc1;                     // [Fv, E]
+  BiasedLinear fc2;                     // [E, Fv]
+};
+
+struct VisionWeights {
+  BiasedLinear patch_embedding;  // [E, 3 * patch_size^2]
+  Vector position_embedding;     // [patches, E]
+  std::vector<VisionLayer> layers;
+  LayerNormWeights post_layernorm;  // [E]
+  Vector mm_soft_emb_norm;          // [E]
+  MatrixPtr mm_input_projection;    // [D, E]
+};
+
 struct Weights {
   std::vector<MatrixPtr> tables;       // owns the embedding tables and the head
   EmbeddingWeights encoder_embedding;  // T5Gemma 2 shares one table for both sides and the head
@@ -64,6 +95,7 @@ struct Weights {
   Vector encoder_norm;
   std::vector<DecoderLayer> decoder_layers;
   Vector decoder_norm;
+  std::optional<VisionWeights> vision;
 };
 
 // file must outlive the weights. Throws ModelFormatError for a missing tensor or a wrong shape or type.

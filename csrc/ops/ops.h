@@ -74,6 +74,15 @@ struct AttentionInput {
   KvView source;           // length 0: none
 };
 
+// How a picture of 8-bit values is cut into patches: each becomes one row, ordered (channel, row, column).
+struct PatchSpec {
+  int image_size;  // pixels of a side
+  int patch_size;
+  float mean[3];  // of each channel, values being in [0, 1]
+  float std[3];
+  int64_t patches_per_side() const { return image_size / patch_size; }
+};
+
 class Ops {
  public:
   virtual ~Ops() = default;
@@ -90,10 +99,22 @@ class Ops {
   virtual void rms_norm_heads(Tensor x, const float* weight, float eps, int head_dim) = 0;
   // x += rms_norm(a).
   virtual void add_rms_norm(Tensor x, Tensor a, const float* weight, float eps) = 0;
+  // out = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias, row by row.
+  virtual void layer_norm(Tensor x, const float* weight, const float* bias, float eps, Tensor out) = 0;
   // Rotates every head of row i by its position's angles, in place.
   virtual void rope(Tensor x, std::span<const int32_t> positions, const RotaryTable& table) = 0;
   // gate = gelu_tanh(gate) * up.
   virtual void geglu(Tensor gate, Tensor up) = 0;
+  // x = gelu_tanh(x + bias); bias [cols].
+  virtual void bias_gelu(Tensor x, const float* bias) = 0;
+  // x += bias.
+  virtual void add_bias(Tensor x, const float* bias) = 0;
+  // x += a + bias; a has the shape of x.
+  virtual void add(Tensor x, const float* a, const float* bias) = 0;
+  // out = patches [first, first + out.rows) of pixels [image_size, image_size, 3], normalised.
+  virtual void patches(const uint8_t* pixels, const PatchSpec& spec, int64_t first, Tensor out) = 0;
+  // The rows of x are a square grid; out: the means of its windows of window x window, row by row.
+  virtual void mean_pool(Tensor x, int64_t window, Tensor out) = 0;
   // x = cap * tanh(x / cap).
   virtual void softcap(Tensor x, float cap) = 0;
 

@@ -55,8 +55,11 @@ Generator::Generator(std::shared_ptr<Model> model, std::vector<GenerationRequest
     if (prefix.empty() || prefix.front() != model_config.decoder_start_token_id)
       prefix.insert(prefix.begin(), model_config.decoder_start_token_id);
     model_->check_ids("target", prefix, limit);
-    if (request.source == nullptr)
+    if (request.source == nullptr) {
       model_->check_ids("source", request.source_ids, model_config.encoder.max_position_embeddings);
+      model_->check_images(request.source_ids, request.images.size());
+      for (const auto& pixels : request.images) model_->check_pixels(pixels);
+    }
     // The last token that is generated needs no position of its own.
     const int64_t room = limit - static_cast<int64_t>(prefix.size()) + 1;
     request_configs_.push_back(config_);
@@ -74,8 +77,13 @@ int64_t Generator::rows_in_use() const {
 
 void Generator::start(size_t index, Interrupt* interrupt) {
   GenerationRequest& request = requests_[index];
-  const auto begin = std::chrono::steady_clock::now();
-  if (request.source == nullptr) request.source = model_->encode(std::move(request.source_ids), interrupt);
+  Model::Images images;
+  auto begin = std::chrono::steady_clock::now();
+  for (const auto& pixels : request.images) images.push_back(model_->encode_image(pixels, interrupt));
+  results_[index].image_seconds = request.images.empty() ? 0 : seconds_since(begin);
+  begin = std::chrono::steady_clock::now();
+  if (request.source == nullptr) request.source = model_->encode(std::move(request.source_ids), images, interrupt);
+  request.images.clear();
   model_->prepare(*request.source, interrupt);
   results_[index].encode_seconds = seconds_since(begin);
   results_[index].n_source_tokens = static_cast<int64_t>(request.source->ids().size());

@@ -17,12 +17,14 @@ namespace t5g {
 struct GenerationRequest {
   std::shared_ptr<const EncodedSource> source;  // or null: source_ids are encoded when the request's turn comes
   std::vector<int32_t> source_ids;
-  std::vector<int32_t> decoder_prefix;  // begins with the start token, or it is put in front
+  std::vector<std::vector<uint8_t>> images;  // that source_ids mention: 8-bit pixels [image_size, image_size, 3]
+  std::vector<int32_t> decoder_prefix;       // begins with the start token, or it is put in front
 };
 
 struct GenerationResult {
   std::vector<GeneratedSequence> sequences;  // at least one
   int64_t n_source_tokens = 0;
+  double image_seconds = 0;   // reading the images
   double encode_seconds = 0;  // reading the source and preparing the decoder for it; 0 for a source encoded before
   double decode_seconds = 0;  // from the first decode step to the last
   int64_t n_new_tokens = 0;   // of all sequences

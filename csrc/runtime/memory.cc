@@ -5,6 +5,7 @@
 #include <atomic>
 #include <chrono>
 
+#include "model/vision.h"
 #include "model/workspace.h"
 #include "tensor/buffer.h"
 
@@ -20,6 +21,16 @@ int64_t size_of(const AttentionWeights& w) {
 }
 
 int64_t size_of(const MlpWeights& w) { return size_of(w.gate_proj) + size_of(w.up_proj) + size_of(w.down_proj); }
+
+int64_t size_of(const VisionWeights& w) {
+  int64_t bytes = size_of(w.patch_embedding.weight) + size_of(w.mm_input_projection);
+  for (const VisionLayer& layer : w.layers) {
+    for (const BiasedLinear* linear :
+         {&layer.q_proj, &layer.k_proj, &layer.v_proj, &layer.out_proj, &layer.fc1, &layer.fc2})
+      bytes += size_of(linear->weight);
+  }
+  return bytes;
+}
 
 int64_t workspace_bytes(const TextConfig& c) {
   const int64_t q_width = static_cast<int64_t>(c.num_attention_heads) * c.head_dim;
@@ -40,8 +51,12 @@ uint64_t sum_words(const uint64_t* words, int64_t n) {
 
 }  // namespace
 
-MemoryNeeds memory_needs(const Config& config, const Weights& weights, int64_t page_floats) {
+MemoryNeeds memory_needs(const Config& config, const Weights& weights, const Ops& ops) {
   MemoryNeeds needs{};
+  if (weights.vision) {
+    needs.vision_weights_bytes = size_of(*weights.vision);
+    needs.image_workspace_bytes = VisionWorkspace::size_bytes(*config.vision, ops);
+  }
   for (const DecoderLayer& layer : weights.decoder_layers)
     needs.decode_weights_bytes += size_of(layer.self_attn) + size_of(layer.cross_attn) + size_of(layer.mlp);
   needs.weights_bytes = needs.decode_weights_bytes;
@@ -50,7 +65,9 @@ MemoryNeeds memory_needs(const Config& config, const Weights& weights, int64_t p
   for (const EncoderLayer& layer : weights.encoder_layers)
     needs.weights_bytes += size_of(layer.self_attn) + size_of(layer.mlp);
   needs.workspace_bytes = workspace_bytes(config.encoder) + workspace_bytes(config.decoder);
-  const int64_t kv_bytes = page_floats / kKvChunk * 4;
+  const TextConfig& c = config.decoder;
+  const int64_t kv_bytes =
+      ops.kv_floats_per_chunk(c.num_key_value_heads, c.head_dim) * c.num_hidden_layers / kKvChunk * 4;
   needs.bytes_per_source_token = kv_bytes + int64_t{config.encoder.hidden_size} * 4;
   needs.bytes_per_target_token = kv_bytes;
   return needs;

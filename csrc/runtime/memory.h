@@ -6,19 +6,21 @@
 #include "base/thread_pool.h"
 #include "model/config.h"
 #include "model/weights.h"
+#include "ops/ops.h"
 
 namespace t5g {
 
 struct MemoryNeeds {
-  int64_t weights_bytes;           // all matrices, packed
+  int64_t weights_bytes;           // all matrices of encoder and decoder, packed
+  int64_t vision_weights_bytes;    // all matrices of the image tower, packed when the first picture is read
   int64_t decode_weights_bytes;    // those that one decode step reads: decoder layers and head
   int64_t workspace_bytes;         // activations of one pass
+  int64_t image_workspace_bytes;   // those of one picture, while it is read
   int64_t bytes_per_source_token;  // keys and values of the source in all decoder layers, and its hidden states
   int64_t bytes_per_target_token;  // keys and values of the sequence's own tokens
 };
 
-// page_floats: of a KV page, as Decoder says.
-MemoryNeeds memory_needs(const Config& config, const Weights& weights, int64_t page_floats);
+MemoryNeeds memory_needs(const Config& config, const Weights& weights, const Ops& ops);
 
 // Bytes per second that so many threads together read from memory: the best of several passes over a buffer much larger
 // than any cache.

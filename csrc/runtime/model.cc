@@ -57,6 +57,11 @@ uint64_t fingerprint_of(const GgufFile& file) {
   return hash;
 }
 
+std::optional<VisionTower> make_vision(const Config& config, const Weights& weights, Ops& ops) {
+  if (!config.vision) return std::nullopt;
+  return VisionTower(*config.vision, *weights.vision, ops);
+}
+
 Buffer block_of(int64_t cols) { return Buffer(static_cast<size_t>(kBlockRows * cols) * sizeof(float)); }
 
 }  // namespace
@@ -87,6 +92,7 @@ Model::Model(const std::string& path, const ModelOptions& options)
       weights_(load_weights(file_, config_, *ops_)),
       encoder_(config_, weights_, *ops_),
       decoder_(config_, weights_, *ops_),
+      vision_(make_vision(config_, weights_, *ops_)),
       pages_(std::make_shared<PagePool>(decoder_.page_floats())),
       encoder_workspace_(config_.encoder),
       decoder_workspace_(config_.decoder),
@@ -104,8 +110,50 @@ void Model::check_ids(const std::string& side, std::span<const int32_t> ids, int
   }
 }
 
-std::shared_ptr<const EncodedSource> Model::encode(std::vector<int32_t> ids, Interrupt* interrupt) {
+void Model::check_images(std::span<const int32_t> ids, size_t n_images) const {
+  if (n_images == 0) return;
+  check_has_vision();
+  const auto found = std::count(ids.begin(), ids.end(), config_.image_token_id);
+  const int64_t per_image = config_.vision->mm_tokens_per_image;
+  if (found == static_cast<int64_t>(n_images) * per_image) return;
+  throw InvalidArgument("the source has " + std::to_string(found) + " image tokens (id " +
+                        std::to_string(config_.image_token_id) + "), expected " + std::to_string(per_image) +
+                        " for each of the " + std::to_string(n_images) + " images.");
+}
+
+void Model::check_has_vision() const {
+  if (vision_) return;
+  throw Unsupported(file_.name() +
+                    ": has no image tower, so it reads text only. Convert a T5Gemma 2 checkpoint that has one, "
+                    "without --no-vision.");
+}
+
+void Model::check_pixels(std::span<const uint8_t> pixels) const {
+  check_has_vision();
+  const size_t size = static_cast<size_t>(config_.vision->image_size), expected = size * size * 3;
+  if (pixels.size() == expected) return;
+  throw InvalidArgument("an image has " + std::to_string(pixels.size()) + " values, expected " +
+                        std::to_string(expected) + ": " + std::to_string(size) + " x " + std::to_string(size) +
+                        " pixels of red, green and blue.");
+}
+
+std::shared_ptr<const ImageFeatures> Model::encode_image(std::span<const uint8_t> pixels, Interrupt* interrupt) {
+  check_pixels(pixels);
+  const Pass pass(*this, interrupt);
+  if (auto found = image_cache_.find(pixels)) return found;
+  VisionWorkspace workspace(*config_.vision, *ops_);
+  auto features = std::make_shared<ImageFeatures>(config_.vision->mm_tokens_per_image, config_.encoder.hidden_size);
+  vision_->forward(pixels.data(), features->view(), workspace);
+  image_cache_.insert(pixels, features);
+  return features;
+}
+
+std::shared_ptr<const EncodedSource> Model::encode(std::vector<int32_t> ids, const Images& images,
+                                                   Interrupt* interrupt) {
   check_ids("source", ids, config_.encoder.max_position_embeddings);
+  check_images(ids, images.size());
+  std::vector<Tensor> features;
+  for (const auto& image : images) features.push_back(image->view());
   const auto n = static_cast<int64_t>(ids.size());
   const int64_t width = config_.encoder.hidden_size, chunks = (n + kKvChunk - 1) / kKvChunk;
   Buffer states(static_cast<size_t>(n * width) * sizeof(float));
@@ -115,7 +163,7 @@ std::shared_ptr<const EncodedSource> Model::encode(std::vector<int32_t> ids, Int
     pages.push_back(kv.floats() + chunk * encoder_.kv_floats_per_chunk());
 
   const Pass pass(*this, interrupt);
-  encoder_.forward(ids, {states.floats(), n, width}, {.pages = pages, .length = n}, encoder_workspace_);
+  encoder_.forward(ids, features, {states.floats(), n, width}, {.pages = pages, .length = n}, encoder_workspace_);
   return std::make_shared<EncodedSource>(std::move(ids), std::move(states), width, fingerprint_);
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,9 +15,11 @@
 #include "model/config.h"
 #include "model/decoder.h"
 #include "model/encoder.h"
+#include "model/vision.h"
 #include "model/weights.h"
 #include "ops/ops.h"
 #include "runtime/encoded_source.h"
+#include "runtime/image_cache.h"
 #include "runtime/kv_cache.h"
 #include "runtime/memory.h"
 #include "text/tokenizer.h"
@@ -45,15 +48,21 @@ class Model {
   // Tells models apart whose files differ in size, metadata or shapes; kept in files of encoded sources.
   uint64_t fingerprint() const { return fingerprint_; }
 
-  // ids [S] -> hidden states. S may be 0. Throws InvalidArgument for an id outside the vocabulary, InputTooLong,
-  // Cancelled.
-  std::shared_ptr<const EncodedSource> encode(std::vector<int32_t> ids, Interrupt* interrupt = nullptr);
+  // A picture, 8-bit pixels [image_size, image_size, 3] -> its features; from the cache, where it was seen just before.
+  // Throws Unsupported for a file without image tower, InvalidArgument for another size, Cancelled.
+  std::shared_ptr<const ImageFeatures> encode_image(std::span<const uint8_t> pixels, Interrupt* interrupt = nullptr);
+
+  // ids [S] and the features of the images they mention -> hidden states. S may be 0. Throws InvalidArgument for an id
+  // outside the vocabulary or another number of image tokens than the images have, InputTooLong, Cancelled.
+  using Images = std::vector<std::shared_ptr<const ImageFeatures>>;
+  std::shared_ptr<const EncodedSource> encode(std::vector<int32_t> ids, const Images& images = {},
+                                              Interrupt* interrupt = nullptr);
 
   // Makes the decoder's keys and values of a source, if that has not been done. Throws InvalidArgument for a source of
   // another model.
   void prepare(const EncodedSource& source, Interrupt* interrupt = nullptr);
 
-  MemoryNeeds memory() const { return memory_needs(config_, weights_, decoder_.page_floats()); }
+  MemoryNeeds memory() const { return memory_needs(config_, weights_, *ops_); }
 
   // An empty cache for a new sequence.
   KvCache new_cache() const { return KvCache(pages_); }
@@ -78,11 +87,17 @@ class Model {
   // Whether the file carries the chat template of the instruction-tuned T5Gemma.
   bool has_chat_template() const { return file_.has_key("tokenizer.chat_template"); }
 
+  // Checks that ids hold as many image tokens as so many images have, where there are images.
+  void check_images(std::span<const int32_t> ids, size_t n_images) const;
+  // Checks that this model reads pictures, and pictures of this size.
+  void check_pixels(std::span<const uint8_t> pixels) const;
+
   // Checks a source's or target's ids and length. side: "source" or "target".
   void check_ids(const std::string& side, std::span<const int32_t> ids, int64_t limit) const;
 
  private:
   class Pass;
+  void check_has_vision() const;
   // Runs at most kBlockRows tokens in all -> x, their final hidden states, and counts them in the caches.
   void forward(std::span<const Step> steps, Tensor x);
 
@@ -96,6 +111,8 @@ class Model {
   const Weights weights_;
   const Encoder encoder_;
   const Decoder decoder_;
+  const std::optional<VisionTower> vision_;
+  ImageCache image_cache_;  // used by the thread that holds the pool
   std::shared_ptr<PagePool> pages_;
   // What a pass writes to; used by the thread that holds the pool.
   Workspace encoder_workspace_;

@@ -122,6 +122,21 @@ Floats add_rms_norm(const std::string& level, const Floats& x, const Floats& a, 
   return out;
 }
 
+Floats layer_norm(const std::string& level, const Floats& x, const Floats& weight, const Floats& bias, float eps) {
+  require_equal_size(x, weight, "x, weight");
+  require_equal_size(x, bias, "x, bias");
+  Floats out(x.size());
+  runnable(level).layer_norm(x.data(), weight.data(), bias.data(), eps, x.size(), out.mutable_data());
+  return out;
+}
+
+Floats bias_gelu(const std::string& level, const Floats& x, const Floats& bias) {
+  require_equal_size(x, bias, "x, bias");
+  Floats out = copy_of(x);
+  runnable(level).bias_gelu(out.mutable_data(), bias.data(), x.size());
+  return out;
+}
+
 Floats geglu(const std::string& level, const Floats& gate, const Floats& up) {
   require_equal_size(gate, up, "gate, up");
   Floats out(gate.size());
@@ -226,6 +241,8 @@ void bind_kernels(py::module_& core) {
   m.def("quantize_row", &quantize_row, arg("level"), arg("x"));
   m.def("rms_norm", &rms_norm, arg("level"), arg("x"), arg("weight"), arg("eps"));
   m.def("add_rms_norm", &add_rms_norm, arg("level"), arg("x"), arg("a"), arg("weight"), arg("eps"));
+  m.def("layer_norm", &layer_norm, arg("level"), arg("x"), arg("weight"), arg("bias"), arg("eps"));
+  m.def("bias_gelu", &bias_gelu, arg("level"), arg("x"), arg("bias"));
   m.def("geglu", &geglu, arg("level"), arg("gate"), arg("up"));
   m.def("softcap", &softcap, arg("level"), arg("x"), arg("cap"));
   m.def("rope", &rope, arg("level"), arg("x"), arg("cosines"), arg("sines"));

@@ -133,11 +133,25 @@ std::shared_ptr<EncodedSource> as_holder(std::shared_ptr<const EncodedSource> so
   return std::const_pointer_cast<EncodedSource>(std::move(source));
 }
 
-std::shared_ptr<EncodedSource> encode(Model& model, const py::object& ids) {
+// 8-bit pixels [S, S, 3], as t5g.images makes them.
+using Pixels = py::array_t<uint8_t, py::array::c_style>;
+
+std::vector<std::vector<uint8_t>> copy_pixels(const std::vector<Pixels>& images) {
+  std::vector<std::vector<uint8_t>> copies;
+  for (const Pixels& pixels : images) copies.emplace_back(pixels.data(), pixels.data() + pixels.size());
+  return copies;
+}
+
+std::shared_ptr<EncodedSource> encode(Model& model, const py::object& ids, const std::vector<Pixels>& images) {
   PythonInterrupt interrupt;
   Ids copied = token_ids(ids);
+  const std::vector<std::vector<uint8_t>> pixels = copy_pixels(images);
   const py::gil_scoped_release release;
-  return as_holder(model.encode(std::move(copied), &interrupt));
+  model.check_ids("source", copied, model.config().encoder.max_position_embeddings);
+  model.check_images(copied, pixels.size());
+  Model::Images features;
+  for (const auto& image : pixels) features.push_back(model.encode_image(image, &interrupt));
+  return as_holder(model.encode(std::move(copied), features, &interrupt));
 }
 
 std::shared_ptr<EncodedSource> load_source(const Model& model, const std::string& path) {
@@ -212,6 +226,8 @@ py::dict memory_dict(const Model& model) {
   const MemoryNeeds needs = model.memory();
   py::dict d;
   d["weights_bytes"] = needs.weights_bytes;
+  d["vision_weights_bytes"] = needs.vision_weights_bytes;
+  d["image_workspace_bytes"] = needs.image_workspace_bytes;
   d["decode_weights_bytes"] = needs.decode_weights_bytes;
   d["workspace_bytes"] = needs.workspace_bytes;
   d["bytes_per_source_token"] = needs.bytes_per_source_token;
@@ -229,6 +245,10 @@ std::unique_ptr<Generator> make_generator(std::shared_ptr<Model> model, const py
     GenerationRequest& request = list.emplace_back();
     if (py::isinstance<EncodedSource>(item)) {
       request.source = item.cast<std::shared_ptr<EncodedSource>>();
+    } else if (py::isinstance<py::tuple>(item)) {
+      const auto [ids, images] = item.cast<std::pair<Ids, std::vector<Pixels>>>();
+      request.source_ids = ids;
+      request.images = copy_pixels(images);
     } else {
       request.source_ids = item.cast<Ids>();
     }
@@ -267,6 +287,7 @@ py::list take_results(Generator& generator) {
       sequences.append(d);
     }
     py::dict timings;
+    timings["image_seconds"] = result.image_seconds;
     timings["encode_seconds"] = result.encode_seconds;
     timings["decode_seconds"] = result.decode_seconds;
     timings["n_source_tokens"] = result.n_source_tokens;
@@ -299,7 +320,7 @@ void bind_runtime(py::module_& m) {
       .def_property_readonly("n_threads", &Model::n_threads)
       .def("memory", &memory_dict)
       .def_property_readonly("has_chat_template", &Model::has_chat_template)
-      .def("encode", &encode, arg("ids"))
+      .def("encode", &encode, arg("ids"), arg("images") = std::vector<Pixels>{})
       .def("load_source", &load_source, arg("path"))
       .def("logits", &logits, arg("source"), arg("target_ids"))
       .def("score", &score, arg("source"), arg("target_ids"))

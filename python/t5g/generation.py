@@ -83,7 +83,7 @@ class Generation(GeneratedSequence):
     def _from_core(cls, result: dict[str, Any], load_seconds: float) -> Generation:
         sequences = [GeneratedSequence(**sequence) for sequence in result["sequences"]]
         best = sequences[0]
-        timings = Timings(load_seconds=load_seconds, image_seconds=0.0, **result["timings"])
+        timings = Timings(load_seconds=load_seconds, **result["timings"])
         return cls(best.text, best.token_ids, best.finish_reason, best.logprob, sequences, timings)
 
 

@@ -12,11 +12,15 @@ class MemoryNeeds:
     Attributes
     ----------
     weights_bytes
-        All matrices, in memory once they have been used.
+        All matrices of encoder and decoder, in memory once they have been used.
+    vision_weights_bytes
+        All matrices of the image tower, in memory once a picture has been read; 0 without a tower.
     decode_weights_bytes
         The part of them that every decode step reads: decoder layers and output head.
     workspace_bytes
         Activations of a pass, whatever the lengths.
+    image_workspace_bytes
+        What reading a picture takes besides, until it has been read; 0 without a tower.
     bytes_per_source_token
         The source's keys and values for all decoder layers, and its hidden states.
     bytes_per_target_token
@@ -24,6 +28,8 @@ class MemoryNeeds:
     """
 
     weights_bytes: int
+    vision_weights_bytes: int
+    image_workspace_bytes: int
     decode_weights_bytes: int
     workspace_bytes: int
     bytes_per_source_token: int

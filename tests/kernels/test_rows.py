@@ -40,6 +40,24 @@ def test_rms_norm_of_zeros_is_zero(level: str) -> None:
 
 @each_level
 @pytest.mark.parametrize("n", SIZES)
+def test_layer_norm(level: str, n: int) -> None:
+    x, weight, bias = rows(n, n, 3)
+    x += 100  # a large mean must not cost digits
+    wide = x.astype(np.float64)
+    expected = (wide - wide.mean()) / np.sqrt(wide.var() + 1e-6) * weight + bias
+    assert np.allclose(kernels.layer_norm(level, x, weight, bias, 1e-6), expected, rtol=1e-5, atol=5e-5)
+
+
+@each_level
+@pytest.mark.parametrize("n", SIZES)
+def test_bias_gelu(level: str, n: int) -> None:
+    x, bias = rows(n, n, 2)
+    expected, error = gelu_tanh(x + bias)
+    assert np.all(np.abs(kernels.bias_gelu(level, x, bias) - expected) <= error * np.abs(expected) + 1e-36)
+
+
+@each_level
+@pytest.mark.parametrize("n", SIZES)
 def test_geglu(level: str, n: int) -> None:
     gate, up = rows(n, n, 2)
     expected, error = gelu_tanh(gate)

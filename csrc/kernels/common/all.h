@@ -22,6 +22,8 @@ constexpr KernelTable table_of_all(const char* name, uint64_t required_features)
       &quantize_row,
       &rms_norm,
       &add_rms_norm,
+      &layer_norm,
+      &bias_gelu,
       &geglu,
       &softcap,
       &rope,

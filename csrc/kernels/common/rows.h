@@ -31,21 +31,22 @@ void quantize_row(const float* x, int64_t k, int8_t* values, float* scales, int3
   }
 }
 
-// 1 / sqrt(mean(x^2) + eps). Four sums, for the latency of their chains; vector i of x always goes to sum i % 4.
-float inverse_rms(const float* x, float eps, int64_t n) {
+// Sum of f(v) over the 16-lane vectors v of x, the lanes beyond n zero. Four sums, for the latency of their chains;
+// vector i of x always goes to sum i % 4.
+template <typename F>
+inline float sum_over(const float* x, int64_t n, F f) {
   F32x16 sums[4] = {splat(0.0f), splat(0.0f), splat(0.0f), splat(0.0f)};
   int64_t i = 0;
   for (; i + 64 <= n; i += 64) {
-    for (int s = 0; s < 4; ++s) {
-      const F32x16 v = load(x + i + 16 * s);
-      sums[s] = fma(v, v, sums[s]);
-    }
+    for (int s = 0; s < 4; ++s) sums[s] = f(load(x + i + 16 * s), 16, sums[s]);
   }
-  for (int s = 0; i < n; i += 16, ++s) {
-    const F32x16 v = load_first(x + i, lanes_left(n, i));
-    sums[s] = fma(v, v, sums[s]);
-  }
-  const float sum = sum_lanes((sums[0] + sums[1]) + (sums[2] + sums[3]));
+  for (int s = 0; i < n; i += 16, ++s) sums[s] = f(load_first(x + i, lanes_left(n, i)), lanes_left(n, i), sums[s]);
+  return sum_lanes((sums[0] + sums[1]) + (sums[2] + sums[3]));
+}
+
+// 1 / sqrt(mean(x^2) + eps)
+inline float inverse_rms(const float* x, float eps, int64_t n) {
+  const float sum = sum_over(x, n, [](F32x16 v, int, F32x16 so_far) { return fma(v, v, so_far); });
   return 1.0f / __builtin_sqrtf(sum / static_cast<float>(n) + eps);
 }
 
@@ -70,6 +71,25 @@ void add_rms_norm(float* x, const float* a, const float* weight, float eps, int6
   }
 }
 
+// The variance is summed over x - mean, in a pass of its own: sums of squares would cancel where the mean is large.
+void layer_norm(const float* x, const float* weight, const float* bias, float eps, int64_t n, float* out) {
+  const auto size = static_cast<float>(n);
+  const float mean = sum_over(x, n, [](F32x16 v, int, F32x16 sum) { return sum + v; }) / size;
+  const F32x16 shift = splat(mean);
+  const float variance = sum_over(x, n,
+                                  [&](F32x16 v, int lanes, F32x16 sum) {
+                                    const F32x16 d = select(lanes_between(0, lanes), v - shift, splat(0.0f));
+                                    return fma(d, d, sum);
+                                  }) /
+                         size;
+  const F32x16 scale = splat(1.0f / __builtin_sqrtf(variance + eps));
+  for (int64_t i = 0; i < n; i += 16) {
+    const int left = lanes_left(n, i);
+    const F32x16 normed = (load_first(x + i, left) - shift) * scale;
+    store_first(out + i, fma(normed, load_first(weight + i, left), load_first(bias + i, left)), left);
+  }
+}
+
 // 0.5 g (1 + tanh(u)) = g * sigmoid(2u), u = sqrt(2/pi) (g + 0.044715 g^3): nothing cancels for negative g.
 inline F32x16 gelu_tanh(const F32x16& g) {
   const F32x16 cubic = fma(g * g, splat(0.044715f), splat(1.0f));
@@ -77,6 +97,15 @@ inline F32x16 gelu_tanh(const F32x16& g) {
   const F32x16 e = exp_of_nonpositive(abs(two_u) * splat(-1.0f));
   const F32x16 numerator = select(less(two_u, splat(0.0f)), e, splat(1.0f));
   return g * (numerator / (splat(1.0f) + e));
+}
+
+void bias_gelu(float* x, const float* bias, int64_t n) {
+  int64_t i = 0;
+  for (; i + 16 <= n; i += 16) store(x + i, gelu_tanh(load(x + i) + load(bias + i)));
+  if (i < n) {
+    const int left = lanes_left(n, i);
+    store_first(x + i, gelu_tanh(load_first(x + i, left) + load_first(bias + i, left)), left);
+  }
 }
 
 void geglu(const float* gate, const float* up, int64_t n, float* out) {

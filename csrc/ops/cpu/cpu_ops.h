@@ -53,8 +53,14 @@ class CpuOps final : public Ops {
   void rms_norm(Tensor x, const float* weight, float eps, Tensor out) override;
   void rms_norm_heads(Tensor x, const float* weight, float eps, int head_dim) override;
   void add_rms_norm(Tensor x, Tensor a, const float* weight, float eps) override;
+  void layer_norm(Tensor x, const float* weight, const float* bias, float eps, Tensor out) override;
   void rope(Tensor x, std::span<const int32_t> positions, const RotaryTable& table) override;
   void geglu(Tensor gate, Tensor up) override;
+  void bias_gelu(Tensor x, const float* bias) override;
+  void add_bias(Tensor x, const float* bias) override;
+  void add(Tensor x, const float* a, const float* bias) override;
+  void patches(const uint8_t* pixels, const PatchSpec& spec, int64_t first, Tensor out) override;
+  void mean_pool(Tensor x, int64_t window, Tensor out) override;
   void softcap(Tensor x, float cap) override;
   int64_t kv_floats_per_chunk(int n_kv_heads, int head_dim) const override;
   void store_kv(Tensor k, Tensor v, const KvView& view, int64_t position, int head_dim) override;

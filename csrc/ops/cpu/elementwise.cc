@@ -51,6 +51,11 @@ void CpuOps::add_rms_norm(Tensor x, Tensor a, const float* weight, float eps) {
   for_each_row(x.rows, x.cols, [&](int64_t i) { kernels_.add_rms_norm(x.row(i), a.row(i), weight, eps, x.cols); });
 }
 
+void CpuOps::layer_norm(Tensor x, const float* weight, const float* bias, float eps, Tensor out) {
+  for_each_row(x.rows, x.cols,
+               [&](int64_t i) { kernels_.layer_norm(x.row(i), weight, bias, eps, x.cols, out.row(i)); });
+}
+
 void CpuOps::rope(Tensor x, std::span<const int32_t> positions, const RotaryTable& table) {
   const int head_dim = table.head_dim();
   for_each_row(x.rows, x.cols, [&](int64_t i) {
@@ -63,6 +68,25 @@ void CpuOps::rope(Tensor x, std::span<const int32_t> positions, const RotaryTabl
 void CpuOps::geglu(Tensor gate, Tensor up) {
   for_each_row(gate.rows, gate.cols,
                [&](int64_t i) { kernels_.geglu(gate.row(i), up.row(i), gate.cols, gate.row(i)); });
+}
+
+void CpuOps::bias_gelu(Tensor x, const float* bias) {
+  for_each_row(x.rows, x.cols, [&](int64_t i) { kernels_.bias_gelu(x.row(i), bias, x.cols); });
+}
+
+void CpuOps::add_bias(Tensor x, const float* bias) {
+  for_each_row(x.rows, x.cols, [&](int64_t i) {
+    float* row = x.row(i);
+    for (int64_t j = 0; j < x.cols; ++j) row[j] += bias[j];
+  });
+}
+
+void CpuOps::add(Tensor x, const float* a, const float* bias) {
+  for_each_row(x.rows, 2 * x.cols, [&](int64_t i) {
+    float* row = x.row(i);
+    const float* added = a + i * x.cols;
+    for (int64_t j = 0; j < x.cols; ++j) row[j] += added[j] + bias[j];
+  });
 }
 
 void CpuOps::softcap(Tensor x, float cap) {

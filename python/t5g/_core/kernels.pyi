@@ -16,8 +16,10 @@ __all__: list[str] = [
     "add_rms_norm",
     "argmax",
     "attend",
+    "bias_gelu",
     "dequantize",
     "geglu",
+    "layer_norm",
     "levels",
     "log_sum_exp",
     "merge",
@@ -75,6 +77,11 @@ def attend(
     softcap: typing.SupportsFloat | typing.SupportsIndex = 0.0,
     repeat: typing.SupportsInt | typing.SupportsIndex = 1,
 ) -> tuple: ...
+def bias_gelu(
+    level: str,
+    x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+    bias: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+) -> numpy.typing.NDArray[numpy.float32]: ...
 def dequantize(
     type: str, blocks: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8]
 ) -> numpy.typing.NDArray[numpy.float32]: ...
@@ -82,6 +89,13 @@ def geglu(
     level: str,
     gate: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
     up: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+) -> numpy.typing.NDArray[numpy.float32]: ...
+def layer_norm(
+    level: str,
+    x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+    weight: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+    bias: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+    eps: typing.SupportsFloat | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float32]: ...
 def levels() -> list[tuple[str, bool]]:
     """

@@ -1,0 +1,128 @@
+// The tower's forward pass. As in the encoder, each layer goes over the patches twice, block by block: first for all
+// keys and values, then for the rest, so that only x and one layer's keys and values grow with the number of patches.
+#include "model/vision.h"
+
+#include <cmath>
+
+#include "model/blocks.h"
+
+namespace t5g {
+namespace {
+
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+PatchSpec patch_spec(const VisionConfig& c) {
+  PatchSpec spec{.image_size = c.image_size, .patch_size = c.patch_size, .mean = {}, .std = {}};
+  for (size_t i = 0; i < 3; ++i) {
+    spec.mean[i] = c.image_mean[i];
+    spec.std[i] = c.image_std[i];
+  }
+  return spec;
+}
+
+AttentionSpec attention_spec(const VisionConfig& c) {
+  return {.n_heads = c.num_attention_heads,
+          .n_kv_heads = c.num_attention_heads,
+          .head_dim = c.head_dim(),
+          .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.head_dim()))),
+          .softcap = 0,
+          .window = {}};
+}
+
+int64_t floats_per_chunk(const VisionConfig& c, const Ops& ops) {
+  return ops.kv_floats_per_chunk(c.num_attention_heads, c.head_dim());
+}
+
+Buffer floats(int64_t rows, int64_t cols) { return Buffer(static_cast<size_t>(rows * cols) * sizeof(float)); }
+
+}  // namespace
+
+VisionWorkspace::VisionWorkspace(const VisionConfig& config, const Ops& ops)
+    : num_patches_(config.num_patches()),
+      mm_tokens_per_image_(config.mm_tokens_per_image),
+      hidden_size_(config.hidden_size),
+      intermediate_size_(config.intermediate_size),
+      patch_values_(int64_t{3} * config.patch_size * config.patch_size),
+      x_(floats(num_patches_, hidden_size_)),
+      kv_(floats(ceil_div(num_patches_, kKvChunk), floats_per_chunk(config, ops))),
+      pooled_(floats(mm_tokens_per_image_, hidden_size_)),
+      patches_(floats(kBlockRows, patch_values_)),
+      hidden_(floats(kBlockRows, hidden_size_)),
+      queries_(floats(kBlockRows, hidden_size_)),
+      keys_(floats(kBlockRows, hidden_size_)),
+      values_(floats(kBlockRows, hidden_size_)),
+      inner_(floats(kBlockRows, intermediate_size_)) {
+  for (int64_t chunk = 0; chunk < ceil_div(num_patches_, kKvChunk); ++chunk)
+    pages_.push_back(kv_.floats() + chunk * floats_per_chunk(config, ops));
+}
+
+int64_t VisionWorkspace::size_bytes(const VisionConfig& c, const Ops& ops) {
+  const int64_t per_row = 4 * int64_t{c.hidden_size} + c.intermediate_size + int64_t{3} * c.patch_size * c.patch_size;
+  return 4 * ((c.num_patches() + c.mm_tokens_per_image) * c.hidden_size +
+              ceil_div(c.num_patches(), kKvChunk) * floats_per_chunk(c, ops) + kBlockRows * per_row);
+}
+
+VisionTower::VisionTower(const VisionConfig& config, const VisionWeights& weights, Ops& ops)
+    : config_(config), weights_(weights), ops_(ops), attention_(attention_spec(config)) {}
+
+void VisionTower::forward(const uint8_t* pixels, Tensor features, VisionWorkspace& ws) const {
+  const Tensor x = ws.x();
+  for_each_block(x, [&](Tensor block, int64_t patch) { embed(pixels, block, patch, ws); });  // [P, E]
+  for (const VisionLayer& layer : weights_.layers) {
+    for_each_block(x, [&](Tensor block, int64_t patch) { keys_and_values(layer, block, patch, ws); });
+    for_each_block(x, [&](Tensor block, int64_t patch) {
+      self_attention(layer, block, patch, ws);  // [b, E]
+      feed_forward(layer, block, ws);           // [b, E]
+    });
+  }
+  ops_.layer_norm(x, weights_.post_layernorm.weight, weights_.post_layernorm.bias, config_.layer_norm_eps,
+                  x);        // [P, E]
+  project(x, features, ws);  // [mm_tokens_per_image, D]
+}
+
+void VisionTower::embed(const uint8_t* pixels, Tensor x, int64_t first_patch, VisionWorkspace& ws) const {
+  const Tensor patches = ws.patches(x.rows);
+  ops_.patches(pixels, patch_spec(config_), first_patch, patches);     // [b, 3 * patch_size^2]
+  ops_.linear(patches, {{weights_.patch_embedding.weight.get(), x}});  // [b, E]
+  ops_.add(x, weights_.position_embedding + first_patch * x.cols, weights_.patch_embedding.bias);  // [b, E]
+}
+
+void VisionTower::keys_and_values(const VisionLayer& layer, Tensor x, int64_t first_patch, VisionWorkspace& ws) const {
+  const Tensor h = ws.hidden(x.rows), k = ws.keys(x.rows), v = ws.values(x.rows);
+  ops_.layer_norm(x, layer.layer_norm1.weight, layer.layer_norm1.bias, config_.layer_norm_eps, h);  // [b, E]
+  ops_.linear(h, {{layer.k_proj.weight.get(), k}, {layer.v_proj.weight.get(), v}});                 // [b, E] each
+  ops_.add_bias(k, layer.k_proj.bias);
+  ops_.add_bias(v, layer.v_proj.bias);
+  ops_.store_kv(k, v, ws.kv(), first_patch, config_.head_dim());
+}
+
+void VisionTower::self_attention(const VisionLayer& layer, Tensor x, int64_t first_patch, VisionWorkspace& ws) const {
+  const Tensor h = ws.hidden(x.rows), q = ws.queries(x.rows), a = ws.attended(x.rows), out = ws.output(x.rows);
+  const AttentionInput input{
+      .first_row = 0, .n_rows = x.rows, .first_position = first_patch, .self = ws.kv(), .source = {}};
+  ops_.layer_norm(x, layer.layer_norm1.weight, layer.layer_norm1.bias, config_.layer_norm_eps, h);  // [b, E]
+  ops_.linear(h, {{layer.q_proj.weight.get(), q}});                                                 // [b, E]
+  ops_.add_bias(q, layer.q_proj.bias);
+  ops_.attention(q, attention_, {&input, 1}, a);         // [b, E]
+  ops_.linear(a, {{layer.out_proj.weight.get(), out}});  // [b, E]
+  ops_.add(x, out.data, layer.out_proj.bias);            // [b, E]
+}
+
+void VisionTower::feed_forward(const VisionLayer& layer, Tensor x, VisionWorkspace& ws) const {
+  const Tensor h = ws.hidden(x.rows), inner = ws.inner(x.rows), out = ws.output(x.rows);
+  ops_.layer_norm(x, layer.layer_norm2.weight, layer.layer_norm2.bias, config_.layer_norm_eps, h);  // [b, E]
+  ops_.linear(h, {{layer.fc1.weight.get(), inner}});                                                // [b, Fv]
+  ops_.bias_gelu(inner, layer.fc1.bias);                                                            // [b, Fv]
+  ops_.linear(inner, {{layer.fc2.weight.get(), out}});                                              // [b, E]
+  ops_.add(x, out.data, layer.fc2.bias);                                                            // [b, E]
+}
+
+// Averages the grid of patches down to the image's tokens, and takes those to the encoder's width.
+void VisionTower::project(Tensor x, Tensor features, VisionWorkspace& ws) const {
+  const Tensor pooled = ws.pooled();
+  ops_.mean_pool(x, config_.pool_window(), pooled);                                  // [tokens, E]
+  ops_.rms_norm(pooled, weights_.mm_soft_emb_norm, config_.layer_norm_eps, pooled);  // [tokens, E]
+  ops_.linear(pooled, {{weights_.mm_input_projection.get(), features}});             // [tokens, D]
+}
+
+}  // namespace t5g
