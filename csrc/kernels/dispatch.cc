@@ -18,6 +18,7 @@ KernelTable complete(const KernelTable& level, const KernelTable& below) {
   KernelTable table = level;
   for (size_t type = 0; type < table.matmul.size(); ++type) inherit(table.matmul[type], below.matmul[type]);
   inherit(table.quantize_row, below.quantize_row);
+  inherit(table.round_row, below.round_row);
   inherit(table.rms_norm, below.rms_norm);
   inherit(table.add_rms_norm, below.add_rms_norm);
   inherit(table.layer_norm, below.layer_norm);

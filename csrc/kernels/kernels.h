@@ -20,6 +20,8 @@ namespace t5g::kernels {
 inline constexpr int kGroupRows = 16;
 // Activations are quantised to int8 in blocks of this many values, one scale each.
 inline constexpr int kBlock = 32;
+// Weights and activations of type BF16 are multiplied and added in pairs; the last one of an odd number is padded.
+inline constexpr int64_t padded_to_pairs(int64_t k) { return (k + 1) / 2 * 2; }
 // Keys of one attention chunk. A chunk's partial result is computed on its own and then merged, in order of chunks, so
 // that it does not matter which thread computes it.
 inline constexpr int kChunkKeys = 64;
@@ -42,10 +44,11 @@ struct MatmulArgs {
   int64_t group_end;
   int64_t n;  // rows of w in all (the last group may be partly padding, which is not stored)
   int64_t k;
-  int64_t m;          // rows of x
-  const float* x;     // [m, k]; for F32, F16, BF16 weights
-  QuantizedRows x_q;  // for the quantised types
-  float* y;           // [m, ldy]; column n is y[i * ldy + n]
+  int64_t m;               // rows of x
+  const float* x;          // [m, k]; for F32 and F16 weights
+  const uint16_t* x_bf16;  // [m, padded_to_pairs(k)], from round_row; for BF16 weights
+  QuantizedRows x_q;       // for the quantised types
+  float* y;                // [m, ldy]; column n is y[i * ldy + n]
   int64_t ldy;
 };
 using MatmulFn = void (*)(const MatmulArgs& args);
@@ -82,13 +85,16 @@ struct MergeArgs {
 // ---- The table ------------------------------------------------------------------------------------------------------
 
 struct KernelTable {
-  const char* name;            // as in T5G_CPU: "generic", "avx2", "avx512", "avx512_vnni", "neon", "neon_dotprod"
+  const char* name;            // as in T5G_CPU: "generic", "avx2", "avx512", "neon_dotprod", ...
   uint64_t required_features;  // CpuFeature bits
 
   std::array<MatmulFn, kNumDataTypes> matmul;  // by DataType
 
   // x [k] -> values [k], scales and sums [k / kBlock]. k is a multiple of kBlock.
   void (*quantize_row)(const float* x, int64_t k, int8_t* values, float* scales, int32_t* sums);
+
+  // x [k] -> the nearest bfloat16 (ties to even) [padded_to_pairs(k)], the padding zero.
+  void (*round_row)(const float* x, int64_t k, uint16_t* out);
 
   // out = x / sqrt(mean(x^2) + eps) * weight; weight already includes the +1. out may be x.
   void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* out);

@@ -41,7 +41,6 @@ void put_value(const Block& block, int row, std::byte* out) {
 }
 void put(const BlockF32& block, int row, std::byte* out) { put_value(block, row, out); }
 void put(const BlockF16& block, int row, std::byte* out) { put_value(block, row, out); }
-void put(const BlockBF16& block, int row, std::byte* out) { put_value(block, row, out); }
 void put(const BlockQ8_0& block, int row, std::byte* out) {
   put_half(block.scale, row, out);
   put_bytes(block.values, 8, row, out + kHalvesBytes);
@@ -79,14 +78,28 @@ void pack_rows(const std::byte* rows, int n_rows, int64_t n_blocks, std::byte* o
   }
 }
 
+// BF16: the blocks of two consecutive values of a row lie side by side.
+template <>
+void pack_rows<BlockBF16>(const std::byte* rows, int n_rows, int64_t k, std::byte* out) {
+  const int64_t bytes_per_row = k * static_cast<int64_t>(sizeof(BlockBF16));
+  for (int row = 0; row < n_rows; ++row) {
+    const std::byte* from = rows + row * bytes_per_row;
+    for (int64_t at = 0; at < bytes_per_row; at += 4)
+      std::memcpy(out + at * kGroupRows + row * 4, from + at,
+                  static_cast<size_t>(std::min<int64_t>(4, bytes_per_row - at)));
+  }
+}
+
 }  // namespace
 
-size_t packed_group_bytes(DataType type, int64_t k) { return kGroupRows * row_bytes(type, k); }
+size_t packed_group_bytes(DataType type, int64_t k) {
+  return kGroupRows * row_bytes(type, type == DataType::kBF16 ? padded_to_pairs(k) : k);
+}
 
 void pack_group(DataType type, const std::byte* matrix, int64_t n, int64_t k, int64_t group, std::byte* out) {
   const int n_rows = static_cast<int>(std::min<int64_t>(kGroupRows, n - group * kGroupRows));
   const std::byte* rows = matrix + static_cast<size_t>(group * kGroupRows) * row_bytes(type, k);
-  if (n_rows < kGroupRows) std::memset(out, 0, packed_group_bytes(type, k));
+  if (n_rows < kGroupRows || k % 2 != 0) std::memset(out, 0, packed_group_bytes(type, k));
   switch (type) {
 #define T5G_TYPE(name, id, values, bytes) \
   case DataType::k##name:                 \

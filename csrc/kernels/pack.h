@@ -6,8 +6,9 @@
 // Quantised types, per group, per block of 32 values: first the scales [16] (f16), then the minima [16] (f16; Q4_1 and
 // Q5_1), then the values: Q8_0: 8 vectors, vector g = values 4g .. 4g+3 of the 16 rows, int8. Q4_*, Q5_*: 4 vectors,
 // vector g = the low 4 bits of values 4g .. 4g+3 in its low nibbles and of values 4g+16 .. 4g+19 in its high ones; Q5_*
-// then one vector whose byte p holds in bit g the fifth bit of the value that byte p of vector g (0..7) holds. Float
-// types, per group: for each k one row of 16 values. Rows beyond n are zero.
+// then one vector whose byte p holds in bit g the fifth bit of the value that byte p of vector g (0..7) holds. F32
+// and F16, per group: for each k one row of 16 values. BF16, per group: for each pair of k one vector of the pairs of
+// 16 rows. Rows beyond n, and the value that an odd k lacks, are zero.
 #pragma once
 
 #include <cstddef>

@@ -79,14 +79,17 @@ class PackedMatrix {
     std::vector<int8_t> values(static_cast<size_t>(m * k_));
     std::vector<float> scales(static_cast<size_t>(m * n_blocks));
     std::vector<int32_t> sums(scales.size());
-    const kernels::MatmulArgs args = {
-        packed_.data(),   group_begin, group_end, n_, k_, m, x.data(), {values.data(), scales.data(), sums.data()},
-        y.mutable_data(), n_};
+    std::vector<uint16_t> rounded(static_cast<size_t>(m * kernels::padded_to_pairs(k_)));
+    const kernels::QuantizedRows x_q = {values.data(), scales.data(), sums.data()};
+    const kernels::MatmulArgs args = {packed_.data(), group_begin, group_end,        n_, k_, m, x.data(),
+                                      rounded.data(), x_q,         y.mutable_data(), n_};
     const py::gil_scoped_release release;
     for (int64_t i = 0; is_quantized(type_) && i < m; ++i) {
       table.quantize_row(args.x + i * k_, k_, values.data() + i * k_, scales.data() + i * n_blocks,
                          sums.data() + i * n_blocks);
     }
+    for (int64_t i = 0; i < m; ++i)
+      table.round_row(args.x + i * k_, k_, rounded.data() + i * kernels::padded_to_pairs(k_));
     for (int i = 0; i < repeat; ++i) table.matmul[static_cast<size_t>(type_)](args);
     return y;
   }
@@ -105,6 +108,12 @@ py::tuple quantize_row(const std::string& level, const Floats& x) {
   Ints sums(k / kernels::kBlock);
   runnable(level).quantize_row(x.data(), k, values.mutable_data(), scales.mutable_data(), sums.mutable_data());
   return py::make_tuple(values, scales, sums);
+}
+
+py::array_t<uint16_t> round_row(const std::string& level, const Floats& x) {
+  py::array_t<uint16_t> out(kernels::padded_to_pairs(x.size()));
+  runnable(level).round_row(x.data(), x.size(), out.mutable_data());
+  return out;
 }
 
 Floats rms_norm(const std::string& level, const Floats& x, const Floats& weight, float eps) {
@@ -239,6 +248,7 @@ void bind_kernels(py::module_& core) {
       .def("matmul", &PackedMatrix::matmul, arg("level"), arg("x"), arg("group_begin") = 0, arg("group_end") = -1,
            arg("repeat") = 1);
   m.def("quantize_row", &quantize_row, arg("level"), arg("x"));
+  m.def("round_row", &round_row, arg("level"), arg("x"));
   m.def("rms_norm", &rms_norm, arg("level"), arg("x"), arg("weight"), arg("eps"));
   m.def("add_rms_norm", &add_rms_norm, arg("level"), arg("x"), arg("a"), arg("weight"), arg("eps"));
   m.def("layer_norm", &layer_norm, arg("level"), arg("x"), arg("weight"), arg("bias"), arg("eps"));

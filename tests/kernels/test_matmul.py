@@ -29,6 +29,13 @@ def dequantized_activations(level: str, x: np.ndarray) -> np.ndarray:
     return out
 
 
+def used_activations(level: str, type_name: str, x: np.ndarray) -> np.ndarray:
+    """The activations that weights of this type are multiplied with."""
+    if type_name == "BF16" and x.size:
+        return decode("BF16", encode("BF16", x), *x.shape).astype(np.float64)
+    return x.astype(np.float64) if type_name in FLOATS else dequantized_activations(level, x)
+
+
 @each_level
 @each_type
 @pytest.mark.parametrize(("n", "k"), [(1, 32), (15, 64), (16, 32), (33, 160), (100, 256), (176, 32)])
@@ -36,7 +43,7 @@ def test_product_is_right(level: str, type_name: str, n: int, k: int) -> None:
     matrix, weight = random_matrix(type_name, n, k, seed=n)
     for m in M_VALUES:
         x = activations(m, k, seed=m)
-        exact = x.astype(np.float64) if type_name in FLOATS else dequantized_activations(level, x)
+        exact = used_activations(level, type_name, x)
         found = matrix.matmul(level, x)
         assert found.shape == (m, n)
         # Each addition, of k products or of k / 32 blocks, rounds to within 2^-24 of a partial sum.
@@ -51,7 +58,7 @@ def test_product_is_right(level: str, type_name: str, n: int, k: int) -> None:
 def test_float_types_take_any_k(level: str, type_name: str, k: int) -> None:
     matrix, weight = random_matrix(type_name, 21, k, seed=k)
     x = activations(9, k, seed=k)
-    assert np.allclose(matrix.matmul(level, x), x @ weight.T, rtol=1e-5, atol=1e-4)
+    assert np.allclose(matrix.matmul(level, x), used_activations(level, type_name, x) @ weight.T, rtol=1e-5, atol=1e-4)
 
 
 @each_level
@@ -130,6 +137,22 @@ def test_quantised_activations(level: str) -> None:
     assert not blocks[3:5].any()
     reference = kernels.quantize_row("generic", x.ravel())
     assert np.array_equal(values, reference[0])
+
+
+@each_level
+@pytest.mark.parametrize("k", [1, 2, 15, 16, 33, 640])
+def test_rounded_activations(level: str, k: int) -> None:
+    rng = np.random.default_rng(k)
+    x = (rng.standard_normal(k) * 10.0 ** rng.integers(-30, 30, k)).astype(np.float32)
+    x[::7] = np.float32(1 + 2.0**-8)  # ties go to the even one
+    x[1::7] = np.float32(1 + 3 * 2.0**-8)
+    found = kernels.round_row(level, x)
+    assert found.dtype == np.uint16
+    assert found.size == k + k % 2
+    assert np.array_equal(found[:k], encode("BF16", x[None]).view(np.uint16))
+    assert not found[k:].any()
+    assert set(found[:k:7]) == {0x3F80}
+    assert set(found[1:k:7]) <= {0x3F82}
 
 
 def test_every_type_of_the_table_is_tested() -> None:

@@ -88,12 +88,17 @@ Result matmul(const KernelTable& table, DataType type, int64_t m, int64_t n, int
     table.quantize_row(x.data() + i * k, n_blocks * 32, values.data() + i * k, scales.data() + i * n_blocks,
                        sums.data() + i * n_blocks);
   }
+  std::vector<uint16_t> rounded(static_cast<size_t>(m * t5g::kernels::padded_to_pairs(k)));
+  for (int64_t i = 0; i < m; ++i)
+    table.round_row(x.data() + i * k, k, rounded.data() + i * t5g::kernels::padded_to_pairs(k));
+  const t5g::kernels::QuantizedRows x_q = {values.data(), scales.data(), sums.data()};
   table.matmul[static_cast<size_t>(type)](
-      {packed.data(), 0, n_groups, n, k, m, x.data(), {values.data(), scales.data(), sums.data()}, y.data(), n});
+      {packed.data(), 0, n_groups, n, k, m, x.data(), rounded.data(), x_q, y.data(), n});
   Result result;
   append(result, values);
   append(result, scales);
   append(result, sums);
+  append(result, rounded);
   append(result, y);
   return result;
 }

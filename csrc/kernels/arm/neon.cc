@@ -3,6 +3,7 @@
 
 #define T5G_VECTORS "kernels/arm/vectors_neon.h"
 #define T5G_DOT "kernels/arm/dot_neon.h"
+#define T5G_PAIRS "kernels/common/pairs.h"
 #include "kernels/common/all.h"
 
 namespace t5g::kernels {

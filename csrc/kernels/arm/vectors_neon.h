@@ -109,10 +109,22 @@ inline I32x16 operator+(const I32x16& a, const I32x16& b) {
 inline I32x16 operator-(const I32x16& a, const I32x16& b) {
   return {{vsubq_s32(a.q[0], b.q[0]), vsubq_s32(a.q[1], b.q[1]), vsubq_s32(a.q[2], b.q[2]), vsubq_s32(a.q[3], b.q[3])}};
 }
+inline I32x16 operator&(const I32x16& a, const I32x16& b) {
+  return {{vandq_s32(a.q[0], b.q[0]), vandq_s32(a.q[1], b.q[1]), vandq_s32(a.q[2], b.q[2]), vandq_s32(a.q[3], b.q[3])}};
+}
 template <int kBits>
 inline I32x16 shift_left(const I32x16& a) {
   return {
       {vshlq_n_s32(a.q[0], kBits), vshlq_n_s32(a.q[1], kBits), vshlq_n_s32(a.q[2], kBits), vshlq_n_s32(a.q[3], kBits)}};
+}
+template <int kBits>
+inline int32x4_t shift_right(int32x4_t a) {
+  return vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(a), kBits));
+}
+template <int kBits>
+inline I32x16 shift_right(const I32x16& a) {
+  return {
+      {shift_right<kBits>(a.q[0]), shift_right<kBits>(a.q[1]), shift_right<kBits>(a.q[2]), shift_right<kBits>(a.q[3])}};
 }
 inline int32_t sum_lanes(const I32x16& a) {
   return vaddvq_s32(vaddq_s32(vaddq_s32(a.q[0], a.q[1]), vaddq_s32(a.q[2], a.q[3])));
@@ -134,18 +146,34 @@ inline void store_low_bytes(int8_t* to, const I32x16& a) {
   vst1q_s8(to, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
 }
 
+inline I32x16 load_bits(const std::byte* from) {
+  const auto* lanes = reinterpret_cast<const int32_t*>(from);
+  return {{vld1q_s32(lanes), vld1q_s32(lanes + 4), vld1q_s32(lanes + 8), vld1q_s32(lanes + 12)}};
+}
+inline void store_high_halves(std::byte* to, const I32x16& a) {
+  auto* halves = reinterpret_cast<uint16_t*>(to);
+  for (int i = 0; i < 4; ++i) vst1_u16(halves + 4 * i, vshrn_n_u32(vreinterpretq_u32_s32(a.q[i]), 16));
+}
+inline F32x16 load_i8(const std::byte* from) {
+  const int8x16_t bytes = vld1q_s8(reinterpret_cast<const int8_t*>(from));
+  const int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_s8(vget_high_s8(bytes));
+  return {{vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(low))),
+           vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(high)))}};
+}
+inline void store_f16(std::byte* to, const F32x16& a) {
+  auto* halves = reinterpret_cast<uint16_t*>(to);
+  for (int i = 0; i < 4; ++i) {
+    const float32x4_t finite = vminq_f32(vmaxq_f32(a.q[i], vdupq_n_f32(-65504.0f)), vdupq_n_f32(65504.0f));
+    vst1_u16(halves + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(finite)));
+  }
+}
+
 inline uint16x4_t load_halves(const std::byte* from) { return vld1_u16(reinterpret_cast<const uint16_t*>(from)); }
 inline F32x16 load_f16(const std::byte* from) {
   return {{vcvt_f32_f16(vreinterpret_f16_u16(load_halves(from))),
            vcvt_f32_f16(vreinterpret_f16_u16(load_halves(from + 8))),
            vcvt_f32_f16(vreinterpret_f16_u16(load_halves(from + 16))),
            vcvt_f32_f16(vreinterpret_f16_u16(load_halves(from + 24)))}};
-}
-inline F32x16 load_bf16(const std::byte* from) {
-  return {{vreinterpretq_f32_u32(vshll_n_u16(load_halves(from), 16)),
-           vreinterpretq_f32_u32(vshll_n_u16(load_halves(from + 8), 16)),
-           vreinterpretq_f32_u32(vshll_n_u16(load_halves(from + 16), 16)),
-           vreinterpretq_f32_u32(vshll_n_u16(load_halves(from + 24), 16))}};
 }
 
 struct Quad {

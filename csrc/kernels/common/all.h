@@ -4,6 +4,7 @@
 #include "kernels/common/attention.h"
 #include "kernels/common/matmul.h"
 #include "kernels/common/reduce.h"
+#include "kernels/common/round.h"
 #include "kernels/common/rows.h"
 #include "kernels/kernels.h"
 
@@ -20,6 +21,7 @@ constexpr KernelTable table_of_all(const char* name, uint64_t required_features)
       },
 #undef T5G_TYPE
       &quantize_row,
+      &round_row,
       &rms_norm,
       &add_rms_norm,
       &layer_norm,

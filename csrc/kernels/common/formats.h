@@ -4,26 +4,39 @@
 #include <cstddef>
 #include <cstdint>
 
-#include T5G_DOT  // the level's own, named by its source file
+#include "kernels/kernels.h"
+#include T5G_DOT    // the level's own, named by its source file
+#include T5G_PAIRS  // likewise
 
 namespace t5g::kernels {
 namespace {
 
-// Float types: one row of 16 values per k.
-struct PackedF32 {
+// Float types: steps of kStep values of each of 16 rows. An operand is what one step takes of the weights, or of one
+// activation row.
+struct FloatProducts {
   static constexpr bool kFloat = true;
-  static constexpr int kRowBytes = 64;
-  static F32x16 load_row(const std::byte* row) { return load(reinterpret_cast<const float*>(row)); }
+  static constexpr int kStep = 1;
+  using Operand = F32x16;
+  static const float* x(const MatmulArgs& args) { return args.x; }
+  static Operand splat_x(const float* x) { return splat(*x); }
+  static F32x16 multiply_add(const Operand& w, const Operand& x, const F32x16& sum) { return fma(w, x, sum); }
 };
-struct PackedF16 {
-  static constexpr bool kFloat = true;
-  static constexpr int kRowBytes = 32;
-  static F32x16 load_row(const std::byte* row) { return load_f16(row); }
+struct PackedF32 : FloatProducts {
+  static constexpr int kStepBytes = 64;
+  static Operand load_step(const std::byte* step) { return load(reinterpret_cast<const float*>(step)); }
+};
+struct PackedF16 : FloatProducts {
+  static constexpr int kStepBytes = 32;
+  static Operand load_step(const std::byte* step) { return load_f16(step); }
 };
 struct PackedBF16 {
   static constexpr bool kFloat = true;
-  static constexpr int kRowBytes = 32;
-  static F32x16 load_row(const std::byte* row) { return load_bf16(row); }
+  static constexpr int kStep = 2, kStepBytes = 64;
+  using Operand = Pairs;
+  static const uint16_t* x(const MatmulArgs& args) { return args.x_bf16; }
+  static Operand load_step(const std::byte* step) { return load_pairs(step); }
+  static Operand splat_x(const uint16_t* x) { return splat_pair(reinterpret_cast<const std::byte*>(x)); }
+  static F32x16 multiply_add(const Operand& w, const Operand& x, const F32x16& sum) { return fma_pairs(w, x, sum); }
 };
 
 constexpr int kHalvesBytes = 32;  // 16 scales or minima

@@ -1,6 +1,7 @@
 // Matrix products, tile by tile: kGroups groups of 16 outputs times kRows rows of x are held in registers while k runs.
 //
-// Every output is one chain of fused multiply-adds in order of k (float types) or of blocks (quantised types, whose dot
+// Every output is one chain of fused multiply-adds in order of k (float types; in BF16, whose activations are rounded
+// to bfloat16 too, the odd one of each pair comes first, as in VDPBF16PS) or of blocks (quantised types, whose dot
 // product within a block is an exact integer), whatever the tile it falls into.
 #pragma once
 
@@ -29,24 +30,25 @@ void store_tile(const MatmulArgs& args, int64_t group, int64_t row, const F32x16
 
 template <typename Format, int kGroups, int kRows>
 void float_tile(const MatmulArgs& args, int64_t group, int64_t row) {
-  const int64_t group_bytes = args.k * Format::kRowBytes;
+  const int64_t n_steps = (args.k + Format::kStep - 1) / Format::kStep, x_stride = n_steps * Format::kStep;
+  const int64_t group_bytes = n_steps * Format::kStepBytes;
   const std::byte* weight = args.weight + group * group_bytes;
-  const float* x = args.x + row * args.k;
+  const auto* x = Format::x(args) + row * x_stride;
   F32x16 sums[kGroups][kRows];
   T5G_UNROLL
   for (int g = 0; g < kGroups; ++g) {
     T5G_UNROLL
     for (int r = 0; r < kRows; ++r) sums[g][r] = splat(0.0f);
   }
-  for (int64_t k = 0; k < args.k; ++k, weight += Format::kRowBytes) {
-    F32x16 w[kGroups];
+  for (int64_t s = 0; s < n_steps; ++s, weight += Format::kStepBytes, x += Format::kStep) {
+    typename Format::Operand w[kGroups];
     T5G_UNROLL
-    for (int g = 0; g < kGroups; ++g) w[g] = Format::load_row(weight + g * group_bytes);
+    for (int g = 0; g < kGroups; ++g) w[g] = Format::load_step(weight + g * group_bytes);
     T5G_UNROLL
     for (int r = 0; r < kRows; ++r) {
-      const F32x16 value = splat(x[r * args.k + k]);
+      const typename Format::Operand value = Format::splat_x(x + r * x_stride);
       T5G_UNROLL
-      for (int g = 0; g < kGroups; ++g) sums[g][r] = fma(value, w[g], sums[g][r]);
+      for (int g = 0; g < kGroups; ++g) sums[g][r] = Format::multiply_add(w[g], value, sums[g][r]);
     }
   }
   store_tile(args, group, row, sums);

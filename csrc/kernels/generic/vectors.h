@@ -168,10 +168,22 @@ inline I32x16 operator-(const I32x16& a, const I32x16& b) {
   T5G_LANES r.lane[i] = a.lane[i] - b.lane[i];
   return r;
 }
+inline I32x16 operator&(const I32x16& a, const I32x16& b) {
+  I32x16 r;
+  T5G_LANES r.lane[i] = a.lane[i] & b.lane[i];
+  return r;
+}
 template <int kBits>
 inline I32x16 shift_left(const I32x16& a) {
   I32x16 r;
   T5G_LANES r.lane[i] = static_cast<int32_t>(static_cast<uint32_t>(a.lane[i]) << kBits);
+  return r;
+}
+// Zeros come in from the left.
+template <int kBits>
+inline I32x16 shift_right(const I32x16& a) {
+  I32x16 r;
+  T5G_LANES r.lane[i] = static_cast<int32_t>(static_cast<uint32_t>(a.lane[i]) >> kBits);
   return r;
 }
 inline int32_t sum_lanes(const I32x16& a) {
@@ -194,8 +206,25 @@ inline F32x16 as_float(const I32x16& a) {
   T5G_LANES r.lane[i] = bits_to_float(static_cast<uint32_t>(a.lane[i]));
   return r;
 }
+inline I32x16 load_bits(const std::byte* from) {
+  I32x16 r;
+  __builtin_memcpy(r.lane, from, sizeof r.lane);
+  return r;
+}
 // The low byte of every lane.
 inline void store_low_bytes(int8_t* to, const I32x16& a) { T5G_LANES to[i] = static_cast<int8_t>(a.lane[i]); }
+// The upper 16 bits of every lane.
+inline void store_high_halves(std::byte* to, const I32x16& a) {
+  uint16_t halves[16];
+  T5G_LANES halves[i] = static_cast<uint16_t>(static_cast<uint32_t>(a.lane[i]) >> 16);
+  __builtin_memcpy(to, halves, sizeof halves);
+}
+// 16 signed bytes.
+inline F32x16 load_i8(const std::byte* from) {
+  F32x16 r;
+  T5G_LANES r.lane[i] = static_cast<float>(static_cast<int8_t>(from[i]));
+  return r;
+}
 
 inline F32x16 load_f16(const std::byte* from) {
   uint16_t halves[16];
@@ -210,12 +239,19 @@ inline F32x16 load_f16(const std::byte* from) {
   }
   return r;
 }
-inline F32x16 load_bf16(const std::byte* from) {
+
+// Rounded to nearest even; beyond 65504 the largest half. Not for NaN.
+inline void store_f16(std::byte* to, const F32x16& a) {
   uint16_t halves[16];
-  __builtin_memcpy(halves, from, sizeof halves);
-  F32x16 r;
-  T5G_LANES r.lane[i] = bits_to_float(static_cast<uint32_t>(halves[i]) << 16);
-  return r;
+  T5G_LANES {
+    const uint32_t bits = float_to_bits(a.lane[i]), magnitude = bits & 0x7fffffffu;
+    // Below the smallest normal half: adding 2^-1 aligns the last kept bit with the float's last bit, which rounds.
+    const uint32_t subnormal = float_to_bits(bits_to_float(magnitude) + 0.5f) - 0x3f000000u;
+    const uint32_t normal = (magnitude - (112u << 23) + 0xfffu + (magnitude >> 13 & 1u)) >> 13;
+    const uint32_t half = magnitude < 0x38800000u ? subnormal : normal < 0x7bffu ? normal : 0x7bffu;
+    halves[i] = static_cast<uint16_t>(half | (bits >> 16 & 0x8000u));
+  }
+  __builtin_memcpy(to, halves, sizeof halves);
 }
 
 // Four activations, which meet four consecutive values of each of 16 rows.

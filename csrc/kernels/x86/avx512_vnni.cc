@@ -3,6 +3,7 @@
 
 #define T5G_VECTORS "kernels/x86/vectors_avx512.h"
 #define T5G_DOT "kernels/x86/dot_avx512_vnni.h"
+#define T5G_PAIRS "kernels/common/pairs.h"
 #include "kernels/common/quantized.h"
 
 namespace t5g::kernels {

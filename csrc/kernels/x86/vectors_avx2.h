@@ -101,9 +101,16 @@ inline I32x16 operator+(const I32x16& a, const I32x16& b) {
 inline I32x16 operator-(const I32x16& a, const I32x16& b) {
   return {_mm256_sub_epi32(a.low, b.low), _mm256_sub_epi32(a.high, b.high)};
 }
+inline I32x16 operator&(const I32x16& a, const I32x16& b) {
+  return {_mm256_and_si256(a.low, b.low), _mm256_and_si256(a.high, b.high)};
+}
 template <int kBits>
 inline I32x16 shift_left(const I32x16& a) {
   return {_mm256_slli_epi32(a.low, kBits), _mm256_slli_epi32(a.high, kBits)};
+}
+template <int kBits>
+inline I32x16 shift_right(const I32x16& a) {
+  return {_mm256_srli_epi32(a.low, kBits), _mm256_srli_epi32(a.high, kBits)};
 }
 inline int32_t sum_lanes(const I32x16& a) {
   const __m256i eight = _mm256_add_epi32(a.low, a.high);
@@ -125,15 +132,33 @@ inline void store_low_bytes(int8_t* to, const I32x16& a) {
                    _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1)));
 }
 
+inline I32x16 load_bits(const std::byte* from) {
+  const __m256i* vectors = reinterpret_cast<const __m256i*>(from);
+  return {_mm256_loadu_si256(vectors), _mm256_loadu_si256(vectors + 1)};
+}
+inline void store_high_halves(std::byte* to, const I32x16& a) {
+  // Shifted down arithmetically, so that packing with signed saturation keeps all bits; then the quarters in order.
+  const __m256i packed = _mm256_packs_epi32(_mm256_srai_epi32(a.low, 16), _mm256_srai_epi32(a.high, 16));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm256_permute4x64_epi64(packed, 0xd8));
+}
+inline F32x16 load_i8(const std::byte* from) {
+  const __m128i* bytes = reinterpret_cast<const __m128i*>(from);
+  return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(bytes))),
+          _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + 8))))};
+}
+
+inline __m128i eight_f16(__m256 a) {
+  const __m256 finite = _mm256_min_ps(_mm256_max_ps(a, _mm256_set1_ps(-65504.0f)), _mm256_set1_ps(65504.0f));
+  return _mm256_cvtps_ph(finite, _MM_FROUND_TO_NEAREST_INT);
+}
+inline void store_f16(std::byte* to, const F32x16& a) {
+  __m128i* halves = reinterpret_cast<__m128i*>(to);
+  _mm_storeu_si128(halves, eight_f16(a.low));
+  _mm_storeu_si128(halves + 1, eight_f16(a.high));
+}
 inline F32x16 load_f16(const std::byte* from) {
   const __m128i* halves = reinterpret_cast<const __m128i*>(from);
   return {_mm256_cvtph_ps(_mm_loadu_si128(halves)), _mm256_cvtph_ps(_mm_loadu_si128(halves + 1))};
-}
-inline F32x16 load_bf16(const std::byte* from) {
-  const __m128i* halves = reinterpret_cast<const __m128i*>(from);
-  const __m256i low = _mm256_cvtepu16_epi32(_mm_loadu_si128(halves));
-  const __m256i high = _mm256_cvtepu16_epi32(_mm_loadu_si128(halves + 1));
-  return {_mm256_castsi256_ps(_mm256_slli_epi32(low, 16)), _mm256_castsi256_ps(_mm256_slli_epi32(high, 16))};
 }
 
 struct Quad {

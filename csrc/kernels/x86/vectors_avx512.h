@@ -60,24 +60,37 @@ inline float max_lane(F32x16 a) { return _mm512_reduce_max_ps(a.v); }
 inline I32x16 splat(int32_t value) { return {_mm512_set1_epi32(value)}; }
 inline I32x16 operator+(I32x16 a, I32x16 b) { return {_mm512_add_epi32(a.v, b.v)}; }
 inline I32x16 operator-(I32x16 a, I32x16 b) { return {_mm512_sub_epi32(a.v, b.v)}; }
+inline I32x16 operator&(I32x16 a, I32x16 b) { return {_mm512_and_si512(a.v, b.v)}; }
 template <int kBits>
 inline I32x16 shift_left(I32x16 a) {
   return {_mm512_slli_epi32(a.v, kBits)};
+}
+template <int kBits>
+inline I32x16 shift_right(I32x16 a) {
+  return {_mm512_srli_epi32(a.v, kBits)};
 }
 inline int32_t sum_lanes(I32x16 a) { return _mm512_reduce_add_epi32(a.v); }
 inline F32x16 to_float(I32x16 a) { return {_mm512_cvtepi32_ps(a.v)}; }
 inline I32x16 as_bits(F32x16 a) { return {_mm512_castps_si512(a.v)}; }
 inline F32x16 as_float(I32x16 a) { return {_mm512_castsi512_ps(a.v)}; }
+inline I32x16 load_bits(const std::byte* from) { return {_mm512_loadu_si512(from)}; }
 inline void store_low_bytes(int8_t* to, I32x16 a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtepi32_epi8(a.v));
+}
+inline void store_high_halves(std::byte* to, I32x16 a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtepi32_epi16(_mm512_srli_epi32(a.v, 16)));
+}
+inline F32x16 load_i8(const std::byte* from) {
+  return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from))))};
 }
 
 inline F32x16 load_f16(const std::byte* from) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)))};
 }
-inline F32x16 load_bf16(const std::byte* from) {
-  const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-  return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
+inline void store_f16(std::byte* to, F32x16 a) {
+  const __m512 largest = _mm512_set1_ps(65504.0f), smallest = _mm512_set1_ps(-65504.0f);
+  const __m512 finite = _mm512_min_ps(_mm512_max_ps(a.v, smallest), largest);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtps_ph(finite, _MM_FROUND_TO_NEAREST_INT));
 }
 
 struct Quad {

@@ -73,12 +73,15 @@ class CpuOps final : public Ops {
   void for_each_row(int64_t rows, int64_t values_per_row, FunctionRef<void(int64_t)> body);
   // Rows of x padded with zeros to whole blocks.
   kernels::QuantizedRows quantize(Tensor x);
+  // Rows of x as bfloat16, padded with a zero to whole pairs.
+  const uint16_t* round(Tensor x);
 
   ThreadPool& pool_;
   const kernels::KernelTable& kernels_;
   Interrupt* interrupt_ = nullptr;
   // Scratch, kept between calls so that a decode step allocates nothing.
   Buffer quantized_;  // activations as int8, with scales and sums
+  Buffer rounded_;    // activations as bfloat16
   std::vector<AttentionBlock> attention_blocks_;
   Buffer attention_scratch_;  // scaled queries and partial results
 };

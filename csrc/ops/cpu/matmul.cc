@@ -76,17 +76,28 @@ kernels::QuantizedRows CpuOps::quantize(Tensor x) {
   return {values, scales, sums};
 }
 
+const uint16_t* CpuOps::round(Tensor x) {
+  const int64_t k = kernels::padded_to_pairs(x.cols);
+  const size_t needed = static_cast<size_t>(x.rows * k) * sizeof(uint16_t);
+  if (rounded_.size_bytes() < needed) rounded_ = Buffer(needed);
+  auto* rounded = reinterpret_cast<uint16_t*>(rounded_.data());
+  for_each_row(x.rows, x.cols, [&](int64_t i) { kernels_.round_row(x.row(i), x.cols, rounded + i * k); });
+  return rounded;
+}
+
 void CpuOps::linear(Tensor x, std::initializer_list<Projection> projections) {
   if (x.rows == 0) return;
   int64_t total_groups = 0;
-  bool any_quantized = false;
+  bool any_quantized = false, any_bf16 = false;
   for (const Projection& projection : projections) {
     const auto& matrix = static_cast<const CpuMatrix&>(*projection.weight);
     matrix.pack(pool_, interrupt_);
     total_groups += matrix.n_groups();
     any_quantized |= is_quantized(matrix.packed_type());
+    any_bf16 |= matrix.packed_type() == DataType::kBF16;
   }
   const kernels::QuantizedRows x_q = any_quantized ? quantize(x) : kernels::QuantizedRows{};
+  const uint16_t* x_bf16 = any_bf16 ? round(x) : nullptr;
   const int64_t per_item = std::max(
       kMinGroupsPerItem, total_groups / (pool_.n_threads() * kItemsPerThread) / kMinGroupsPerItem * kMinGroupsPerItem);
   int64_t n_items = 0;
@@ -111,6 +122,7 @@ void CpuOps::linear(Tensor x, std::initializer_list<Projection> projections) {
           args.k = matrix.packed_cols();
           args.m = x.rows;
           args.x = x.data;
+          args.x_bf16 = x_bf16;
           args.x_q = x_q;
           args.y = projection.out.data;
           args.ldy = projection.out.cols;

@@ -26,6 +26,7 @@ __all__: list[str] = [
     "quantize_row",
     "rms_norm",
     "rope",
+    "round_row",
     "softcap",
 ]
 
@@ -129,6 +130,9 @@ def rope(
     cosines: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
     sines: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
 ) -> numpy.typing.NDArray[numpy.float32]: ...
+def round_row(
+    level: str, x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]
+) -> numpy.typing.NDArray[numpy.uint16]: ...
 def softcap(
     level: str,
     x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],

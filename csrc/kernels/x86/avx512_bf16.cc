@@ -1,0 +1,26 @@
+// AVX-512 BF16: what multiplies pairs of bfloat16; the rest is inherited.
+#include "kernels/levels.h"
+
+#define T5G_VECTORS "kernels/x86/vectors_avx512.h"
+#define T5G_DOT "kernels/x86/dot_avx512.h"
+#define T5G_PAIRS "kernels/x86/pairs_avx512_bf16.h"
+#include "kernels/common/matmul.h"
+#include "kernels/common/round.h"
+
+namespace t5g::kernels {
+namespace {
+
+constexpr KernelTable table_of_pairs() {
+  KernelTable table = {};
+  table.name = "avx512_bf16";
+  table.required_features = kCpuAvx512 | kCpuAvx512Vnni | kCpuAvx512Bf16;
+  table.matmul[static_cast<size_t>(DataType::kBF16)] = &matmul<PackedBF16>;
+  table.round_row = &round_row;
+  return table;
+}
+
+}  // namespace
+
+constinit const KernelTable kAvx512Bf16Level = table_of_pairs();
+
+}  // namespace t5g::kernels
