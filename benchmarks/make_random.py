@@ -19,8 +19,17 @@ from typing import Any
 import numpy as np
 from t5g.converter.config import T5GEMMA, ModelConfig, read_config
 from t5g.converter.metadata import build_metadata
-from t5g.converter.presets import F32, Preset, TensorType, parse_type
-from t5g.converter.tensors import NORM, VECTOR, TensorSpec, embedding_tensors, text_tensors
+from t5g.converter.presets import F16, F32, Preset, TensorType, default_vision_type, parse_type
+from t5g.converter.tensors import (
+    NORM,
+    PROJECTION,
+    VECTOR,
+    VISION,
+    TensorSpec,
+    embedding_tensors,
+    text_tensors,
+    vision_tensors,
+)
 from t5g.converter.tokenizer import read_vocabulary
 from t5g.converter.writer import OutputTensor, write_gguf
 
@@ -38,6 +47,16 @@ T5GEMMA2_SIDES = {
     "270m": (18, 640, 2048, 4, 1, 256),
     "1b": (26, 1152, 6912, 4, 1, 256),
     "4b": (34, 2560, 10240, 8, 4, 256),
+}
+# The same tower in all sizes of T5Gemma 2.
+SIGLIP = {
+    "model_type": "siglip_vision_model",
+    "hidden_size": 1152,
+    "intermediate_size": 4304,
+    "num_hidden_layers": 27,
+    "num_attention_heads": 16,
+    "image_size": 896,
+    "patch_size": 14,
 }
 _POOL_BYTES = 8 << 20
 
@@ -57,7 +76,15 @@ def hf_config(name: str) -> dict[str, Any]:
         window, limit = (1024, 131072) if size[1] == 2560 else (512, 32768)
         text = side(size, vocab_size=262144, sliding_window=window, max_position_embeddings=limit, rope_parameters=rope)
         text["layer_types"] = ["sliding_attention" if (i + 1) % 6 else "full_attention" for i in range(size[0])]
-        return {"model_type": "t5gemma2", "encoder": {"text_config": text}, "decoder": text, "eos_token_id": 1}
+        encoder = {"text_config": text, "vision_config": SIGLIP, "mm_tokens_per_image": 256}
+        encoder |= {"boi_token_index": 255999, "eoi_token_index": 256000}
+        return {
+            "model_type": "t5gemma2",
+            "encoder": encoder,
+            "decoder": text,
+            "eos_token_id": 1,
+            "image_token_index": 256001,
+        }
     common = {"vocab_size": 256000, "sliding_window": 4096, "max_position_embeddings": 8192, "rope_theta": 1e4}
     common |= {"attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0}
     encoder, decoder = (
@@ -90,9 +117,20 @@ class RandomBlocks:
         )
 
 
+def type_of(spec: TensorSpec, preset: Preset) -> TensorType:
+    """Choose a tensor's type as the converter does."""
+    if spec.role in (NORM, VECTOR):
+        return F32
+    if spec.role in (VISION, PROJECTION):
+        chosen = default_vision_type(preset.type)
+        return chosen if spec.shape[-1] % chosen.block_values == 0 else F16
+    return preset.type_for(spec.role, spec.shape[-1])
+
+
 def output(spec: TensorSpec, preset: Preset, pools: dict[TensorType, RandomBlocks]) -> OutputTensor:
-    is_vector = spec.role in (NORM, VECTOR)
-    chosen = F32 if is_vector else preset.type_for(spec.role, spec.shape[-1])
+    if spec.role == PROJECTION:
+        spec = spec._replace(shape=spec.shape[::-1])
+    chosen = type_of(spec, preset)
     row_bytes = chosen.size_bytes(spec.shape[-1])
 
     def rows(first: int, last: int) -> np.ndarray:
@@ -103,7 +141,7 @@ def output(spec: TensorSpec, preset: Preset, pools: dict[TensorType, RandomBlock
     return OutputTensor(spec.target, spec.shape, chosen, rows)
 
 
-def make_random(name: str, out_path: Path, type_name: str, *, pure: bool) -> None:
+def make_random(name: str, out_path: Path, type_name: str, *, pure: bool, vision: bool) -> None:
     chosen = parse_type(type_name)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "config.json").write_text(json.dumps(hf_config(name)))
@@ -111,13 +149,15 @@ def make_random(name: str, out_path: Path, type_name: str, *, pure: bool) -> Non
         vocabulary = read_vocabulary(Path(folder), config, use_tokenizer=False)
     specs = embedding_tensors(config, encoder_apart=config.architecture == T5GEMMA, has_head=False)
     specs += text_tensors(config)
+    if vision and config.vision is not None:
+        specs += vision_tensors(config.vision, config.encoder.hidden_size)
     preset = Preset(chosen, pure, min(config.encoder.hidden_size, config.decoder.hidden_size))
     rng = np.random.default_rng(0)
-    types = {F32} | {preset.type_for(spec.role, spec.shape[-1]) for spec in specs if len(spec.shape) > 1}
+    types = {F32} | {type_of(spec, preset) for spec in specs}
     pools = {tensor_type: RandomBlocks(tensor_type, rng) for tensor_type in types}
     tensors = [output(spec, preset, pools) for spec in specs]
     n_parameters = sum(math.prod(spec.shape) for spec in specs)
-    metadata = build_metadata(config, vocabulary, chosen, n_parameters, has_vision=False)
+    metadata = build_metadata(config, vocabulary, chosen, n_parameters, has_vision=vision and config.vision is not None)
     size = write_gguf(out_path, config.architecture, metadata, tensors, n_threads=1, progress=sys.stderr.isatty())
     print(f"{out_path}: {n_parameters:,} parameters, {size:,} bytes")
 
@@ -128,8 +168,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--type", default="q8_0")
     parser.add_argument("--pure", action="store_true")
+    parser.add_argument("--vision", action="store_true", help="with the image tower (T5Gemma 2)")
     arguments = parser.parse_args()
-    make_random(arguments.name, arguments.out, arguments.type, pure=arguments.pure)
+    make_random(arguments.name, arguments.out, arguments.type, pure=arguments.pure, vision=arguments.vision)
 
 
 if __name__ == "__main__":

@@ -19,9 +19,14 @@ class Loader {
 
   Loader at(const std::string& more) const { return {file_, ops_, prefix_ + more}; }
 
-  MatrixPtr matrix(const std::string& name, int64_t rows, int64_t cols) const {
+  MatrixPtr matrix(const std::string& name, int64_t rows, int64_t cols, bool as_q8_0 = false) const {
     const TensorInfo& tensor = file_.tensor(prefix_ + name + ".weight", {rows, cols});
-    return ops_.load({.type = tensor.type, .rows = rows, .cols = cols, .bytes = tensor.data, .file = file_.mapping()});
+    return ops_.load({.type = tensor.type,
+                      .rows = rows,
+                      .cols = cols,
+                      .bytes = tensor.data,
+                      .file = file_.mapping(),
+                      .as_q8_0 = as_q8_0});
   }
 
   // A tensor of more dimensions, read as the matrix of its first against all others.
@@ -122,16 +127,19 @@ void load_embeddings(const Loader& at, const Config& config, Weights& weights) {
     weights.encoder_embedding.eoi_embedding = at.vector("enc.token_embd_eoi", config.encoder.hidden_size);
 }
 
+// fc2's rows are no whole blocks in the released towers, so their files hold it in 16 bits whatever the rest is in.
 VisionLayer load_vision_layer(const Loader& at, const VisionConfig& c) {
   const int64_t e = c.hidden_size, f = c.intermediate_size;
+  BiasedLinear fc1 = at.linear("ffn_up", f, e);
+  const bool as_q8_0 = is_quantized(fc1.weight->weight().type);
   return {.layer_norm1 = at.layer_norm("ln1", e),
           .q_proj = at.linear("attn_q", e, e),
           .k_proj = at.linear("attn_k", e, e),
           .v_proj = at.linear("attn_v", e, e),
           .out_proj = at.linear("attn_out", e, e),
           .layer_norm2 = at.layer_norm("ln2", e),
-          .fc1 = at.linear("ffn_up", f, e),
-          .fc2 = at.linear("ffn_down", e, f)};
+          .fc1 = std::move(fc1),
+          .fc2 = {at.matrix("ffn_down", e, f, as_q8_0), at.bias("ffn_down", e)}};
 }
 
 VisionWeights load_vision(const Loader& at, const VisionConfig& c, int64_t hidden_size) {

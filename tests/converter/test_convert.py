@@ -244,10 +244,11 @@ def test_presets_keep_sensitive_tensors_wider(
 @pytest.mark.parametrize(
     ("type_", "dtype", "vision_type", "expected_type"),
     [
-        ("q8_0", "BF16", None, "BF16"),
-        ("q8_0", "F32", None, "F16"),
+        ("q8_0", "BF16", None, "Q8_0"),
+        ("q4_0", "BF16", None, "Q8_0"),
         ("f32", "BF16", None, "F32"),
-        ("bf16", "F32", None, "F16"),
+        ("bf16", "F32", None, "BF16"),
+        ("q8_0", "BF16", "f16", "F16"),
         ("q4_0", "BF16", "q8_0", "Q8_0"),
     ],
 )

@@ -79,8 +79,8 @@ def test_values_that_are_no_numbers(folder: Folder, tmp_path: Path) -> None:
 
 
 def test_values_beyond_f16(folder: Folder, tmp_path: Path) -> None:
-    folder.tensors["model.encoder.vision_tower.vision_model.encoder.layers.0.mlp.fc1.weight"][0, 0] = 7e4
-    fails(folder, tmp_path, r"fc1\.weight': the value 70000 does not fit f16.*bf16")
+    folder.tensors["model.encoder.vision_tower.vision_model.encoder.layers.0.mlp.fc2.weight"][0, 0] = 7e4
+    fails(folder, tmp_path, r"fc2\.weight': the value 70000 does not fit f16.*bf16")
 
 
 def test_no_reachable_end_of_text(folder: Folder, tmp_path: Path) -> None:

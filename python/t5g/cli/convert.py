@@ -19,7 +19,7 @@ def _parser() -> _common.Parser:
     parser.add_argument("--type", metavar="TYPE", default="q8_0", help="type of the matrices (default: q8_0)")
     parser.add_argument("--no-vision", action="store_true", help="leave the vision tower out")
     parser.add_argument("--no-tokenizer", action="store_true", help="write a placeholder vocabulary: token ids only")
-    _conversion.add_options(parser, vision_default="16 bits, f32 for f32")
+    _conversion.add_options(parser, vision_default="q8_0 for quantised types, else the same type")
     return parser
 
 

@@ -18,7 +18,7 @@ def _parser() -> _common.Parser:
     parser.add_argument("output", metavar="OUT.gguf", help="the file to write")
     parser.add_argument("type", metavar="TYPE", help="type of the matrices")
     parser.add_argument("--dry-run", action="store_true", help="write nothing, show the type per tensor")
-    _conversion.add_options(parser, vision_default="as it is, f16 for f32")
+    _conversion.add_options(parser, vision_default="q8_0 for quantised types, never wider than it is")
     return parser
 
 

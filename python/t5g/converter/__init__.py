@@ -42,7 +42,8 @@ def convert(
     vision
         Carry over the vision tower and the projector, where the checkpoint has them.
     vision_type
-        Type of their matrices. None: f32 for `type` f32, else bf16 if the checkpoint is in bf16, else f16.
+        Type of their matrices. None: q8_0 for a quantised `type`, else `type`. Rows that are no whole
+        blocks stay at 16 bits.
     tokenizer
         False: write a placeholder vocabulary even where the folder has a tokenizer.
     n_threads
@@ -110,7 +111,8 @@ def quantize(
     pure
         Give every one of them exactly `type`.
     vision_type
-        Type of the vision tower's matrices. None: as they are, but f16 instead of f32 unless `type` is f32.
+        Type of the vision tower's matrices. None: q8_0 for a quantised `type`, else `type`, but never wider than
+        they are.
     dry_run
         Write nothing: the summary tells what would be written, with `size_bytes` 0.
     n_threads, progress

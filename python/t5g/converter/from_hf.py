@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from t5g.converter.config import T5GEMMA, ModelConfig, read_config
 from t5g.converter.encode import encode
 from t5g.converter.metadata import build_metadata
-from t5g.converter.presets import BF16, F16, F32, Preset, TensorType, parse_type
+from t5g.converter.presets import BF16, F16, F32, Preset, TensorType, default_vision_type, parse_type
 from t5g.converter.safetensors import SourceTensor, open_checkpoint
 from t5g.converter.summary import Summary, TensorPlan
 from t5g.converter.tensors import (
@@ -70,8 +70,7 @@ def convert(
     config = _drop_unreachable_ids(config, notes)
     preset = Preset(chosen, pure, min(config.encoder.hidden_size, config.decoder.hidden_size))
     if vision_chosen is None:
-        is_bf16 = any(sources[spec.source].dtype == "BF16" for spec in specs if spec.role == VISION)
-        vision_chosen = F32 if chosen is F32 else BF16 if is_bf16 else F16
+        vision_chosen = default_vision_type(chosen)
     tensors = [_output(spec, sources[spec.source], preset, vision_chosen) for spec in specs]
     notes += _fallback_notes(tensors, specs, preset, vision_chosen)
 

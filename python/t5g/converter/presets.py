@@ -61,6 +61,11 @@ def parse_type(name: str) -> TensorType:
     return found
 
 
+def default_vision_type(preset_type: TensorType) -> TensorType:
+    """Choose the image tower's type: 8 bits where the stacks are quantised: it is all arithmetic."""
+    return Q8_0 if preset_type.is_quantised else preset_type
+
+
 class Preset(NamedTuple):
     """What a requested type means for one model."""
 

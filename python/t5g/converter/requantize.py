@@ -17,7 +17,7 @@ from t5g._core import GgufFile, GgufTensor
 from t5g.converter.config import T5GEMMA, T5GEMMA2
 from t5g.converter.encode import decode, encode
 from t5g.converter.metadata import Metadata, Value
-from t5g.converter.presets import EMBEDDING, F16, F32, TYPES, Preset, TensorType, parse_type
+from t5g.converter.presets import BF16, EMBEDDING, F16, TYPES, Preset, TensorType, default_vision_type, parse_type
 from t5g.converter.summary import Summary, TensorPlan
 from t5g.converter.threads import default_threads
 from t5g.converter.writer import OutputTensor, check_output, write_gguf
@@ -27,6 +27,7 @@ _MATRICES = ("attn_q", "attn_k", "attn_v", "attn_o", "ffn_gate", "ffn_up", "ffn_
 _TABLES = ("token_embd.weight", "enc.token_embd.weight", "output.weight")
 _VISION_PREFIXES = ("v.", "mm.")
 _POSITIONS = "v.position_embd.weight"  # a table that is added, not multiplied with: stays as it is
+_BLOCK = 32  # values, of every block type
 _WRITERS_OWN = ("general.architecture", "general.alignment")
 
 
@@ -108,14 +109,17 @@ def _source_type(path: Path, tensor: GgufTensor) -> TensorType:
 def _target_type(
     tensor: GgufTensor, source_type: TensorType, preset: Preset, vision_type: TensorType | None
 ) -> TensorType:
-    """Choose the type: by the preset in the two stacks; in the vision tower as asked for, else 16 bits at most."""
+    """Choose the type: the preset's in the two stacks; in the vision tower as asked for, else never a wider one."""
     name, shape = tensor.name, tensor.shape
     if len(shape) < 2 or name == _POSITIONS:
         return source_type
     if name.startswith(_VISION_PREFIXES):
         if vision_type is None:
-            vision_type = F16 if source_type is F32 and preset.type is not F32 else source_type
-        return vision_type if shape[-1] % vision_type.block_values == 0 else F16
+            default = default_vision_type(preset.type)
+            narrower = default.size_bytes(_BLOCK) < source_type.size_bytes(_BLOCK)
+            vision_type = default if narrower else source_type
+        sixteen_bits = BF16 if source_type is BF16 else F16
+        return vision_type if shape[-1] % vision_type.block_values == 0 else sixteen_bits
     if name in _TABLES:
         return preset.type_for(EMBEDDING, shape[-1])
     matrix = name.removesuffix(".weight").rpartition(".")[2].removeprefix("cross_")
