@@ -5,6 +5,7 @@ import random
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 import t5g
 from support.raw_gguf import CODES
@@ -14,6 +15,7 @@ GOLDENS = Path(__file__).parents[1] / "goldens"
 INTEGERS = (0, 1, 2, 3, 5, 255, 2**20, 2**31 - 1, 2**31, 2**32 - 1)
 FLOATS = (0.0, -1.0, 1e-30, 1e38, math.nan, math.inf)
 N_FLIPS = 150
+MAX_IMAGE_SIZE = 1000
 
 
 def changes(content: bytes, file: _core.GgufFile) -> list[tuple[str, int, bytes]]:
@@ -44,7 +46,14 @@ def changes(content: bytes, file: _core.GgufFile) -> list[tuple[str, int, bytes]
     return found
 
 
-@pytest.mark.parametrize("golden", ["v1-mqa-w5", "v2-gqa-w5"])
+def look_at_a_picture(model: t5g.Model, config: t5g.Config) -> None:
+    size = config.vision.image_size
+    if size <= MAX_IMAGE_SIZE and config.image_token_index is not None:
+        ids = [config.image_token_index] * config.vision.mm_tokens_per_image
+        model._native.encode(ids, images=[np.zeros((size, size, 3), np.uint8)])
+
+
+@pytest.mark.parametrize("golden", ["v1-mqa-w5", "v2-gqa-w5", "v2-pictures"])
 def test_a_model_file_that_lies_loads_or_is_refused_in_one_line(tmp_path, golden):
     source = GOLDENS / f"{golden}.gguf"
     content = source.read_bytes()
@@ -58,6 +67,8 @@ def test_a_model_file_that_lies_loads_or_is_refused_in_one_line(tmp_path, golden
         try:
             with t5g.Model(path, n_threads=1) as model:
                 model.generate([2, 5, 6, 7], max_new_tokens=2)
+                if model.config.vision is not None:
+                    look_at_a_picture(model, model.config)
         except t5g.T5gError as e:
             messages.append((name, isinstance(e, t5g.ModelFormatError), str(e)))
     assert len(messages) > 150

@@ -18,7 +18,16 @@ from typing import Any
 import numpy as np
 from support.cases import BY_NAME, Case
 from support.checkpoints import save_checkpoint
-from support.oracle import ask, ask_without_source, draw_ids, draw_target, generate
+from support.oracle import (
+    ask,
+    ask_about_pictures,
+    ask_without_source,
+    draw_ids,
+    draw_pictures,
+    draw_target,
+    generate,
+    ids_with_pictures,
+)
 
 FOLDER = Path(__file__).parent
 NAMES = (
@@ -31,9 +40,11 @@ NAMES = (
     "v2-mha-w7-no-rope-scaling",
     "v2-six-one-w6",
     "v2-long-encoder-softcap",
+    "v2-pictures",
 )
 N_NEW_TOKENS = 24
 N_BEAMS = 4
+N_PICTURES = 2
 # Lengths of the sources of a batch as shares of the case's: all differ, one is a single token.
 BATCH_SHARES = (1.0, 0.0, 0.4, 0.7)
 
@@ -81,6 +92,11 @@ def expectations(case: Case, model: Any) -> dict[str, np.ndarray]:
     found |= {"target": np.array(target, np.int32), "hidden_states": answer.hidden_states, "logits": answer.logits}
     if case.architecture == "t5gemma2":
         found["logits_without_source"] = ask_without_source(model, target)[-4:]
+    if case.image:
+        pictures, source = draw_pictures(case, N_PICTURES, case.seed), ids_with_pictures(case, N_PICTURES)
+        answer = ask_about_pictures(model, source, pictures, target)
+        found |= {"pictures": pictures, "picture_source": np.array(source, np.int32)}
+        found |= {"picture_hidden_states": answer.hidden_states, "picture_logits": answer.logits}
     return found
 
 
@@ -89,7 +105,7 @@ def write_case(case: Case) -> None:
 
     with tempfile.TemporaryDirectory() as checkpoint:
         model = save_checkpoint(case, Path(checkpoint))
-        t5g.convert(checkpoint, FOLDER / f"{case.name}.gguf", type="f32", vision=False)
+        t5g.convert(checkpoint, FOLDER / f"{case.name}.gguf", type="f32", vision=bool(case.image))
     np.savez_compressed(FOLDER / f"{case.name}.npz", **expectations(case, model))
 
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import t5g
-from support.cases import BOI, BOS, CASES, EOI, IMAGE, Case
-from support.oracle import draw_ids, relative_error
+from support.cases import CASES, Case
+from support.oracle import ask_about_pictures, draw_pictures, draw_target, ids_with_pictures, relative_error
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers", minversion="5.4")
@@ -20,10 +20,9 @@ pytest.importorskip("gguf")
 pytestmark = pytest.mark.oracle
 
 TOLERANCE = 3e-4
-TOKENS = 4  # per picture
 TEXT_CASE = next(case for case in CASES if case.architecture == "t5gemma2")
 TOWERS: dict[str, dict[str, int]] = {
-    "tiny": {"image_size": 16, "patch_size": 4},
+    "tiny": {"image_size": 16},
     "heads of 72": {"hidden_size": 144, "num_attention_heads": 2, "intermediate_size": 150, "image_size": 24},
     "many patches": {"image_size": 120, "patch_size": 6, "hidden_size": 32},
     "one patch a token": {"image_size": 28, "patch_size": 14, "num_hidden_layers": 3},
@@ -48,42 +47,24 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return Pair(case, theirs, t5g.Model(folder / "model.gguf"))
 
 
-def draw_pictures(pair: Pair, n: int) -> np.ndarray:
-    assert pair.ours.config.vision is not None
-    size = pair.ours.config.vision.image_size
-    return np.random.default_rng(n).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
-
-
-def source_ids(pair: Pair, n_images: int) -> list[int]:
-    """Text, picture, text, picture, ..."""
-    ids = draw_ids(pair.case, 5, 1)
-    for i in range(n_images):
-        ids += [BOI, *[IMAGE] * TOKENS, EOI, *draw_ids(pair.case, 3 + i, i)]
-    return ids
+def pictures_and_ids(pair: Pair, n_images: int) -> tuple[np.ndarray, list[int]]:
+    return draw_pictures(pair.case, n_images, n_images), ids_with_pictures(pair.case, n_images)
 
 
 @pytest.mark.parametrize("n_images", [1, 3])
 def test_hidden_states_and_logits(pair: Pair, n_images: int) -> None:
-    pictures, ids = draw_pictures(pair, n_images), source_ids(pair, n_images)
-    target = [BOS, *draw_ids(pair.case, 6, 3)]
-    pixel_values = torch.tensor((pictures.astype(np.float32) / 255 - 0.5) / 0.5).permute(0, 3, 1, 2)
-    tensor = torch.tensor([ids])
-    with torch.no_grad():
-        out = pair.theirs(
-            input_ids=tensor,
-            attention_mask=torch.ones_like(tensor),
-            pixel_values=pixel_values,
-            decoder_input_ids=torch.tensor([target]),
-        )
+    pictures, ids = pictures_and_ids(pair, n_images)
+    target = draw_target(pair.case, 7, 3)
+    expected = ask_about_pictures(pair.theirs, ids, pictures, target)
     source = pair.ours._native.encode(ids, images=list(pictures))
-    assert relative_error(source.hidden_states, out.encoder_last_hidden_state[0].numpy()) < TOLERANCE
-    assert relative_error(pair.ours._native.logits(source, target), out.logits[0].numpy()) < TOLERANCE
+    assert relative_error(source.hidden_states, expected.hidden_states) < TOLERANCE
+    assert relative_error(pair.ours._native.logits(source, target), expected.logits) < TOLERANCE
     mirrored = pair.ours._native.encode(ids, images=[picture[:, ::-1] for picture in pictures])
     assert relative_error(mirrored.hidden_states, source.hidden_states) > 10 * TOLERANCE
 
 
 def test_any_number_of_threads_sees_the_same(pair: Pair) -> None:
-    pictures, ids = draw_pictures(pair, 1), source_ids(pair, 1)
+    pictures, ids = pictures_and_ids(pair, 1)
     expected = pair.ours._native.encode(ids, images=list(pictures)).hidden_states
     for n_threads in (1, 3):
         with t5g.Model(pair.ours.path, n_threads=n_threads) as other:
@@ -91,8 +72,8 @@ def test_any_number_of_threads_sees_the_same(pair: Pair) -> None:
 
 
 def test_a_picture_seen_before_is_taken_from_the_cache(pair: Pair) -> None:
-    pictures = draw_pictures(pair, 12)
-    ids = source_ids(pair, 1)
+    pictures = draw_pictures(pair.case, 12, 0)
+    ids = ids_with_pictures(pair.case, 1)
     first = [np.array(pair.ours._native.encode(ids, images=[picture]).hidden_states) for picture in pictures]
     again = [pair.ours._native.encode(ids, images=[picture]).hidden_states for picture in reversed(pictures)]
     assert all(np.array_equal(a, b) for a, b in zip(first, reversed(again), strict=True))

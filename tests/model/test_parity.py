@@ -62,6 +62,16 @@ def test_logits(golden: Golden) -> None:
     assert relative_error(found, golden.expected["logits"]) < TOLERANCE
 
 
+def test_pictures(golden: Golden) -> None:
+    if "pictures" not in golden.expected:
+        assert golden.model.config.vision is None
+        return
+    source = golden.model._native.encode(golden.ids("picture_source"), images=list(golden.expected["pictures"]))
+    assert relative_error(source.hidden_states, golden.expected["picture_hidden_states"]) < TOLERANCE
+    logits = golden.model._native.logits(source, golden.ids("target"))
+    assert relative_error(logits, golden.expected["picture_logits"]) < TOLERANCE
+
+
 def test_logits_without_a_source(golden: Golden) -> None:
     found = golden.model.logits([], golden.ids("target"))
     assert np.isfinite(found).all()

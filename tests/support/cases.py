@@ -14,6 +14,7 @@ PAD, EOS, BOS, UNK = 0, 1, 2, 3
 # Fixed places in the small vocabulary of support.tokenizers (control tokens follow the first four).
 START_OF_TURN, END_OF_TURN, BOI, EOI, IMAGE = 5, 6, 7, 8, 9
 N_PIECES = 384
+IMAGE_TOKENS = 4  # of one picture
 # Many ids end generation, because one alone would hardly ever come up in a random model's text.
 END_IDS = (EOS, END_OF_TURN, *range(350, 370))
 
@@ -97,6 +98,12 @@ CASES: tuple[Case, ...] = (
         target_length=33,
     ),
     _t5gemma2("v2-decoder-deeper", 206, _side(32, 2, (4, 2), 12, 3), _side(32, 5, (4, 2), 12, 3), factor=2.0),
+    _t5gemma2(
+        "v2-pictures",
+        208,
+        _side(24, 2, (4, 2), 8, 5),
+        image={"hidden_size": 72, "num_attention_heads": 4, "intermediate_size": 50, "image_size": 24},
+    ),
     _t5gemma2("v2-untied", 207, _side(24, 3, (4, 2), 8, 4), tied=False),
 )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from support.cases import BOI, BOS, END_IDS, EOI, EOS, IMAGE, PAD, Case
+from support.cases import BOI, BOS, END_IDS, EOI, EOS, IMAGE, IMAGE_TOKENS, PAD, Case
 from support.tokenizers import write_tokenizer
 
 VISION = {
@@ -41,7 +41,7 @@ def build_model(case: Case) -> Any:
         side = {
             "text_config": encoder,
             "vision_config": VISION | dict(case.image),
-            "mm_tokens_per_image": 4,
+            "mm_tokens_per_image": IMAGE_TOKENS,
             "boi_token_index": BOI,
             "eoi_token_index": EOI,
         }

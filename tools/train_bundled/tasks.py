@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import sentencepiece as spm
 import torch
-from tokenizer import BOS, EOS, PAD, SENTINELS
+from tokenizer import BOS, EOS, PAD, SENTINELS, UNK
 
 Pair = tuple[list[int], list[int]]
 POOL = 16  # batches drawn together and sorted by length, so that little of a batch is padding
@@ -33,15 +33,20 @@ class Batch(NamedTuple):
     labels: torch.Tensor  # [B, T], ends with <eos>
 
 
-def collate(pairs: list[Pair]) -> Batch:
-    """Pad token lists to one rectangle for each side; <bos> and <eos> are added here."""
+def collate(pairs: list[Pair], rng: random.Random | None = None, target_noise: float = 0.0) -> Batch:
+    """Pad token lists to one rectangle for each side; <bos> and <eos> are added here.
+
+    A share of ``target_noise`` of what the decoder reads, not of what it is to say, becomes <unk>: it cannot go by its
+    own last words alone then, and has to look at the source.
+    """
 
     def pad(rows: list[list[int]], value: int) -> torch.Tensor:
         width = max(map(len, rows))
         return torch.tensor([row + [value] * (width - len(row)) for row in rows])
 
     source = pad([[BOS, *s] for s, _ in pairs], PAD)
-    target = pad([[BOS, *t] for _, t in pairs], PAD)
+    read = [[UNK if rng is not None and rng.random() < target_noise else i for i in t] for _, t in pairs]
+    target = pad([[BOS, *t] for t in read], PAD)
     return Batch(source, (source != PAD).long(), target, pad([[*t, EOS] for _, t in pairs], -100))
 
 
@@ -124,14 +129,18 @@ class Corpus:
         """Texts worth denoising."""
         return [source[:MAX_DENOISED] for source, _ in self.pairs if len(source) >= 24]
 
-    def example(self, task: str, rng: random.Random) -> Pair:
-        """Draw one example: source and target ids without <bos> and <eos>."""
+    def example(self, task: str, rng: random.Random, source_noise: float) -> Pair:
+        """Draw one example: source and target ids without <bos> and <eos>.
+
+        Of a long description, a share of ``source_noise`` of the pieces is left out, so that it is never the same twice.
+        """
         if task == "repair":
             text = rng.choice(self.short)
             return self.sp.encode(damage(text, rng)), self.sp.encode(text)
         if task == "denoise":
             return denoise(rng.choice(self.long), self.sentinels, rng)
-        return rng.choice(self.pairs)
+        source, target = rng.choice(self.pairs)
+        return [i for i in source if rng.random() >= source_noise], target
 
     def pool(self, stage: dict[str, Any], rng: random.Random) -> list[list[Pair]]:
         """Draw POOL batches of one task each, sorted by length within a task."""
@@ -140,7 +149,7 @@ class Corpus:
         longest_source, longest_target = stage["max_source"] - 1, self.preset["max_target"] - 1
         batches = []
         for task in sorted(set(tasks)):
-            examples = [self.example(task, rng) for _ in range(size * tasks.count(task))]
+            examples = [self.example(task, rng, stage.get("source_noise", 0)) for _ in range(size * tasks.count(task))]
             examples = [(source[:longest_source], target[:longest_target]) for source, target in examples]
             examples.sort(key=lambda pair: (len(pair[0]), len(pair[1])))
             batches += [examples[i : i + size] for i in range(0, len(examples), size)]
@@ -151,5 +160,7 @@ class Corpus:
         """Yield the stage's endless stream of batches from number ``first`` on, the rows of process ``rank``."""
         while True:
             pool = self.pool(stage, random.Random(f"{seed} {first // POOL}"))
-            yield from (collate(examples[rank::world]) for examples in pool[first % POOL :])
+            noise = stage.get("target_noise", 0)
+            for i, examples in enumerate(pool[first % POOL :], first):
+                yield collate(examples[rank::world], random.Random(f"{seed} {i} {rank}"), noise)
             first += POOL - first % POOL

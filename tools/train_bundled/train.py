@@ -24,7 +24,7 @@ from evaluate import generate, repair_scores, rouge
 from model import make_model, save_text_only, use_fast_norm
 from muon import Muon
 from plot import plot_losses
-from tasks import Batch, Corpus, damage
+from tasks import Batch, Corpus, collate, damage
 from tokenizer import train_tokenizer
 
 RANK, WORLD = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
@@ -66,6 +66,25 @@ def loss_of(model: Any, batch: Batch, device: torch.device) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits[keep].float(), labels[keep])
 
 
+def set_dropout(model: torch.nn.Module, share: float) -> None:
+    """Drop this share of attention weights and of what is added to the residual stream, while training."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = share
+        elif hasattr(module, "attention_dropout"):
+            module.attention_dropout = share
+
+
+def valid_loss(model: Any, corpus: Corpus, valid: list[dict[str, str]]) -> float:
+    """Mean cross-entropy of the validation targets: rises when the training pairs are being learned by heart."""
+    pairs = [
+        (corpus.sp.encode(p["source"])[: corpus.preset["max_source"]], corpus.sp.encode(p["target"])) for p in valid
+    ]
+    with torch.no_grad():
+        losses = [loss_of(model, collate(pairs[i : i + 50]), model.device).item() for i in range(0, len(pairs), 50)]
+    return sum(losses) / len(losses)
+
+
 def score(model: Any, corpus: Corpus, valid: list[dict[str, str]], stage: str) -> dict[str, float]:
     """Measure greedy outputs on the validation split: repairs in the repair stage, synopses afterwards."""
     model.eval()
@@ -76,7 +95,7 @@ def score(model: Any, corpus: Corpus, valid: list[dict[str, str]], stage: str) -
         result = repair_scores(sources, generate(model, corpus.sp, sources), targets)
     else:
         outputs = generate(model, corpus.sp, [p["source"] for p in valid], corpus.preset["max_source"])
-        result = rouge(outputs, targets)
+        result = rouge(outputs, targets) | {"valid_loss": valid_loss(model, corpus, valid)}
     model.train()
     return {k: round(v, 2) for k, v in result.items()}
 
@@ -132,6 +151,7 @@ class Run:
     def train_stage(self) -> None:
         """Train from the current step to the end of the current stage."""
         stage = self.preset["stages"][self.stage]
+        set_dropout(self.model, stage.get("dropout", 0.0))
         stream = self.corpus.batches(stage, f"{self.args.seed} {self.stage}", self.step, RANK, WORLD)
         losses: list[float] = []
         started = saved = time.monotonic()
