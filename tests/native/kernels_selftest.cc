@@ -107,14 +107,17 @@ Result row_ops(const KernelTable& table, int n) {
   Random random(static_cast<uint32_t>(n));
   const auto size = static_cast<size_t>(n);
   const std::vector<float> x = random.floats(size, 6.0f), weight = random.floats(size), a = random.floats(size, 3.0f);
-  std::vector<float> normed(size), gated(size), added = x, capped = x, rotated = random.floats(2 * size);
+  std::vector<float> normed(size), centred(size), gated(size), bent = x, added = x, capped = x,
+                                                               rotated = random.floats(2 * size);
   table.rms_norm(x.data(), weight.data(), 1e-6f, n, normed.data());
   table.add_rms_norm(added.data(), a.data(), weight.data(), 1e-6f, n);
+  table.layer_norm(x.data(), weight.data(), a.data(), 1e-6f, n, centred.data());
+  table.bias_gelu(bent.data(), a.data(), n);
   table.geglu(x.data(), a.data(), n, gated.data());
   table.softcap(capped.data(), n, 2.0f);
   table.rope(rotated.data(), x.data(), a.data(), 2 * n);
   Result result;
-  for (const auto* values : {&normed, &added, &gated, &capped, &rotated}) append(result, *values);
+  for (const auto* values : {&normed, &added, &centred, &bent, &gated, &capped, &rotated}) append(result, *values);
   append(result, table.argmax(x.data(), n));
   append(result, table.log_sum_exp(x.data(), n));
   return result;

@@ -34,7 +34,8 @@ def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:
 def test_a_type_is_close_to_its_own_weights_in_f32(f32_path: Path, tmp_path: Path, type_name: str) -> None:
     """What the type lost is lost in both; what is left is the rounding of activations, to 8 bits or to bfloat16.
 
-    Each rounding adds about 0.5 % of noise (bfloat16: 0.1 %), and random layers, unlike trained ones, amplify it.
+    Each rounding adds about 0.5 % of noise (bfloat16: 0.1 %), and random layers, unlike trained ones,
+    amplify it.
     """
     t5g.quantize(f32_path, tmp_path / "narrow.gguf", type_name, pure=True)
     t5g.quantize(tmp_path / "narrow.gguf", tmp_path / "wide.gguf", "f32")

@@ -132,7 +132,7 @@ class Corpus:
     def example(self, task: str, rng: random.Random, source_noise: float) -> Pair:
         """Draw one example: source and target ids without <bos> and <eos>.
 
-        Of a long description, a share of ``source_noise`` of the pieces is left out, so that it is never the same twice.
+        A share of ``source_noise`` of a long description's pieces is left out, so that it is never the same twice.
         """
         if task == "repair":
             text = rng.choice(self.short)
