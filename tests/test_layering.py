@@ -16,7 +16,7 @@ PACKAGE = ROOT / "python" / "t5g"
 FLOORS = (
     ("base",),
     ("quant", "tensor"),
-    ("gguf", "kernels", "text"),
+    ("gguf", "kernels", "text", "image"),
     ("ops",),
     ("model", "sampling"),
     ("runtime",),

@@ -7,6 +7,7 @@ namespace t5g::python {
 
 void bind_errors(pybind11::module_& m);
 void bind_gguf(pybind11::module_& m);
+void bind_image(pybind11::module_& m);
 void bind_kernels(pybind11::module_& m);
 void bind_runtime(pybind11::module_& m);
 void bind_sampling(pybind11::module_& m);

@@ -7,6 +7,7 @@ PYBIND11_MODULE(_core, m) {
   t5g::python::bind_gguf(m);
   t5g::python::bind_kernels(m);
   t5g::python::bind_text(m);
+  t5g::python::bind_image(m);
   t5g::python::bind_sampling(m);
   t5g::python::bind_runtime(m);
   t5g::python::bind_system(m);

@@ -29,6 +29,7 @@ __all__: list[str] = [
     "UnsupportedError",
     "kernels",
     "read_bandwidth",
+    "resize_image",
     "sampling",
     "system_info",
     "token_ids",
@@ -274,6 +275,15 @@ class Generator:
 def read_bandwidth(n_threads: typing.SupportsInt | typing.SupportsIndex) -> float:
     """
     Bytes per second that so many threads together read from memory.
+    """
+
+def resize_image(
+    pixels: numpy.typing.NDArray[numpy.uint8],
+    width: typing.SupportsInt | typing.SupportsIndex,
+    height: typing.SupportsInt | typing.SupportsIndex,
+) -> numpy.typing.NDArray[numpy.uint8]:
+    """
+    uint8 [H, W, 3], contiguous -> uint8 [height, width, 3], as Pillow's Image.resize(..., BILINEAR) gives it.
     """
 
 def system_info() -> dict: ...
