@@ -13,8 +13,10 @@ import numpy.typing as npt
 
 from t5g import _core
 from t5g.config import Config
-from t5g.errors import UnsupportedError
+from t5g.errors import InvalidArgumentError
 from t5g.generation import Generation, Score, Stream
+from t5g.image_prompt import check_ids, expand, vision_config
+from t5g.images import as_list, is_one, preprocess
 from t5g.memory import MemoryNeeds
 from t5g.source import EncodedSource
 from t5g.tokenizer import Tokenizer
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from t5g._options import GenerateOptions
+    from t5g.images import Images, Picture
 
 TextOrIds = str | Sequence[int] | npt.NDArray[np.integer[Any]]
 Source = TextOrIds | EncodedSource
@@ -140,7 +143,14 @@ class Model:
 
     # ---- Sources ----
 
-    def encode(self, source: TextOrIds, *, images: object = None, parse_special: bool = False) -> EncodedSource:
+    def encode(
+        self,
+        source: TextOrIds,
+        *,
+        images: Images | None = None,
+        pan_and_scan: bool = False,
+        parse_special: bool = False,
+    ) -> EncodedSource:
         """Read a source once, for any number of calls.
 
         Parameters
@@ -148,9 +158,13 @@ class Model:
         source
             A text, or token ids, which are taken as they are (nothing is added; there may be none).
         images
-            Pictures that go with it. Not supported yet.
+            Pictures that go with it, one or a list: paths, PIL images, or arrays of uint8 or of floats from 0 to 1,
+            [H, W, 3] ([H, W] and [H, W, 4] as well). A text has ``<start_of_image>`` where each belongs, or is empty;
+            ids have the image's soft tokens in place.
+        pan_and_scan
+            Show the model two to four crops of each long image as well.
         parse_special
-            Match special tokens in a text.
+            Match special tokens in a text. ``<start_of_image>`` is matched whenever there are images.
 
         Returns
         -------
@@ -161,8 +175,14 @@ class Model:
         ------
         InputTooLongError
             The source has more tokens than the model accepts.
+        UnsupportedError
+            There are images, but the file has no vision tower.
+        ValueError
+            An image that cannot be read, or another number of images than of their places in the source.
         """
-        return EncodedSource(self._native.encode(self._source_ids(source, images, parse_special)))
+        if isinstance(source, EncodedSource):
+            raise TypeError("the source is already encoded; expected a text or token ids.")
+        return EncodedSource(self._encoded(source, images, pan_and_scan, parse_special))
 
     def embed(
         self,
@@ -226,7 +246,8 @@ class Model:
         self,
         source: Source,
         *,
-        images: object = None,
+        images: Images | None = None,
+        pan_and_scan: bool = False,
         decoder_prefix: TextOrIds | None = None,
         stop: str | Sequence[str] = (),
         parse_special: bool = False,
@@ -238,8 +259,8 @@ class Model:
         ----------
         source
             A text, token ids (taken as they are; there may be none), or an :class:`EncodedSource`.
-        images
-            Pictures that go with it. Not supported yet.
+        images, pan_and_scan
+            Pictures that go with a text or ids, as in :meth:`encode`.
         decoder_prefix
             How the text begins: a text or token ids. The start token is put in front where it is not there.
         stop
@@ -284,13 +305,15 @@ class Model:
         -----
         Options mean what they mean in Hugging Face's ``generate``, and greedy and beam search give the same tokens.
         """
-        return self._generate([source], images, decoder_prefix, stop, parse_special, 1, options)[0]
+        request = self._request(source, images, pan_and_scan, parse_special)
+        return self._generate([request], decoder_prefix, stop, parse_special, 1, options)[0]
 
     def generate_batch(
         self,
         sources: Iterable[Source],
         *,
-        images: object = None,
+        images: Sequence[Images | None] | None = None,
+        pan_and_scan: bool = False,
         decoder_prefix: TextOrIds | None = None,
         stop: str | Sequence[str] = (),
         parse_special: bool = False,
@@ -305,7 +328,9 @@ class Model:
             As ``source`` in :meth:`generate`, of any lengths.
         max_batch_size
             Sequences that run together (beams count each). When one ends, the next source takes its place.
-        images, decoder_prefix, stop, parse_special, **options
+        images
+            The images of each source: a list as long as ``sources``, of what :meth:`encode` takes.
+        pan_and_scan, decoder_prefix, stop, parse_special, **options
             As in :meth:`generate`, for all sources.
 
         Returns
@@ -315,13 +340,23 @@ class Model:
         """
         if isinstance(sources, str):
             raise TypeError("sources is a str, expected a list of sources.")
-        return self._generate(list(sources), images, decoder_prefix, stop, parse_special, max_batch_size, options)
+        sources = list(sources)
+        if images is None:
+            images = [None] * len(sources)
+        elif is_one(images) or len(images) != len(sources):
+            raise InvalidArgumentError(f"images: expected a list of {len(sources)}, the images of each source.")
+        requests = [
+            self._request(source, of_source, pan_and_scan, parse_special)
+            for source, of_source in zip(sources, images, strict=True)
+        ]
+        return self._generate(requests, decoder_prefix, stop, parse_special, max_batch_size, options)
 
     def stream(
         self,
         source: Source,
         *,
-        images: object = None,
+        images: Images | None = None,
+        pan_and_scan: bool = False,
         decoder_prefix: TextOrIds | None = None,
         stop: str | Sequence[str] = (),
         parse_special: bool = False,
@@ -331,7 +366,8 @@ class Model:
 
         Beam search knows its text only at the end, so it comes in one piece then.
         """
-        generator = self._generator([source], images, decoder_prefix, stop, parse_special, 1, options)
+        request = self._request(source, images, pan_and_scan, parse_special)
+        generator = self._generator([request], decoder_prefix, stop, parse_special, 1, options)
         return Stream(generator, self.load_seconds)
 
     def score(
@@ -339,7 +375,8 @@ class Model:
         source: Source,
         target: TextOrIds,
         *,
-        images: object = None,
+        images: Images | None = None,
+        pan_and_scan: bool = False,
         add_eos: bool = False,
         parse_special: bool = False,
     ) -> Score:
@@ -347,7 +384,7 @@ class Model:
 
         Parameters
         ----------
-        source
+        source, images, pan_and_scan
             As in :meth:`generate`.
         target
             A text or token ids. The start token is put in front and is not scored.
@@ -362,17 +399,23 @@ class Model:
         ids = self._ids(target, False, parse_special)
         if add_eos:
             ids = [*ids, self.config.eos_token_id[0]]
-        logprobs = self._native.score(self._encoded(source, images, parse_special), ids)
+        logprobs = self._native.score(self._encoded(source, images, pan_and_scan, parse_special), ids)
         return Score(float(logprobs.sum(dtype=np.float64)), logprobs, ids)
 
     def logits(
-        self, source: Source, target_ids: Sequence[int], *, images: object = None, parse_special: bool = False
+        self,
+        source: Source,
+        target_ids: Sequence[int],
+        *,
+        images: Images | None = None,
+        pan_and_scan: bool = False,
+        parse_special: bool = False,
     ) -> npt.NDArray[np.float32]:
         """Next-token logits after every prefix of a target.
 
         Parameters
         ----------
-        source
+        source, images, pan_and_scan
             As in :meth:`generate`.
         target_ids
             Normally beginning with the start token.
@@ -383,7 +426,8 @@ class Model:
             float32 [len(target_ids), vocab_size]: row i follows ``target_ids[: i + 1]``. With the final soft cap where
             the architecture has one.
         """
-        return self._native.logits(self._encoded(source, images, parse_special), self._ids(target_ids, False, False))
+        encoded = self._encoded(source, images, pan_and_scan, parse_special)
+        return self._native.logits(encoded, self._ids(target_ids, False, False))
 
     # ---- Arguments ----
 
@@ -394,22 +438,36 @@ class Model:
             )
         return _core.token_ids(text_or_ids)
 
-    def _source_ids(self, source: TextOrIds, images: object, parse_special: bool) -> list[int]:
-        _refuse_images(images)
+    def _request(
+        self, source: Source, images: Images | None, pan_and_scan: bool, parse_special: bool
+    ) -> _core.EncodedSource | tuple[list[int], list[Picture]]:
+        """What the native module takes for a source."""
+        given = as_list(images)
         if isinstance(source, EncodedSource):
-            raise TypeError("the source is already encoded; expected a text or token ids.")
-        return self._ids(source, True, parse_special)
-
-    def _encoded(self, source: Source, images: object, parse_special: bool) -> _core.EncodedSource:
-        if isinstance(source, EncodedSource):
-            _refuse_images(images)
+            if given:
+                raise InvalidArgumentError("the source is already encoded; images go with a text or token ids.")
             return source._core
-        return self._native.encode(self._source_ids(source, images, parse_special))
+        if given is None or (not given and self.config.vision is None):
+            return self._ids(source, True, parse_special), []
+        size = vision_config(self.config).image_size
+        pictures = preprocess(given, size, pan_and_scan=pan_and_scan)
+        flat = [picture for of_image in pictures for picture in of_image]
+        if isinstance(source, str):
+            n_crops = [len(of_image) - 1 for of_image in pictures]
+            return expand(self.tokenizer, self.config, source, n_crops, parse_special=parse_special), flat
+        ids = self._ids(source, False, False)
+        check_ids(self.config, ids, len(flat))
+        return ids, flat
+
+    def _encoded(
+        self, source: Source, images: Images | None, pan_and_scan: bool, parse_special: bool
+    ) -> _core.EncodedSource:
+        request = self._request(source, images, pan_and_scan, parse_special)
+        return self._native.encode(*request) if isinstance(request, tuple) else request
 
     def _generator(
         self,
-        sources: list[Source],
-        images: object,
+        requests: list[_core.EncodedSource | tuple[list[int], list[Picture]]],
         decoder_prefix: TextOrIds | None,
         stop: str | Sequence[str],
         parse_special: bool,
@@ -417,10 +475,6 @@ class Model:
         options: Mapping[str, Any],
     ) -> _core.Generator:
         prefix = [] if decoder_prefix is None else self._ids(decoder_prefix, False, parse_special)
-        requests = [
-            source._core if isinstance(source, EncodedSource) else self._source_ids(source, images, parse_special)
-            for source in sources
-        ]
         stops = [stop] if isinstance(stop, str) else list(stop)
         config = _core.sampling.GenerationConfig(**options)
         return _core.Generator(self._native, requests, prefix, stops, max_batch_size, config)
@@ -430,11 +484,6 @@ class Model:
         while generator.step():
             pass
         return [Generation._from_core(result, self.load_seconds) for result in generator.take_results()]
-
-
-def _refuse_images(images: object) -> None:
-    if images is not None:
-        raise UnsupportedError("images: this version of t5g reads text only.")
 
 
 def _unit_rows(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

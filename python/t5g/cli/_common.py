@@ -6,11 +6,13 @@ A command's module imports nothing heavy at its top, so that --help answers at o
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
@@ -79,6 +81,32 @@ def progress_bar(total: int, unit: str) -> tqdm[NoReturn]:
     from tqdm import tqdm
 
     return tqdm(total=total, unit=unit, dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty())
+
+
+@contextlib.contextmanager
+def patience(what: str, *, shown: bool) -> Iterator[None]:
+    """Say on stderr, where that is a terminal, what takes so long: after a second, with the time that has passed."""
+    if not (shown and sys.stderr.isatty()):
+        yield
+        return
+    done = threading.Event()
+
+    def tell() -> None:
+        for seconds in itertools.count(1):
+            if done.wait(1):
+                break
+            sys.stderr.write(f"\r{what}: {seconds} s")
+            sys.stderr.flush()
+        sys.stderr.write("\r\x1b[K")  # leaves an empty line to the text
+        sys.stderr.flush()
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def describe(error: Exception) -> str:

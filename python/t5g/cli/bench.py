@@ -16,14 +16,16 @@ if TYPE_CHECKING:
     from t5g import Model
 
 _PROG = "t5g-bench"
+_IMAGE_SECONDS = 60.0  # no further picture is begun after them
 
 
 def _parser() -> _common.Parser:
-    parser = _common.Parser(_PROG, "Measure encode and decode speed, and the share of memory bandwidth.")
+    parser = _common.Parser(_PROG, "Measure image, encode and decode speed, and the share of memory bandwidth.")
     parser.add_argument("model", metavar="MODEL.gguf", nargs="?", help="the model (default: the bundled one)")
     parser.add_argument("--source-tokens", metavar="N", default="128,512", help="source lengths (default: 128,512)")
     parser.add_argument("--new-tokens", metavar="N", type=int, default=64, help="tokens to decode (default: 64)")
     parser.add_argument("--batch", metavar="N", default="1", help="batch sizes to decode with (default: 1)")
+    parser.add_argument("--image", metavar="PATH", help="a picture to read (default: random pixels)")
     parser.add_argument("--repeat", metavar="N", type=int, default=5, help="runs; the median counts (default: 5)")
     parser.add_argument("-t", "--threads", metavar="N", type=int, help="default: physical cores")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "metal"], default="auto")
@@ -61,6 +63,8 @@ def _bench(arguments: argparse.Namespace) -> None:
             "memory_bandwidth_gb_per_s": _core.read_bandwidth(model.n_threads) / 1e9,
             "results": [],
         }
+        if arguments.image is not None or model.config.vision is not None:
+            facts["results"].append(_image(model, arguments.image, arguments.repeat))
         for length in lengths:
             facts["results"].append(_encode(model, length, arguments.repeat))
             for batch in batches:
@@ -85,6 +89,29 @@ def _median_seconds(run: Callable[[], object], repeat: int) -> float:
 def _ids(model: Model, n: int) -> list[int]:
     """N different tokens: the speed does not depend on which."""
     return [1 + i % (model.config.vocab_size - 1) for i in range(n)]
+
+
+def _image(model: Model, path: str | None, repeat: int) -> dict[str, Any]:
+    """Read one picture, with another corner each time: pictures seen before would come from the model's cache."""
+    import numpy as np
+
+    from t5g.image_prompt import vision_config
+    from t5g.images import preprocess
+
+    vision = vision_config(model.config)
+    shape = (vision.image_size, vision.image_size, 3)
+    picture = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    if path is not None:
+        picture = preprocess([path], vision.image_size)[0][0]
+    seconds: list[float] = []
+    while len(seconds) < repeat + 1 and sum(seconds) < _IMAGE_SECONDS:
+        changed = picture.copy()
+        changed[0, 0] = len(seconds)
+        timings = model.generate("", images=changed, max_new_tokens=1).timings
+        seconds.append(timings.image_seconds)
+    median = statistics.median(seconds[1:] or seconds)  # the first packs weights
+    tokens = vision.mm_tokens_per_image
+    return {"test": "image", "image_tokens": tokens, "seconds": median, "tokens_per_second": tokens / median}
 
 
 def _encode(model: Model, length: int, repeat: int) -> dict[str, Any]:
@@ -125,7 +152,10 @@ def _print(facts: dict[str, Any]) -> None:
     )
     print(f"{'test':<8} {'source':>7} {'batch':>6} {'tokens/s':>10} {'GB/s':>7} {'of bandwidth':>13}")
     for r in facts["results"]:
-        line = f"{r['test']:<8} {r['source_tokens']:>7} {r.get('batch', 1):>6} {r['tokens_per_second']:>10.1f}"
+        source = r["source_tokens"] if "source_tokens" in r else r["image_tokens"]
+        line = f"{r['test']:<8} {source:>7} {r.get('batch', 1):>6} {r['tokens_per_second']:>10.1f}"
+        if r["test"] == "image":
+            line += f"   {r['seconds']:.3f} s a picture"
         if r["test"] == "decode":
             line += f" {r['gb_per_s']:>7.1f} {100 * r['share_of_bandwidth']:>12.0f}%"
         print(line)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from t5g import _core
 
 _PROG = "t5g-info"
+_VISION = ("v.", "mm.")  # tensors of the image tower and its projector
 
 
 def _parser() -> _common.Parser:
@@ -41,7 +42,8 @@ def _info(arguments: argparse.Namespace) -> None:
         "path": arguments.model,
         "size_bytes": file.size_bytes,
         "n_parameters": sum(_count(tensor) for tensor in file.tensors),
-        "types": _types(file),
+        "types": _types(file.tensors),
+        "vision_types": _types([tensor for tensor in file.tensors if tensor.name.startswith(_VISION)]),
         "memory": asdict(memory),
         "chat_template": chat,
         "config": asdict(config),
@@ -64,10 +66,10 @@ def _count(tensor: _core.GgufTensor) -> int:
     return n
 
 
-def _types(file: _core.GgufFile) -> dict[str, dict[str, int]]:
+def _types(tensors: Sequence[_core.GgufTensor]) -> dict[str, dict[str, int]]:
     """Tensors, parameters and bytes of each type, the largest first."""
     types: dict[str, dict[str, int]] = {}
-    for tensor in file.tensors:
+    for tensor in tensors:
         total = types.setdefault(tensor.type, {"n_tensors": 0, "n_parameters": 0, "size_bytes": 0})
         total["n_tensors"] += 1
         total["n_parameters"] += _count(tensor)
@@ -95,20 +97,18 @@ def _print(facts: dict[str, Any]) -> None:
             f"hidden {c['hidden_size']}, FFN {c['intermediate_size']}, heads {c['num_attention_heads']} "
             f"(key/value {c['num_key_value_heads']}) of {c['head_dim']}, up to {c['max_position_embeddings']} tokens"
         )
-    vision = config["vision"]
-    if vision is None:
-        print("  images: none, text only")
-    else:
-        print(
-            f"  images: {vision['image_size']} x {vision['image_size']} pixels, {vision['num_hidden_layers']} layers, "
-            f"{vision['mm_tokens_per_image']} tokens each"
-        )
+    _print_vision(facts)
     print(f"  chat template: {'yes' if facts['chat_template'] else 'no'}")
     print(
         f"  memory: {_size(memory['weights_bytes'])} weights, {_size(memory['workspace_bytes'])} workspace, "
         f"{_size(memory['bytes_per_source_token'])} per source token, "
         f"{_size(memory['bytes_per_target_token'])} per target token"
     )
+    if config["vision"] is not None:
+        print(
+            f"  memory for images: {_size(memory['vision_weights_bytes'])} weights once one has been read, "
+            f"{_size(memory['image_workspace_bytes'])} workspace while one is"
+        )
     print(f"\n{'type':<6} {'tensors':>8} {'parameters':>14} {'size':>10}")
     for name, total in facts["types"].items():
         print(f"{name:<6} {total['n_tensors']:>8} {total['n_parameters']:>14,} {_size(total['size_bytes']):>10}")
@@ -117,6 +117,19 @@ def _print(facts: dict[str, Any]) -> None:
         for tensor in facts["tensors"]:
             shape = " x ".join(map(str, tensor["shape"]))
             print(f"{tensor['name']:<40} {tensor['type']:<6} {shape:<16} {_size(tensor['size_bytes']):>10}")
+
+
+def _print_vision(facts: dict[str, Any]) -> None:
+    c, types = facts["config"]["vision"], facts["vision_types"]
+    if c is None:
+        print("  images: none, text only")
+        return
+    total = sum(of_type["size_bytes"] for of_type in types.values())
+    print(
+        f"  images: {c['image_size']} x {c['image_size']} pixels in patches of {c['patch_size']}, "
+        f"{c['num_hidden_layers']} layers, hidden {c['hidden_size']}, FFN {c['intermediate_size']}, "
+        f"heads {c['num_attention_heads']}, {c['mm_tokens_per_image']} tokens each; {_size(total)} ({', '.join(types)})"
+    )
 
 
 if __name__ == "__main__":

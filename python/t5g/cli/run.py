@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Sequence
@@ -17,10 +18,12 @@ if TYPE_CHECKING:
 _PROG = "t5g-run"
 _EPILOG = """The source is the text of -p, of -f, or of standard input; on a terminal without any of them, t5g-run asks
 for one after the other. The generated text goes to standard output as it comes into being.
+Pictures stand where the text says <start_of_image>, or in front of it where it does not say so.
 
 examples:
   t5g-run model.gguf -p "Some text to summarise."
   t5g-run model.gguf -f report.txt -n 200 --num-beams 4 --json
+  t5g-run model.gguf --image photo.jpg -p "What is in this picture?"
   man ls | t5g-run model.gguf -v"""
 
 
@@ -34,6 +37,7 @@ def _parser() -> _common.Parser:
     text.add_argument("-f", "--file", metavar="FILE", help="read the source text from a file")
     text.add_argument("--no-source", action="store_true", help="no source tokens at all, for a decoder on its own")
     source.add_argument("--image", metavar="PATH", action="append", help="a picture; may be given several times")
+    source.add_argument("--pan-and-scan", action="store_true", help="add crops of long pictures")
     source.add_argument("--special", action="store_true", help="match special tokens such as <unused1> in the text")
     source.add_argument("--raw", action="store_true", help="take the text as it is, without the chat template")
 
@@ -67,6 +71,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    if arguments.image and arguments.no_source:
+        raise _common.UsageError("--image is part of the source, which --no-source leaves out")
     text = _source_text(arguments)  # before the model: a missing file should not wait for it
     from t5g import Model
 
@@ -95,6 +101,7 @@ def _source_text(arguments: argparse.Namespace) -> str | None:
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "images": arguments.image,
+        "pan_and_scan": arguments.pan_and_scan,
         "decoder_prefix": arguments.decoder_prefix,
         "stop": arguments.stop,
         "parse_special": arguments.special,
@@ -119,9 +126,12 @@ def _generate(model: Model, text: str | None, arguments: argparse.Namespace) -> 
     source: str | list[int] = [] if text is None else text
     if text is not None and model.has_chat_template and not arguments.raw:
         source = model.apply_chat_template([{"role": "user", "content": text}])
-    stream = model.stream(source, **_options(arguments))
-    with stream:
-        for piece in stream:
+    elif text is not None and arguments.image:
+        source = _with_places(model, text, len(arguments.image))
+    with model.stream(source, **_options(arguments)) as stream:
+        with _common.patience(f"{_PROG}: reading pictures", shown=bool(arguments.image)):
+            pieces = list(itertools.islice(stream, 1))
+        for piece in itertools.chain(pieces, stream):
             if not arguments.json:
                 sys.stdout.write(piece)
                 sys.stdout.flush()
@@ -131,6 +141,15 @@ def _generate(model: Model, text: str | None, arguments: argparse.Namespace) -> 
     print(flush=True)
     if arguments.verbose:
         _report_timings(result)
+
+
+def _with_places(model: Model, text: str, n_images: int) -> str:
+    """The text with the places of the pictures in front, unless it has its own."""
+    from t5g.image_prompt import start_of_image, vision_config
+
+    vision_config(model.config)
+    marker = start_of_image(model.tokenizer, model.config)
+    return text if marker in text else " ".join([marker] * n_images) + text
 
 
 def _as_json(result: Generation) -> dict[str, Any]:
@@ -147,8 +166,9 @@ def _as_json(result: Generation) -> dict[str, Any]:
 
 def _report_timings(result: Generation) -> None:
     t = result.timings
+    pictures = f"pictures {t.image_seconds:.3f} s; " if t.image_seconds else ""
     sys.stderr.write(
-        f"{_PROG}: load {t.load_seconds:.3f} s; "
+        f"{_PROG}: load {t.load_seconds:.3f} s; {pictures}"
         f"encode {t.n_source_tokens} tokens in {t.encode_seconds:.3f} s ({t.encode_tokens_per_second:.1f}/s); "
         f"decode {t.n_new_tokens} tokens in {t.decode_seconds:.3f} s ({t.decode_tokens_per_second:.1f}/s); "
         f"finish reason: {result.finish_reason}\n"
@@ -162,7 +182,8 @@ def _interactive(model: Model, arguments: argparse.Namespace) -> None:
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  gives input() editing and history
 
-    sys.stderr.write(f"{model!r}. One line is one source; Ctrl-D ends.\n")
+    pictures = " about the pictures" if arguments.image else ""
+    sys.stderr.write(f"{model!r}. One line is one source{pictures}; Ctrl-D ends.\n")
     while True:
         try:
             text = input("> ")
