@@ -26,7 +26,11 @@ KernelTable complete(const KernelTable& level, const KernelTable& below) {
   inherit(table.geglu, below.geglu);
   inherit(table.softcap, below.softcap);
   inherit(table.rope, below.rope);
-  inherit(table.attend, below.attend);
+  for (size_t type = 0; type < table.kv.size(); ++type) {
+    inherit(table.kv[type].prepare_query, below.kv[type].prepare_query);
+    inherit(table.kv[type].store_token, below.kv[type].store_token);
+    inherit(table.kv[type].attend, below.kv[type].attend);
+  }
   inherit(table.merge, below.merge);
   inherit(table.argmax, below.argmax);
   inherit(table.log_sum_exp, below.log_sum_exp);

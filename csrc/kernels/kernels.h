@@ -57,17 +57,26 @@ using MatmulFn = void (*)(const MatmulArgs& args);
 
 // One chunk of keys seen by several query rows that share its key/value head.
 struct AttendArgs {
-  const float* const* q;  // [rows] pointers to head_dim floats, already scaled
+  const float* const* q;  // [rows] made by prepare_query()
   int rows;
-  int head_dim;          // any
-  const float* keys;     // K tiles: [kChunkKeys / kTileKeys][head_dim][kTileKeys]
-  const float* values;   // [kChunkKeys][head_dim]
-  const int32_t* begin;  // [rows] visible keys of the chunk: [begin, end), empty when begin >= end.
-  const int32_t* end;    //        Keys outside are never read as anything but finite numbers.
-  float softcap;         // c * tanh(s / c) before masking; 0 = none
-  float* max;            // out [rows]: largest visible score, -infinity when none is visible
-  float* sum;            // out [rows]: sum of exp(score - max)
-  float* acc;            // out [rows, head_dim]: sum of exp(score - max) * value
+  int head_dim;            // any
+  const std::byte* chunk;  // keys and values of one head (see kv_layout.h)
+  const int32_t* begin;    // [rows] visible keys of the chunk: [begin, end), empty when begin >= end.
+  const int32_t* end;      //        Keys outside are never read as anything but finite numbers.
+  float softcap;           // c * tanh(s / c) before masking; 0 = none
+  float* max;              // out [rows]: largest visible score, -infinity when none is visible
+  float* sum;              // out [rows]: sum of exp(score - max)
+  float* acc;              // out [rows, head_dim]: sum of exp(score - max) * value
+};
+
+// What is done with keys and values stored in one type. F16 and Q8_0 are read as the floats they stand for: the result
+// is that of F32 for such keys and values, bit for bit. BF16 also rounds queries and weights, and pairs products.
+struct KvKernels {
+  // q [head_dim] * scale -> out [head_dim], what attend() reads.
+  void (*prepare_query)(const float* q, float scale, int head_dim, float* out);
+  // Stores key and value [head_dim] of one token as number `slot` of a chunk.
+  void (*store_token)(const float* key, const float* value, int head_dim, int slot, std::byte* chunk);
+  void (*attend)(const AttendArgs& args);
 };
 
 // A running softmax state and a chunk's partial result, of `rows` rows: state = merge(state, part).
@@ -111,7 +120,7 @@ struct KernelTable {
   // Rotates the pairs (x[i], x[i + head_dim / 2]) by the angles whose cosines and sines are given, [head_dim / 2] each.
   void (*rope)(float* x, const float* cosines, const float* sines, int head_dim);
 
-  void (*attend)(const AttendArgs& args);
+  std::array<KvKernels, kNumDataTypes> kv;  // by DataType; empty for types that is_kv_type() says no to
   void (*merge)(const MergeArgs& args);
 
   // Index of the largest value, the first among equals; NaN never wins. n >= 1.

@@ -37,14 +37,9 @@ void feed_forward(Ops& ops, const MlpWeights& mlp, Vector pre_norm, Vector post_
   ops.add_rms_norm(x, out, post_norm, eps);                               // [b, D]
 }
 
-AttentionSpec attention_spec(const TextConfig& config, Window window) {
+AttentionSpec attention_spec(const TextConfig& config, DataType kv_type, Window window) {
   const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.query_pre_attn_scalar)));
-  return {config.num_attention_heads,
-          config.num_key_value_heads,
-          config.head_dim,
-          scale,
-          config.attn_logit_softcapping,
-          window};
+  return {config.num_attention_heads, kv_format(config, kv_type), scale, config.attn_logit_softcapping, window};
 }
 
 }  // namespace t5g

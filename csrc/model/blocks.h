@@ -31,6 +31,9 @@ void feed_forward(Ops& ops, const MlpWeights& mlp, Vector pre_norm, Vector post_
                   Workspace& ws);
 
 // How this layer's queries look at keys: everything but `window` follows from the config.
-AttentionSpec attention_spec(const TextConfig& config, Window window);
+AttentionSpec attention_spec(const TextConfig& config, DataType kv_type, Window window);
+inline KvFormat kv_format(const TextConfig& config, DataType type) {
+  return {type, config.num_key_value_heads, config.head_dim};
+}
 
 }  // namespace t5g

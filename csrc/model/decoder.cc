@@ -7,12 +7,13 @@
 
 namespace t5g {
 
-Decoder::Decoder(const Config& config, const Weights& weights, Ops& ops)
+Decoder::Decoder(const Config& config, const Weights& weights, Ops& ops, DataType kv_type)
     : config_(config.decoder),
       model_(config),
       weights_(weights),
       ops_(ops),
-      layer_floats_(ops.kv_floats_per_chunk(config.decoder.num_key_value_heads, config.decoder.head_dim)) {}
+      kv_format_(kv_format(config.decoder, kv_type)),
+      layer_bytes_(ops.kv_chunk_bytes(kv_format_)) {}
 
 void Decoder::project_source(Tensor hidden_states, const KvPages& source, Workspace& ws) const {
   for (int64_t begin = 0; begin < hidden_states.rows; begin += kBlockRows) {
@@ -25,7 +26,7 @@ void Decoder::project_source(Tensor hidden_states, const KvPages& source, Worksp
       const AttentionWeights& w = merged ? layer.self_attn : layer.cross_attn;
       ops_.linear(block, {{w.k_proj.get(), k}, {w.v_proj.get(), v}});  // [b, K * Dh] each
       if (config_.use_qk_norm) ops_.rms_norm_heads(k, w.k_norm, config_.rms_norm_eps, config_.head_dim);
-      ops_.store_kv(k, v, layer_view(source, i, source.length), begin, config_.head_dim);
+      ops_.store_kv(k, v, kv_format_, layer_view(source, i, source.length), begin);
     }
   }
 }
@@ -91,7 +92,7 @@ void Decoder::project_self(const DecoderLayer& layer, LayerType type, size_t ind
   for (const DecoderInput& input : batch) {
     const auto n = static_cast<int64_t>(input.ids.size());
     const KvView own = layer_view(input.self, index, input.self.length + n);
-    ops_.store_kv(k.slice(row, row + n), v.slice(row, row + n), own, input.self.length, config_.head_dim);
+    ops_.store_kv(k.slice(row, row + n), v.slice(row, row + n), kv_format_, own, input.self.length);
     row += n;
   }
 }
@@ -113,9 +114,9 @@ void Decoder::attend(const AttentionWeights& w, Vector post_norm, Window window,
                          .source = layer_view(input.source, index, source)});
     row += n;
   }
-  ops_.attention(q, attention_spec(config_, window), ws.inputs, a);  // [R, H * Dh]
-  ops_.linear(a, {{w.o_proj.get(), out}});                           // [R, D]
-  ops_.add_rms_norm(x, out, post_norm, config_.rms_norm_eps);        // [R, D]
+  ops_.attention(q, attention_spec(config_, kv_format_.type, window), ws.inputs, a);  // [R, H * Dh]
+  ops_.linear(a, {{w.o_proj.get(), out}});                                            // [R, D]
+  ops_.add_rms_norm(x, out, post_norm, config_.rms_norm_eps);                         // [R, D]
 }
 
 void Decoder::head(Tensor x, Tensor logits) const {

@@ -1,6 +1,7 @@
 // The decoder: target tokens and a source's hidden states to logits.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 
@@ -13,7 +14,7 @@ namespace t5g {
 
 // Keys and values of one sequence or source for all layers: chunk c of every layer lies in one page.
 struct KvPages {
-  std::span<float* const> pages;
+  std::span<std::byte* const> pages;
   int64_t length = 0;  // tokens
 };
 
@@ -27,7 +28,8 @@ struct DecoderInput {
 // Shapes: R rows = tokens of all sequences of the batch, at most kBlockRows; D hidden_size, V vocab_size.
 class Decoder {
  public:
-  Decoder(const Config& config, const Weights& weights, Ops& ops);
+  // kv_type: how keys and values are stored.
+  Decoder(const Config& config, const Weights& weights, Ops& ops, DataType kv_type);
 
   // Every layer's keys and values of a source's hidden states [S, D_encoder], once per source. No position, no window.
   void project_source(Tensor hidden_states, const KvPages& source, Workspace& ws) const;
@@ -38,8 +40,8 @@ class Decoder {
   // x [R, D] -> logits [R, V], softcapped where the model does that.
   void head(Tensor x, Tensor logits) const;
 
-  // Floats of one page: one chunk of every layer.
-  int64_t page_floats() const { return layer_floats_ * config_.num_hidden_layers; }
+  // Bytes of one page: one chunk of every layer.
+  int64_t page_bytes() const { return layer_bytes_ * config_.num_hidden_layers; }
 
  private:
   // Which keys a query looks at.
@@ -54,14 +56,15 @@ class Decoder {
   void attend(const AttentionWeights& w, Vector post_norm, Window window, Segments segments, size_t index,
               std::span<const DecoderInput> batch, Tensor x, Workspace& ws) const;
   KvView layer_view(const KvPages& kv, size_t index, int64_t length) const {
-    return {kv.pages, static_cast<int64_t>(index) * layer_floats_, length};
+    return {kv.pages, static_cast<int64_t>(index) * layer_bytes_, length};
   }
 
   const TextConfig& config_;
   const Config& model_;
   const Weights& weights_;
   Ops& ops_;
-  const int64_t layer_floats_;
+  const KvFormat kv_format_;
+  const int64_t layer_bytes_;  // of one chunk
 };
 
 }  // namespace t5g

@@ -16,12 +16,12 @@ void number_rows(Tensor block, int64_t first, Workspace& ws) {
 
 }  // namespace
 
-Encoder::Encoder(const Config& config, const Weights& weights, Ops& ops)
-    : config_(config.encoder), model_(config), weights_(weights), ops_(ops) {}
-
-int64_t Encoder::kv_floats_per_chunk() const {
-  return ops_.kv_floats_per_chunk(config_.num_key_value_heads, config_.head_dim);
-}
+Encoder::Encoder(const Config& config, const Weights& weights, Ops& ops, DataType kv_type)
+    : config_(config.encoder),
+      model_(config),
+      weights_(weights),
+      ops_(ops),
+      kv_format_(kv_format(config.encoder, kv_type)) {}
 
 void Encoder::forward(std::span<const int32_t> ids, std::span<const Tensor> images, Tensor x, const KvView& kv,
                       Workspace& ws) const {
@@ -53,7 +53,7 @@ void Encoder::keys_and_values(const EncoderLayer& layer, LayerType type, Tensor 
   ops_.linear(h, {{w.k_proj.get(), k}, {w.v_proj.get(), v}});           // [b, K * Dh] each
   if (config_.use_qk_norm) ops_.rms_norm_heads(k, w.k_norm, config_.rms_norm_eps, config_.head_dim);
   ops_.rope(k, ws.positions, ws.rotary(type));  // [b, K * Dh]
-  ops_.store_kv(k, v, kv, position, config_.head_dim);
+  ops_.store_kv(k, v, kv_format_, kv, position);
 }
 
 void Encoder::self_attention(const EncoderLayer& layer, LayerType type, Tensor x, int64_t position, const KvView& kv,
@@ -64,10 +64,11 @@ void Encoder::self_attention(const EncoderLayer& layer, LayerType type, Tensor x
   ops_.rms_norm(x, layer.pre_self_attn_norm, config_.rms_norm_eps, h);  // [b, D]
   ops_.linear(h, {{w.q_proj.get(), q}});                                // [b, H * Dh]
   if (config_.use_qk_norm) ops_.rms_norm_heads(q, w.q_norm, config_.rms_norm_eps, config_.head_dim);
-  ops_.rope(q, ws.positions, ws.rotary(type));                                       // [b, H * Dh]
-  ops_.attention(q, attention_spec(config_, config_.window(type)), {&input, 1}, a);  // [b, H * Dh]
-  ops_.linear(a, {{w.o_proj.get(), out}});                                           // [b, D]
-  ops_.add_rms_norm(x, out, layer.post_self_attn_norm, config_.rms_norm_eps);        // [b, D]
+  ops_.rope(q, ws.positions, ws.rotary(type));  // [b, H * Dh]
+  const AttentionSpec spec = attention_spec(config_, kv_format_.type, config_.window(type));
+  ops_.attention(q, spec, {&input, 1}, a);                                     // [b, H * Dh]
+  ops_.linear(a, {{w.o_proj.get(), out}});                                     // [b, D]
+  ops_.add_rms_norm(x, out, layer.post_self_attn_norm, config_.rms_norm_eps);  // [b, D]
 }
 
 }  // namespace t5g

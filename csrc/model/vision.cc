@@ -20,31 +20,30 @@ PatchSpec patch_spec(const VisionConfig& c) {
   return spec;
 }
 
-AttentionSpec attention_spec(const VisionConfig& c) {
+AttentionSpec attention_spec(const VisionConfig& c, DataType kv_type) {
   return {.n_heads = c.num_attention_heads,
-          .n_kv_heads = c.num_attention_heads,
-          .head_dim = c.head_dim(),
+          .kv = {.type = kv_type, .n_kv_heads = c.num_attention_heads, .head_dim = c.head_dim()},
           .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(c.head_dim()))),
           .softcap = 0,
           .window = {}};
 }
 
-int64_t floats_per_chunk(const VisionConfig& c, const Ops& ops) {
-  return ops.kv_floats_per_chunk(c.num_attention_heads, c.head_dim());
+int64_t kv_bytes(const VisionConfig& c, const Ops& ops, const KvFormat& format) {
+  return ceil_div(c.num_patches(), kKvChunk) * ops.kv_chunk_bytes(format);
 }
 
 Buffer floats(int64_t rows, int64_t cols) { return Buffer(static_cast<size_t>(rows * cols) * sizeof(float)); }
 
 }  // namespace
 
-VisionWorkspace::VisionWorkspace(const VisionConfig& config, const Ops& ops)
+VisionWorkspace::VisionWorkspace(const VisionConfig& config, const Ops& ops, const KvFormat& kv_format)
     : num_patches_(config.num_patches()),
       mm_tokens_per_image_(config.mm_tokens_per_image),
       hidden_size_(config.hidden_size),
       intermediate_size_(config.intermediate_size),
       patch_values_(int64_t{3} * config.patch_size * config.patch_size),
       x_(floats(num_patches_, hidden_size_)),
-      kv_(floats(ceil_div(num_patches_, kKvChunk), floats_per_chunk(config, ops))),
+      kv_(static_cast<size_t>(kv_bytes(config, ops, kv_format))),
       pooled_(floats(mm_tokens_per_image_, hidden_size_)),
       patches_(floats(kBlockRows, patch_values_)),
       hidden_(floats(kBlockRows, hidden_size_)),
@@ -53,17 +52,17 @@ VisionWorkspace::VisionWorkspace(const VisionConfig& config, const Ops& ops)
       values_(floats(kBlockRows, hidden_size_)),
       inner_(floats(kBlockRows, intermediate_size_)) {
   for (int64_t chunk = 0; chunk < ceil_div(num_patches_, kKvChunk); ++chunk)
-    pages_.push_back(kv_.floats() + chunk * floats_per_chunk(config, ops));
+    pages_.push_back(kv_.data() + chunk * ops.kv_chunk_bytes(kv_format));
 }
 
-int64_t VisionWorkspace::size_bytes(const VisionConfig& c, const Ops& ops) {
+int64_t VisionWorkspace::size_bytes(const VisionConfig& c, const Ops& ops, const KvFormat& kv_format) {
   const int64_t per_row = 4 * int64_t{c.hidden_size} + c.intermediate_size + int64_t{3} * c.patch_size * c.patch_size;
-  return 4 * ((c.num_patches() + c.mm_tokens_per_image) * c.hidden_size +
-              ceil_div(c.num_patches(), kKvChunk) * floats_per_chunk(c, ops) + kBlockRows * per_row);
+  return 4 * ((c.num_patches() + c.mm_tokens_per_image) * c.hidden_size + kBlockRows * per_row) +
+         kv_bytes(c, ops, kv_format);
 }
 
-VisionTower::VisionTower(const VisionConfig& config, const VisionWeights& weights, Ops& ops)
-    : config_(config), weights_(weights), ops_(ops), attention_(attention_spec(config)) {}
+VisionTower::VisionTower(const VisionConfig& config, const VisionWeights& weights, Ops& ops, DataType kv_type)
+    : config_(config), weights_(weights), ops_(ops), attention_(attention_spec(config, kv_type)) {}
 
 void VisionTower::forward(const uint8_t* pixels, Tensor features, VisionWorkspace& ws) const {
   const Tensor x = ws.x();
@@ -93,7 +92,7 @@ void VisionTower::keys_and_values(const VisionLayer& layer, Tensor x, int64_t fi
   ops_.linear(h, {{layer.k_proj.weight.get(), k}, {layer.v_proj.weight.get(), v}});                 // [b, E] each
   ops_.add_bias(k, layer.k_proj.bias);
   ops_.add_bias(v, layer.v_proj.bias);
-  ops_.store_kv(k, v, ws.kv(), first_patch, config_.head_dim());
+  ops_.store_kv(k, v, attention_.kv, ws.kv(), first_patch);
 }
 
 void VisionTower::self_attention(const VisionLayer& layer, Tensor x, int64_t first_patch, VisionWorkspace& ws) const {

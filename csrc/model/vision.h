@@ -2,6 +2,7 @@
 // normed and projected to the encoder's width.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -17,7 +18,7 @@ namespace t5g {
 // large. Shapes: P patches, E hidden_size of the tower, Fv its intermediate_size; b rows of a block.
 class VisionWorkspace {
  public:
-  VisionWorkspace(const VisionConfig& config, const Ops& ops);
+  VisionWorkspace(const VisionConfig& config, const Ops& ops, const KvFormat& kv_format);
 
   Tensor x() const { return {x_.floats(), num_patches_, hidden_size_}; }              // [P, E]
   Tensor patches(int64_t rows) const { return view(patches_, rows, patch_values_); }  // [b, 3 * patch_size^2]
@@ -32,19 +33,23 @@ class VisionWorkspace {
   KvView kv() const { return {.pages = pages_, .length = num_patches_}; }              // of one layer
 
   // Bytes of all of it.
-  static int64_t size_bytes(const VisionConfig& config, const Ops& ops);
+  static int64_t size_bytes(const VisionConfig& config, const Ops& ops, const KvFormat& kv_format);
 
  private:
   static Tensor view(const Buffer& buffer, int64_t rows, int64_t cols) { return {buffer.floats(), rows, cols}; }
 
   int64_t num_patches_, mm_tokens_per_image_, hidden_size_, intermediate_size_, patch_values_;
   Buffer x_, kv_, pooled_, patches_, hidden_, queries_, keys_, values_, inner_;
-  std::vector<float*> pages_;
+  std::vector<std::byte*> pages_;
 };
 
 class VisionTower {
  public:
-  VisionTower(const VisionConfig& config, const VisionWeights& weights, Ops& ops);
+  // kv_type: how one layer's keys and values are stored, and with it how attention is computed.
+  VisionTower(const VisionConfig& config, const VisionWeights& weights, Ops& ops, DataType kv_type);
+
+  // Of the workspace.
+  const KvFormat& kv_format() const { return attention_.kv; }
 
   // pixels: 8-bit [image_size, image_size, 3] -> features [mm_tokens_per_image, D].
   void forward(const uint8_t* pixels, Tensor features, VisionWorkspace& ws) const;

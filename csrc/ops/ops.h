@@ -5,6 +5,7 @@
 // f32, row-major; letters of shapes are those of docs/notation.md.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
@@ -13,6 +14,7 @@
 
 #include "base/thread_pool.h"
 #include "ops/rotary.h"
+#include "quant/types.h"
 #include "tensor/tensor.h"
 #include "tensor/weight.h"
 
@@ -47,22 +49,30 @@ struct Window {
   int64_t after = kUnlimited;
 };
 
+// How the keys and values of one layer are stored. F32, F16, Q8_0: as such, everything is computed in f32. BF16:
+// queries and probabilities are rounded to bfloat16 too, and products are summed in f32 by the device's bfloat16 dot
+// product.
+struct KvFormat {
+  DataType type;
+  int n_kv_heads;  // K
+  int head_dim;    // Dh
+};
+
 // Keys and values of one layer for one sequence: chunk c of kKvChunk tokens begins at pages[c] + offset.
-// Its contents are the backend's own; kv_floats_per_chunk() says how many floats one chunk of one layer takes.
+// Its contents are the backend's own; kv_chunk_bytes() says how long one chunk of one layer is.
 struct KvView {
-  std::span<float* const> pages;
-  int64_t offset = 0;  // floats
+  std::span<std::byte* const> pages;
+  int64_t offset = 0;  // bytes
   int64_t length = 0;  // tokens that are filled
-  float* chunk(int64_t c) const { return pages[static_cast<size_t>(c)] + offset; }
+  std::byte* chunk(int64_t c) const { return pages[static_cast<size_t>(c)] + offset; }
 };
 
 struct AttentionSpec {
-  int n_heads;     // H
-  int n_kv_heads;  // K
-  int head_dim;    // Dh
-  float scale;     // of the scores
-  float softcap;   // c * tanh(score / c); 0 = none
-  Window window;   // on the `self` keys; `source` keys are always visible
+  int n_heads;    // H
+  KvFormat kv;    // of `self` and `source`
+  float scale;    // of the scores
+  float softcap;  // c * tanh(score / c); 0 = none
+  Window window;  // on the `self` keys; `source` keys are always visible
 };
 
 // The rows of one sequence in a batch of queries, and what they see: one softmax over both parts.
@@ -118,10 +128,10 @@ class Ops {
   // x = cap * tanh(x / cap).
   virtual void softcap(Tensor x, float cap) = 0;
 
-  // Floats that one chunk of one layer's keys and values takes.
-  virtual int64_t kv_floats_per_chunk(int n_kv_heads, int head_dim) const = 0;
+  // Bytes that one chunk of one layer's keys and values takes, a multiple of 64.
+  virtual int64_t kv_chunk_bytes(const KvFormat& format) const = 0;
   // Stores rows of k and v [n, K * Dh] as the tokens [position, position + n) of the view, whose pages are there.
-  virtual void store_kv(Tensor k, Tensor v, const KvView& view, int64_t position, int head_dim) = 0;
+  virtual void store_kv(Tensor k, Tensor v, const KvFormat& format, const KvView& view, int64_t position) = 0;
   // out [rows, H * Dh] = softmax(scale * q k^T + mask) v for every sequence of the batch.
   virtual void attention(Tensor q, const AttentionSpec& spec, std::span<const AttentionInput> inputs, Tensor out) = 0;
 

@@ -21,13 +21,12 @@ PagePool::Page PagePool::take(const std::shared_ptr<PagePool>& pool) {
       pool->free_.pop_back();
     }
   }
-  const size_t size_bytes = static_cast<size_t>(pool->page_floats_) * sizeof(float);
-  if (buffer.data() == nullptr) buffer = Buffer(size_bytes);
+  if (buffer.data() == nullptr) buffer = Buffer(pool->page_bytes_);
   auto owner = std::make_shared<Buffer>(std::move(buffer));
-  float* floats = owner->floats();
-  return Page(floats, [pool, owner, size_bytes](float*) {
+  std::byte* data = owner->data();
+  return Page(data, [pool, owner](std::byte*) {
     std::lock_guard lock(pool->mutex_);
-    if ((pool->free_.size() + 1) * size_bytes <= kMaxFreeBytes) pool->free_.push_back(std::move(*owner));
+    if ((pool->free_.size() + 1) * pool->page_bytes_ <= kMaxFreeBytes) pool->free_.push_back(std::move(*owner));
   });
 }
 
@@ -41,7 +40,7 @@ void KvCache::reserve(int64_t n) {
   const auto needed = static_cast<size_t>((length_ + n + kKvChunk - 1) / kKvChunk);
   if (n > 0 && first < pages_.size() && pages_[first].use_count() > 1) {
     PagePool::Page copy = PagePool::take(pool_);
-    std::copy_n(pages_[first].get(), pool_->page_floats(), copy.get());
+    std::copy_n(pages_[first].get(), pool_->page_bytes(), copy.get());
     set_page(first, std::move(copy));
   }
   for (size_t i = pages_.size(); i < needed; ++i) {

@@ -2,6 +2,7 @@
 // continue the same text (beams, samples of one source) share pages; a shared page is copied when one of them writes.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -15,15 +16,15 @@ namespace t5g {
 // Where pages come from. Thread-safe; outlives its pages.
 class PagePool {
  public:
-  explicit PagePool(int64_t page_floats) : page_floats_(page_floats) {}
+  explicit PagePool(int64_t page_bytes) : page_bytes_(static_cast<size_t>(page_bytes)) {}
 
-  using Page = std::shared_ptr<float>;
+  using Page = std::shared_ptr<std::byte>;
   // A page whose contents are finite, and otherwise undefined.
   static Page take(const std::shared_ptr<PagePool>& pool);
-  int64_t page_floats() const { return page_floats_; }
+  size_t page_bytes() const { return page_bytes_; }
 
  private:
-  const int64_t page_floats_;
+  const size_t page_bytes_;
   std::mutex mutex_;
   std::vector<Buffer> free_;
 };
@@ -53,7 +54,7 @@ class KvCache {
 
   std::shared_ptr<PagePool> pool_;
   std::vector<PagePool::Page> pages_;
-  std::vector<float*> pointers_;
+  std::vector<std::byte*> pointers_;
   int64_t length_ = 0;
 };
 

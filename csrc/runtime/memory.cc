@@ -5,7 +5,6 @@
 #include <atomic>
 #include <chrono>
 
-#include "model/vision.h"
 #include "model/workspace.h"
 #include "tensor/buffer.h"
 
@@ -51,11 +50,11 @@ uint64_t sum_words(const uint64_t* words, int64_t n) {
 
 }  // namespace
 
-MemoryNeeds memory_needs(const Config& config, const Weights& weights, const Ops& ops) {
+MemoryNeeds memory_needs(const Config& config, const Weights& weights, int64_t page_bytes, int64_t image_bytes) {
   MemoryNeeds needs{};
   if (weights.vision) {
     needs.vision_weights_bytes = size_of(*weights.vision);
-    needs.image_workspace_bytes = VisionWorkspace::size_bytes(*config.vision, ops);
+    needs.image_workspace_bytes = image_bytes;
   }
   for (const DecoderLayer& layer : weights.decoder_layers)
     needs.decode_weights_bytes += size_of(layer.self_attn) + size_of(layer.cross_attn) + size_of(layer.mlp);
@@ -65,9 +64,7 @@ MemoryNeeds memory_needs(const Config& config, const Weights& weights, const Ops
   for (const EncoderLayer& layer : weights.encoder_layers)
     needs.weights_bytes += size_of(layer.self_attn) + size_of(layer.mlp);
   needs.workspace_bytes = workspace_bytes(config.encoder) + workspace_bytes(config.decoder);
-  const TextConfig& c = config.decoder;
-  const int64_t kv_bytes =
-      ops.kv_floats_per_chunk(c.num_key_value_heads, c.head_dim) * c.num_hidden_layers / kKvChunk * 4;
+  const int64_t kv_bytes = page_bytes / kKvChunk;
   needs.bytes_per_source_token = kv_bytes + int64_t{config.encoder.hidden_size} * 4;
   needs.bytes_per_target_token = kv_bytes;
   return needs;

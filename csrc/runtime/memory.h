@@ -20,7 +20,8 @@ struct MemoryNeeds {
   int64_t bytes_per_target_token;  // keys and values of the sequence's own tokens
 };
 
-MemoryNeeds memory_needs(const Config& config, const Weights& weights, const Ops& ops);
+// page_bytes: of a KV page, as Decoder says. image_bytes: of a VisionWorkspace, 0 without an image tower.
+MemoryNeeds memory_needs(const Config& config, const Weights& weights, int64_t page_bytes, int64_t image_bytes);
 
 // Bytes per second that so many threads together read from memory: the best of several passes over a buffer much larger
 // than any cache.

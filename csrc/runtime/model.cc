@@ -35,6 +35,25 @@ std::unique_ptr<Ops> make_ops(const std::string& device, ThreadPool& pool) {
   return make_cpu_ops(pool);
 }
 
+// The type that says how exact keys and values need be: that of the first layer's largest matrices.
+DataType type_of(const MlpWeights& mlp) { return mlp.gate_proj->weight().type; }
+
+// Measured in docs/performance.md: rounding keys and values to halves changes far less than rounding weights to 8 bits
+// did. Files whose weights are multiplied as they are get exact caches.
+DataType resolve_kv_type(const std::string& name, DataType weights) {
+  if (name == "auto") return is_quantized(weights) || weights == DataType::kBF16 ? DataType::kF16 : DataType::kF32;
+  if (name == "f32") return DataType::kF32;
+  if (name == "f16") return DataType::kF16;
+  if (name == "q8_0") return DataType::kQ8_0;
+  throw InvalidArgument("kv_type is '" + name + "', expected 'auto', 'f32', 'f16' or 'q8_0'.");
+}
+
+// For the attention of many rows at once. With weights or activations that are rounded to 8 bits anyway, products of
+// bfloat16 are exact enough, and twice as fast.
+DataType prefill_kv_type(DataType weights) {
+  return is_quantized(weights) || weights == DataType::kBF16 ? DataType::kBF16 : DataType::kF32;
+}
+
 // FNV-1a.
 void mix(uint64_t& hash, const void* data, size_t size_bytes) {
   const auto* bytes = static_cast<const unsigned char*>(data);
@@ -59,7 +78,8 @@ uint64_t fingerprint_of(const GgufFile& file) {
 
 std::optional<VisionTower> make_vision(const Config& config, const Weights& weights, Ops& ops) {
   if (!config.vision) return std::nullopt;
-  return VisionTower(*config.vision, *weights.vision, ops);
+  const DataType type = weights.vision->layers.front().fc1.weight->weight().type;
+  return VisionTower(*config.vision, *weights.vision, ops, prefill_kv_type(type));
 }
 
 Buffer block_of(int64_t cols) { return Buffer(static_cast<size_t>(kBlockRows * cols) * sizeof(float)); }
@@ -90,10 +110,11 @@ Model::Model(const std::string& path, const ModelOptions& options)
       pool_(check_threads(options.n_threads)),
       ops_(make_ops(device_, pool_)),
       weights_(load_weights(file_, config_, *ops_)),
-      encoder_(config_, weights_, *ops_),
-      decoder_(config_, weights_, *ops_),
+      kv_type_(resolve_kv_type(options.kv_type, type_of(weights_.decoder_layers.front().mlp))),
+      encoder_(config_, weights_, *ops_, prefill_kv_type(type_of(weights_.encoder_layers.front().mlp))),
+      decoder_(config_, weights_, *ops_, kv_type_),
       vision_(make_vision(config_, weights_, *ops_)),
-      pages_(std::make_shared<PagePool>(decoder_.page_floats())),
+      pages_(std::make_shared<PagePool>(decoder_.page_bytes())),
       encoder_workspace_(config_.encoder),
       decoder_workspace_(config_.decoder),
       hidden_(block_of(config_.decoder.hidden_size)),
@@ -121,6 +142,11 @@ void Model::check_images(std::span<const int32_t> ids, size_t n_images) const {
                         " for each of the " + std::to_string(n_images) + " images.");
 }
 
+MemoryNeeds Model::memory() const {
+  const int64_t image_bytes = vision_ ? VisionWorkspace::size_bytes(*config_.vision, *ops_, vision_->kv_format()) : 0;
+  return memory_needs(config_, weights_, decoder_.page_bytes(), image_bytes);
+}
+
 void Model::check_has_vision() const {
   if (vision_) return;
   throw Unsupported(file_.name() +
@@ -141,7 +167,7 @@ std::shared_ptr<const ImageFeatures> Model::encode_image(std::span<const uint8_t
   check_pixels(pixels);
   const Pass pass(*this, interrupt);
   if (auto found = image_cache_.find(pixels)) return found;
-  VisionWorkspace workspace(*config_.vision, *ops_);
+  VisionWorkspace workspace(*config_.vision, *ops_, vision_->kv_format());
   auto features = std::make_shared<ImageFeatures>(config_.vision->mm_tokens_per_image, config_.encoder.hidden_size);
   vision_->forward(pixels.data(), features->view(), workspace);
   image_cache_.insert(pixels, features);
@@ -157,10 +183,9 @@ std::shared_ptr<const EncodedSource> Model::encode(std::vector<int32_t> ids, con
   const auto n = static_cast<int64_t>(ids.size());
   const int64_t width = config_.encoder.hidden_size, chunks = (n + kKvChunk - 1) / kKvChunk;
   Buffer states(static_cast<size_t>(n * width) * sizeof(float));
-  Buffer kv(static_cast<size_t>(chunks * encoder_.kv_floats_per_chunk()) * sizeof(float));
-  std::vector<float*> pages;
-  for (int64_t chunk = 0; chunk < chunks; ++chunk)
-    pages.push_back(kv.floats() + chunk * encoder_.kv_floats_per_chunk());
+  Buffer kv(static_cast<size_t>(chunks * encoder_.kv_chunk_bytes()));
+  std::vector<std::byte*> pages;
+  for (int64_t chunk = 0; chunk < chunks; ++chunk) pages.push_back(kv.data() + chunk * encoder_.kv_chunk_bytes());
 
   const Pass pass(*this, interrupt);
   encoder_.forward(ids, features, {states.floats(), n, width}, {.pages = pages, .length = n}, encoder_workspace_);

@@ -30,6 +30,7 @@ struct ModelOptions {
   std::string device = "auto";  // "auto", "cpu", "cuda", "metal"
   int n_threads = 0;            // 0: default_thread_count()
   EncoderWindow encoder_window = EncoderWindow::kExclusive;
+  std::string kv_type = "auto";  // "auto", "f32", "f16", "q8_0": how the decoder's keys and values are stored
 };
 
 class Model {
@@ -45,6 +46,8 @@ class Model {
   // "cpu", ...
   const std::string& device() const { return device_; }
   int n_threads() const { return pool_.n_threads(); }
+  // Of the decoder's keys and values.
+  DataType kv_type() const { return kv_type_; }
   // Tells models apart whose files differ in size, metadata or shapes; kept in files of encoded sources.
   uint64_t fingerprint() const { return fingerprint_; }
 
@@ -62,7 +65,7 @@ class Model {
   // another model.
   void prepare(const EncodedSource& source, Interrupt* interrupt = nullptr);
 
-  MemoryNeeds memory() const { return memory_needs(config_, weights_, *ops_); }
+  MemoryNeeds memory() const;
 
   // An empty cache for a new sequence.
   KvCache new_cache() const { return KvCache(pages_); }
@@ -109,6 +112,7 @@ class Model {
   ThreadPool pool_;
   std::unique_ptr<Ops> ops_;
   const Weights weights_;
+  const DataType kv_type_;
   const Encoder encoder_;
   const Decoder decoder_;
   const std::optional<VisionTower> vision_;

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "bindings.h"
 #include "kernels/kernels.h"
+#include "kernels/kv_layout.h"
 #include "kernels/pack.h"
 #include "quant/types.h"
 #include "tensor/buffer.h"
@@ -166,30 +167,50 @@ Floats rope(const std::string& level, const Floats& x, const Floats& cosines, co
   return out;
 }
 
-// keys and values: [64, head_dim]; the keys are laid out in tiles here.
-py::tuple attend(const std::string& level, const Floats& q, const Floats& keys, const Floats& values, const Ints& begin,
-                 const Ints& end, float cap, int repeat) {
-  const KernelTable& table = runnable(level);
-  require(q.ndim() == 2, "q: expected [rows, head_dim].");
-  const auto rows = static_cast<int>(q.shape(0)), head_dim = static_cast<int>(q.shape(1));
+const kernels::KvKernels& kv_kernels(const KernelTable& table, const std::string& name) {
+  const DataType type = parse_type(name);
+  require(kernels::is_kv_type(type), "kv_type: keys and values are not stored in '" + name + "'.");
+  return table.kv[static_cast<size_t>(type)];
+}
+
+// A chunk of keys and values [64, head_dim], stored as the level stores them.
+Buffer stored_chunk(const kernels::KvKernels& kv, DataType type, const Floats& keys, const Floats& values,
+                    int head_dim) {
   require(keys.size() == int64_t{kernels::kChunkKeys} * head_dim, "keys: expected [64, head_dim].");
   require_equal_size(keys, values, "keys, values");
+  Buffer chunk(kernels::kv_head_bytes(type, head_dim));
+  for (int key = 0; key < kernels::kChunkKeys; ++key)
+    kv.store_token(keys.data() + key * head_dim, values.data() + key * head_dim, head_dim, key, chunk.data());
+  return chunk;
+}
+
+Bytes store_tokens(const std::string& level, const std::string& kv_type, const Floats& keys, const Floats& values) {
+  require(keys.ndim() == 2, "keys: expected [64, head_dim].");
+  const Buffer chunk = stored_chunk(kv_kernels(runnable(level), kv_type), parse_type(kv_type), keys, values,
+                                    static_cast<int>(keys.shape(1)));
+  return Bytes(static_cast<py::ssize_t>(chunk.size_bytes()), reinterpret_cast<const uint8_t*>(chunk.data()));
+}
+
+// keys and values: [64, head_dim].
+py::tuple attend(const std::string& level, const Floats& q, const Floats& keys, const Floats& values, const Ints& begin,
+                 const Ints& end, float cap, int repeat, const std::string& kv_type) {
+  const kernels::KvKernels& kv = kv_kernels(runnable(level), kv_type);
+  require(q.ndim() == 2, "q: expected [rows, head_dim].");
+  const auto rows = static_cast<int>(q.shape(0)), head_dim = static_cast<int>(q.shape(1));
   require(begin.size() == rows && end.size() == rows, "begin, end: expected [rows].");
-  std::vector<float> tiles(static_cast<size_t>(keys.size()));
-  for (int key = 0; key < kernels::kChunkKeys; ++key) {
-    const int tile = key / kernels::kTileKeys, lane = key % kernels::kTileKeys;
-    for (int d = 0; d < head_dim; ++d)
-      tiles[static_cast<size_t>((tile * head_dim + d) * kernels::kTileKeys + lane)] = keys.data()[key * head_dim + d];
-  }
+  const Buffer chunk = stored_chunk(kv, parse_type(kv_type), keys, values, head_dim);
+  std::vector<float> prepared(static_cast<size_t>(q.size()));
   std::vector<const float*> q_rows;
-  for (int i = 0; i < rows; ++i) q_rows.push_back(q.data() + i * head_dim);
+  for (int i = 0; i < rows; ++i) {
+    q_rows.push_back(prepared.data() + i * head_dim);
+    kv.prepare_query(q.data() + i * head_dim, 1.0f, head_dim, prepared.data() + i * head_dim);
+  }
   Floats max(rows), sum(rows), acc({rows, head_dim});
-  const kernels::AttendArgs args = {q_rows.data(),     rows,       head_dim, tiles.data(),       values.data(),
-                                    begin.data(),      end.data(), cap,      max.mutable_data(), sum.mutable_data(),
-                                    acc.mutable_data()};
+  const kernels::AttendArgs args = {q_rows.data(), rows, head_dim,           chunk.data(),       begin.data(),
+                                    end.data(),    cap,  max.mutable_data(), sum.mutable_data(), acc.mutable_data()};
   {
     const py::gil_scoped_release release;
-    for (int i = 0; i < repeat; ++i) table.attend(args);
+    for (int i = 0; i < repeat; ++i) kv.attend(args);
   }
   return py::make_tuple(max, sum, acc);
 }
@@ -257,7 +278,9 @@ void bind_kernels(py::module_& core) {
   m.def("softcap", &softcap, arg("level"), arg("x"), arg("cap"));
   m.def("rope", &rope, arg("level"), arg("x"), arg("cosines"), arg("sines"));
   m.def("attend", &attend, arg("level"), arg("q"), arg("keys"), arg("values"), arg("begin"), arg("end"),
-        arg("softcap") = 0.0f, arg("repeat") = 1);
+        arg("softcap") = 0.0f, arg("repeat") = 1, arg("kv_type") = "f32");
+  m.def("store_tokens", &store_tokens, arg("level"), arg("kv_type"), arg("keys"), arg("values"),
+        "The bytes of a chunk of keys and values.");
   m.def("merge", &merge, arg("level"), arg("state"), arg("part"));
   m.def("argmax", &argmax, arg("level"), arg("x"));
   m.def("log_sum_exp", &log_sum_exp, arg("level"), arg("x"));

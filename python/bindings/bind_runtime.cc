@@ -115,8 +115,9 @@ py::dict config_dict(const Model& model) {
 // ---- Model --------------------------------------------------------------------------------------------------------
 
 std::shared_ptr<Model> open_model(const std::string& path, const std::string& device, int n_threads,
-                                  const std::string& encoder_window) {
+                                  const std::string& encoder_window, const std::string& kv_type) {
   ModelOptions options;
+  options.kv_type = kv_type;
   options.device = device;
   options.n_threads = n_threads;
   if (encoder_window == "inclusive") {
@@ -313,11 +314,13 @@ void bind_runtime(py::module_& m) {
       .def("save", &EncodedSource::save, arg("path"), py::call_guard<py::gil_scoped_release>());
 
   py::class_<Model, std::shared_ptr<Model>>(m, "Model")
-      .def(py::init(&open_model), arg("path"), py::kw_only(), arg("device"), arg("n_threads"), arg("encoder_window"))
+      .def(py::init(&open_model), arg("path"), py::kw_only(), arg("device"), arg("n_threads"), arg("encoder_window"),
+           arg("kv_type"))
       .def_property_readonly("config", &config_dict)
       .def_property_readonly("tokenizer", &Model::tokenizer, py::return_value_policy::reference_internal)
       .def_property_readonly("device", &Model::device)
       .def_property_readonly("n_threads", &Model::n_threads)
+      .def_property_readonly("kv_type", [](const Model& model) { return type_name(model.kv_type()); })
       .def("memory", &memory_dict)
       .def_property_readonly("has_chat_template", &Model::has_chat_template)
       .def("encode", &encode, arg("ids"), arg("images") = std::vector<Pixels>{})

@@ -51,6 +51,10 @@ class Model:
         T5Gemma (the first) only: which neighbours an encoder layer with a sliding window W sees.
         ``"exclusive"`` is ``|i - j| < W``, as the model was trained; ``"inclusive"`` is ``|i - j| <= W``, as
         transformers from 5.4 on reads it. They differ for sources longer than W (4096 in the released models).
+    kv_type
+        How the decoder's keys and values are stored. ``"f32"`` is exact, ``"f16"`` halves their memory, and
+        ``"q8_0"`` brings it to 28 %. ``"auto"``: ``"f32"`` for files with f32 or f16 weights, ``"f16"`` for all
+        others, whose weights are much less exact than that.
 
     Raises
     ------
@@ -79,6 +83,7 @@ class Model:
         device: Literal["auto", "cpu", "cuda", "metal"] = "auto",
         n_threads: int | None = None,
         encoder_window: Literal["exclusive", "inclusive"] = "exclusive",
+        kv_type: Literal["auto", "f32", "f16", "q8_0"] = "auto",
     ) -> None:
         if path is None:
             if not _BUNDLED.exists():
@@ -90,7 +95,7 @@ class Model:
             raise ValueError(f"n_threads is {n_threads}, expected 1 or more, or None for the physical cores.")
         start = time.perf_counter()
         self._open: _core.Model | None = _core.Model(
-            os.fspath(path), device=device, n_threads=n_threads or 0, encoder_window=encoder_window
+            os.fspath(path), device=device, n_threads=n_threads or 0, encoder_window=encoder_window, kv_type=kv_type
         )
         self.load_seconds = time.perf_counter() - start
         """Time that opening the file took."""
@@ -116,6 +121,11 @@ class Model:
     def n_threads(self) -> int:
         """Threads that a call uses, the calling one included."""
         return self._native.n_threads
+
+    @property
+    def kv_type(self) -> str:
+        """How the decoder's keys and values are stored: ``"f32"``, ``"f16"`` or ``"q8_0"``."""
+        return self._native.kv_type
 
     @property
     def has_chat_template(self) -> bool:

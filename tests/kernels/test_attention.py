@@ -19,11 +19,20 @@ class Chunk:
         self.begin = rng.integers(-3, CHUNK, rows).astype(np.int32)
         self.end = rng.integers(0, CHUNK + 4, rows).astype(np.int32)  # empty where not above begin
 
-    def attend(self, level: str, rows: slice = slice(None), softcap: float = 0.0) -> list[np.ndarray]:
+    def attend(
+        self, level: str, rows: slice = slice(None), softcap: float = 0.0, kv_type: str = "f32"
+    ) -> list[np.ndarray]:
         """max, sum and acc of these rows."""
         return list(
             kernels.attend(
-                level, self.q[rows], self.keys, self.values, self.begin[rows], self.end[rows], softcap=softcap
+                level,
+                self.q[rows],
+                self.keys,
+                self.values,
+                self.begin[rows],
+                self.end[rows],
+                softcap=softcap,
+                kv_type=kv_type,
             )
         )
 
@@ -54,43 +63,101 @@ def test_chunk_is_right(level: str, head_dim: int, softcap: float) -> None:
             assert np.allclose(acc[row], expected[2], rtol=2e-5, atol=2e-5)
 
 
+def quantized(x: np.ndarray) -> np.ndarray:
+    """What stays of keys or values stored as q8_0: blocks of 32 of a row, the last one shorter."""
+    out = np.empty_like(x)
+    for first in range(0, x.shape[1], 32):
+        block = x[:, first : first + 32]
+        largest = np.abs(block).max(axis=1, keepdims=True)
+        ints = np.rint(block.astype(np.float64) * (np.float32(127) / largest).astype(np.float64))
+        out[:, first : first + 32] = ints.astype(np.float32) * (largest / np.float32(127))
+    return out
+
+
+def rounded_to_bf16(x: np.ndarray) -> np.ndarray:
+    bits = np.asarray(x, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+
 @each_level
-@pytest.mark.parametrize("head_dim", [8, 20, 256])
-def test_a_row_does_not_see_its_neighbours(level: str, head_dim: int) -> None:
+@pytest.mark.parametrize("head_dim", [2, 20, 36, 72, 256])
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
+def test_stored_keys_are_the_floats_they_stand_for(level: str, kv_type: str, head_dim: int) -> None:
+    chunk = Chunk(9, head_dim, seed=7)
+    chunk.keys[3] *= 1e-6  # subnormal halves
+    found = chunk.attend(level, softcap=3.0, kv_type=kv_type)
+    for name in ("keys", "values"):
+        x = getattr(chunk, name)
+        setattr(chunk, name, x.astype(np.float16).astype(np.float32) if kv_type == "f16" else quantized(x))
+    for some, exact in zip(found, chunk.attend(level, softcap=3.0), strict=True):
+        assert np.array_equal(bits(some), bits(exact))
+
+
+@each_level
+@pytest.mark.parametrize("head_dim", [2, 7, 20, 72, 80, 256])
+@pytest.mark.parametrize("softcap", [0.0, 2.5])
+def test_bf16_rounds_operands_and_sums_in_f32(level: str, head_dim: int, softcap: float) -> None:
+    for rows in (1, 2, 5, 64, 70):
+        chunk = Chunk(rows, head_dim, seed=rows)
+        top, total, acc = chunk.attend(level, softcap=softcap, kv_type="bf16")
+        chunk.q, chunk.keys, chunk.values = map(rounded_to_bf16, (chunk.q, chunk.keys, chunk.values))
+        for row in range(rows):
+            expected = expected_row(chunk, row, softcap)
+            assert np.isclose(top[row], expected[0], rtol=1e-5, atol=1e-5)
+            assert np.isclose(total[row], expected[1], rtol=2e-4)  # a coarse exponential
+            # Each weight is within 2^-9 of its value, values are of the order of 1: four standard deviations.
+            assert np.allclose(acc[row], expected[2], atol=2**-7 * max(expected[1] ** 0.5, 1))
+
+
+@each_level
+def test_halves_beyond_their_range_are_the_largest_ones(level: str) -> None:
+    chunk = Chunk(1, 4, seed=8)
+    chunk.begin[:], chunk.end[:] = 5, 6
+    chunk.values[5] = [1e6, -7e4, 65519.0, -np.inf]
+    acc = chunk.attend(level, kv_type="f16")[2]
+    assert acc.tolist() == [[65504.0, -65504.0, 65504.0, -65504.0]]
+
+
+@each_level
+@pytest.mark.parametrize("kv_type", ["f32", "f16", "bf16", "q8_0"])
+@pytest.mark.parametrize("head_dim", [8, 20, 72, 256])
+def test_a_row_does_not_see_its_neighbours(level: str, kv_type: str, head_dim: int) -> None:
     rows = 23
     chunk = Chunk(rows, head_dim, seed=1)
-    together = chunk.attend(level)
+    together = chunk.attend(level, kv_type=kv_type)
     for first in range(rows):
         for count in (1, 3, 8):
-            part = chunk.attend(level, slice(first, first + count))
+            part = chunk.attend(level, slice(first, first + count), kv_type=kv_type)
             for whole, some in zip(together, part, strict=True):
                 assert np.array_equal(bits(some), bits(whole[first : first + count]))
 
 
 @each_level
+@pytest.mark.parametrize("kv_type", ["f32", "f16", "bf16", "q8_0"])
 @pytest.mark.parametrize("head_dim", [12, 64])
-def test_hidden_keys_count_for_nothing(level: str, head_dim: int) -> None:
+def test_hidden_keys_count_for_nothing(level: str, kv_type: str, head_dim: int) -> None:
     chunk = Chunk(20, head_dim, seed=2)
     chunk.begin[:], chunk.end[:] = 17, 41
     chunk.begin[7], chunk.end[11] = 30, 33
-    clean = chunk.attend(level)
+    clean = chunk.attend(level, kv_type=kv_type)
     rng = np.random.default_rng(3)
     for key in [*range(17), *range(41, CHUNK)]:
         chunk.keys[key] = rng.choice([-1e30, 1e30, 0.0], head_dim)
         chunk.values[key] = rng.choice([-3e38, 3e38, -1e-40], head_dim)
-    for before, after in zip(clean, chunk.attend(level), strict=True):
+    for before, after in zip(clean, chunk.attend(level, kv_type=kv_type), strict=True):
         assert np.array_equal(bits(before), bits(after))
 
 
 @each_level
-def test_weights_that_vanish_do_not_depend_on_neighbours(level: str) -> None:
+@pytest.mark.parametrize("kv_type", ["f32", "bf16"])
+def test_weights_that_vanish_do_not_depend_on_neighbours(level: str, kv_type: str) -> None:
     # Sums that round to -0 in one row; its neighbour makes further keys pass by with weight zero.
     chunk = Chunk(2, 16, seed=4)
     chunk.values[:] = -1e-45
     chunk.keys[:] = np.linspace(0, 3000, CHUNK)[:, None]
     chunk.begin[:], chunk.end[:] = [0, 0], [20, 64]
-    both = chunk.attend(level)
-    alone = chunk.attend(level, slice(0, 1))
+    both = chunk.attend(level, kv_type=kv_type)
+    alone = chunk.attend(level, slice(0, 1), kv_type=kv_type)
     for whole, some in zip(both, alone, strict=True):
         assert np.array_equal(bits(whole[:1]), bits(some))
 
@@ -133,13 +200,14 @@ def test_merging_with_nothing_changes_nothing(level: str) -> None:
 
 
 @pytest.mark.parametrize("softcap", [0.0, 5.0])
-def test_levels_agree_to_the_bit(softcap: float) -> None:
+@pytest.mark.parametrize("kv_type", ["f32", "f16", "bf16", "q8_0"])
+def test_levels_agree_to_the_bit(kv_type: str, softcap: float) -> None:
     for rows, head_dim in ((1, 256), (4, 64), (13, 12), (64, 72)):
         chunk = Chunk(rows, head_dim, seed=6)
         results = []
         for level, runs in kernels.levels():
             if runs:
-                part = chunk.attend(level, softcap=softcap)
+                part = chunk.attend(level, softcap=softcap, kv_type=kv_type)
                 results.append([*part, *kernels.merge(level, tuple(part), tuple(x[::-1].copy() for x in part))])
         for result in results:
             for found, expected in zip(result, results[0], strict=True):

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "kernels/kv_layout.h"
 #include "kernels/pack.h"
 
 namespace {
@@ -123,26 +124,33 @@ Result row_ops(const KernelTable& table, int n) {
   return result;
 }
 
-Result attention(const KernelTable& table, int rows, int head_dim, float softcap) {
+Result attention(const KernelTable& table, DataType type, int rows, int head_dim, float softcap) {
   Random random(static_cast<uint32_t>(rows * 1000 + head_dim));
   const size_t state = static_cast<size_t>(rows) * static_cast<size_t>(head_dim);
   const size_t chunk = static_cast<size_t>(t5g::kernels::kChunkKeys) * static_cast<size_t>(head_dim);
   const std::vector<float> q = random.floats(state), keys = random.floats(chunk, 2.0f), values = random.floats(chunk);
+  const t5g::kernels::KvKernels& kv = table.kv[static_cast<size_t>(type)];
+  std::vector<std::byte> stored(t5g::kernels::kv_head_bytes(type, head_dim));
+  for (int key = 0; key < t5g::kernels::kChunkKeys; ++key)
+    kv.store_token(keys.data() + key * head_dim, values.data() + key * head_dim, head_dim, key, stored.data());
+  std::vector<float> prepared(state);
   std::vector<const float*> q_rows;
   std::vector<int32_t> begin, end;
   for (int r = 0; r < rows; ++r) {
-    q_rows.push_back(q.data() + r * head_dim);
+    kv.prepare_query(q.data() + r * head_dim, 0.7f, head_dim, prepared.data() + r * head_dim);
+    q_rows.push_back(prepared.data() + r * head_dim);
     begin.push_back(random.below(60) - 5);
     end.push_back(random.below(70));
   }
   std::vector<float> max(static_cast<size_t>(rows)), sum(max.size()), acc(state);
-  table.attend({q_rows.data(), rows, head_dim, keys.data(), values.data(), begin.data(), end.data(), softcap,
-                max.data(), sum.data(), acc.data()});
+  kv.attend({q_rows.data(), rows, head_dim, stored.data(), begin.data(), end.data(), softcap, max.data(), sum.data(),
+             acc.data()});
   std::vector<float> state_max = max, state_sum = sum, state_acc = acc;
   for (auto* part : {&max, &sum, &acc}) std::reverse(part->begin(), part->end());
   table.merge(
       {rows, head_dim, state_max.data(), state_sum.data(), state_acc.data(), max.data(), sum.data(), acc.data()});
   Result result;
+  append(result, stored);
   for (const auto* part : {&max, &sum, &acc, &state_max, &state_sum, &state_acc}) append(result, *part);
   return result;
 }
@@ -166,11 +174,14 @@ std::vector<Case> all_cases() {
   }
   for (const int n : {1, 2, 15, 16, 17, 64, 100, 1152, 5000})
     cases.push_back({"rows n=" + std::to_string(n), [=](const KernelTable& table) { return row_ops(table, n); }});
-  for (const int rows : {1, 4, 9, 64}) {
-    for (const int head_dim : {4, 12, 32, 72, 256}) {
-      for (const float softcap : {0.0f, 3.0f}) {
-        cases.push_back({"attention rows=" + std::to_string(rows) + " head_dim=" + std::to_string(head_dim),
-                         [=](const KernelTable& table) { return attention(table, rows, head_dim, softcap); }});
+  for (const DataType type : {DataType::kF32, DataType::kF16, DataType::kBF16, DataType::kQ8_0}) {
+    for (const int rows : {1, 4, 9, 64}) {
+      for (const int head_dim : {4, 12, 15, 32, 72, 256}) {
+        for (const float softcap : {0.0f, 3.0f}) {
+          cases.push_back({"attention " + t5g::type_name(type) + " rows=" + std::to_string(rows) +
+                               " head_dim=" + std::to_string(head_dim),
+                           [=](const KernelTable& table) { return attention(table, type, rows, head_dim, softcap); }});
+        }
       }
     }
   }

@@ -50,6 +50,7 @@ def test_wrong_files(tmp_path: Path, tiny_path: Path) -> None:
         ({"device": "cuda"}, t5g.UnsupportedError, "no CUDA"),
         ({"device": "metal"}, t5g.UnsupportedError, "no Metal"),
         ({"encoder_window": "wide"}, ValueError, "encoder_window"),
+        ({"kv_type": "q4_0"}, ValueError, "kv_type"),
     ],
     ids=str,
 )
@@ -232,7 +233,8 @@ def test_memory_counts_every_matrix(tiny_model: t5g.Model, tiny_path: Path) -> N
     memory = tiny_model.memory()
     assert 0 < memory.decode_weights_bytes < memory.weights_bytes < tiny_path.stat().st_size
     decoder = tiny_model.config.decoder
-    per_token = decoder.num_hidden_layers * 2 * decoder.num_key_value_heads * decoder.head_dim * 4
+    columns = -(-decoder.head_dim // 16) * 16  # values lie in whole vectors
+    per_token = decoder.num_hidden_layers * decoder.num_key_value_heads * (decoder.head_dim + columns) * 4
     assert memory.bytes_per_target_token == per_token
 
 

@@ -1,8 +1,9 @@
 // Every kernel, and the table of a level that has them all.
 #pragma once
 
-#include "kernels/common/attention.h"
+#include "kernels/common/kv_table.h"
 #include "kernels/common/matmul.h"
+#include "kernels/common/merge.h"
 #include "kernels/common/reduce.h"
 #include "kernels/common/round.h"
 #include "kernels/common/rows.h"
@@ -29,7 +30,7 @@ constexpr KernelTable table_of_all(const char* name, uint64_t required_features)
       &geglu,
       &softcap,
       &rope,
-      &attend,
+      all_kv_kernels(),
       &merge,
       &argmax,
       &log_sum_exp,

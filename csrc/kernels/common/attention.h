@@ -1,11 +1,10 @@
-// Attention of query rows over one chunk of keys, and the merging of chunks.
+// Attention of query rows over one chunk of keys.
 //
 // Rows are taken a few at a time, so that a key or value in a register serves them all; what is computed for a row does
 // not depend on the rows beside it: they only decide which keys outside its own range are passed over with weight zero.
 #pragma once
 
-#include "kernels/common/math.h"
-#include "kernels/common/rows.h"
+#include "kernels/common/kv_formats.h"
 #include "kernels/common/unroll.h"
 #include "kernels/kernels.h"
 
@@ -38,29 +37,31 @@ inline KeyRange visible_to_any(const AttendArgs& args, int row, int n) {
   return all;
 }
 
-// scores[r][key] = q[r] . key, for kRows rows and the keys of Tiles::kScoreTiles tiles.
-template <int kRows>
+constexpr int fewer(int n) { return n > 4 ? 4 : n / 2; }
+
+// scores[r][key] = q[r] . key, for kRows rows and the keys of kTiles tiles.
+template <typename Format, int kRows, int kTiles>
 void score_tile(const AttendArgs& args, int row, int tile, float* scores) {
-  constexpr int kTiles = Tiles::kScoreTiles;
+  using Operand = typename Format::Operand;
   const float* q[kRows];
   for (int r = 0; r < kRows; ++r) q[r] = args.q[row + r];
-  const int tile_floats = args.head_dim * kTileKeys;
-  const float* keys = args.keys + tile * tile_floats;
   F32x16 sums[kRows][kTiles];
   T5G_UNROLL
   for (int r = 0; r < kRows; ++r) {
     T5G_UNROLL
     for (int t = 0; t < kTiles; ++t) sums[r][t] = splat(0.0f);
   }
-  for (int d = 0; d < args.head_dim; ++d) {
-    F32x16 k[kTiles];
-    T5G_UNROLL
-    for (int t = 0; t < kTiles; ++t) k[t] = load(keys + t * tile_floats + d * kTileKeys);
+  const typename Format::Keys first(args.chunk, args.head_dim, tile);
+  const typename Format::Keys last(args.chunk, args.head_dim, tile + kTiles - 1);
+  static_assert(kTiles <= 2);
+  const int steps = (args.head_dim + Format::kPack - 1) / Format::kPack;
+  for (int step = 0; step < steps; ++step) {
+    const Operand k[2] = {first.load(step), last.load(step)};
     T5G_UNROLL
     for (int r = 0; r < kRows; ++r) {
-      const F32x16 x = splat(q[r][d]);
+      const Operand x = Format::splat_number(q[r] + step);
       T5G_UNROLL
-      for (int t = 0; t < kTiles; ++t) sums[r][t] = fma(x, k[t], sums[r][t]);
+      for (int t = 0; t < kTiles; ++t) sums[r][t] = Format::multiply_add(x, k[t], sums[r][t]);
     }
   }
   T5G_UNROLL
@@ -70,20 +71,21 @@ void score_tile(const AttendArgs& args, int row, int tile, float* scores) {
   }
 }
 
-// Rows [row, end) of one tile column, kRows at a time, then fewer.
-template <int kRows>
+// Rows [row, end) of kTiles tiles, kRows at a time, then fewer.
+template <typename Format, int kRows, int kTiles>
 void score_rows(const AttendArgs& args, int row, int end, int tile, float* scores) {
   for (; row + kRows <= end; row += kRows, scores += kRows * kChunkKeys) {
     const KeyRange keys = visible_to_any(args, row, kRows);
-    const int tile_begin = tile * kTileKeys, tile_end = tile_begin + Tiles::kScoreTiles * kTileKeys;
-    if (keys.begin < tile_end && keys.end > tile_begin) score_tile<kRows>(args, row, tile, scores);
+    const int tile_begin = tile * kTileKeys, tile_end = tile_begin + kTiles * kTileKeys;
+    if (keys.begin < tile_end && keys.end > tile_begin) score_tile<Format, kRows, kTiles>(args, row, tile, scores);
   }
   if constexpr (kRows > 1) {
-    if (row < end) score_rows<kRows - 1>(args, row, end, tile, scores);
+    if (row < end) score_rows<Format, fewer(kRows), kTiles>(args, row, end, tile, scores);
   }
 }
 
-// scores [kChunkKeys] become exp(score - max), zero outside the row's range.
+// Scores [kChunkKeys] become weights exp(score - max) in the form that Format sums, zero outside the row's range.
+template <typename Format>
 void softmax_row(const AttendArgs& args, int row, float* scores) {
   const KeyRange keys = visible(args, row);
   F32x16 largest = splat(-kInfinity);
@@ -93,10 +95,11 @@ void softmax_row(const AttendArgs& args, int row, float* scores) {
       store(scores + first, splat(-kInfinity));
       continue;
     }
+    const bool partly = keys.begin > first || keys.end < first + kTileKeys;
     F32x16 s = load(scores + first);
     if (args.softcap > 0) s = soft_cap(s, splat(args.softcap));
-    s = select(lanes_between(keys.begin - first, keys.end - first), s, splat(-kInfinity));
-    store(scores + first, s);
+    if (partly) s = select(lanes_between(keys.begin - first, keys.end - first), s, splat(-kInfinity));
+    if (partly || args.softcap > 0) store(scores + first, s);
     largest = max(s, largest);
   }
   const float max_score = max_lane(largest);
@@ -104,35 +107,38 @@ void softmax_row(const AttendArgs& args, int row, float* scores) {
   const F32x16 shift = splat(max_score == -kInfinity ? 0.0f : max_score);
   F32x16 sum = splat(0.0f);
   for (int tile = 0; tile < kTilesPerChunk; ++tile) {
-    const F32x16 e = exp_of_nonpositive(load(scores + tile * kTileKeys) - shift);
-    store(scores + tile * kTileKeys, e);
+    const F32x16 e = Format::weight(load(scores + tile * kTileKeys) - shift);
+    Format::store_weights(scores + tile * kTileKeys / Format::kPack, e);
     sum = sum + e;
   }
   args.sum[row] = sum_lanes(sum);
 }
 
-// acc[r][column ...] = sum over keys of weights[r][key] * values[key][column ...] for kVectors of 16 columns, or for
-// the last `left` columns where kWhole is false.
-template <int kRows, int kVectors, bool kWhole>
-void value_tile(const AttendArgs& args, int row, KeyRange keys, int column, int left, const float* weights) {
+// acc[r][column ...] = sum over keys of weights[r][key] * values[key][column ...] for kVectors of 16 columns.
+template <typename Format, int kRows, int kVectors>
+void value_tile(const AttendArgs& args, int row, int vector, const float* weights) {
+  using Values = typename Format::Values;
   F32x16 sums[kRows][kVectors];
   T5G_UNROLL
   for (int r = 0; r < kRows; ++r) {
     T5G_UNROLL
     for (int c = 0; c < kVectors; ++c) sums[r][c] = splat(0.0f);
   }
-  const float* values = args.values + keys.begin * args.head_dim + column;
-  for (int key = keys.begin; key < keys.end; ++key, values += args.head_dim) {
-    F32x16 v[kVectors];
+  const std::byte* values = args.chunk + kv_keys_bytes(Format::kType, args.head_dim);
+  const KeyRange keys = visible_to_any(args, row, kRows);
+  const int end = (keys.end + Format::kPack - 1) / Format::kPack;
+  for (int step = keys.begin / Format::kPack; step < end; ++step) {
+    typename Format::Operand v[kVectors];
     T5G_UNROLL
-    for (int c = 0; c < kVectors; ++c) v[c] = kWhole ? load(values + 16 * c) : load_first(values, left);
+    for (int c = 0; c < kVectors; ++c) v[c] = Values(values, args.head_dim, vector + c).load(step);
     T5G_UNROLL
     for (int r = 0; r < kRows; ++r) {
-      const F32x16 w = splat(weights[r * kChunkKeys + key]);
+      const typename Format::Operand w = Format::splat_number(weights + r * kChunkKeys + step);
       T5G_UNROLL
-      for (int c = 0; c < kVectors; ++c) sums[r][c] = fma(w, v[c], sums[r][c]);
+      for (int c = 0; c < kVectors; ++c) sums[r][c] = Format::multiply_add(w, v[c], sums[r][c]);
     }
   }
+  const int column = 16 * vector, left = lanes_left(args.head_dim, column + 16 * (kVectors - 1));
   T5G_UNROLL
   for (int r = 0; r < kRows; ++r) {
     float* acc = args.acc + (row + r) * args.head_dim + column;
@@ -141,60 +147,50 @@ void value_tile(const AttendArgs& args, int row, KeyRange keys, int column, int 
       // A key of weight zero turns a sum of -0 into +0. Whether one was passed over depends on the other rows, so all
       // sums of -0 are made +0.
       const F32x16 sum = sums[r][c] + splat(0.0f);
-      kWhole ? store(acc + 16 * c, sum) : store_first(acc, sum, left);
+      c + 1 < kVectors || left == 16 ? store(acc + 16 * c, sum) : store_first(acc + 16 * c, sum, left);
     }
   }
 }
 
-template <int kRows>
-void value_rows(const AttendArgs& args, int row, int end, const float* weights) {
-  constexpr int kVectors = Tiles::kValueVectors;
-  for (; row + kRows <= end; row += kRows, weights += kRows * kChunkKeys) {
-    const KeyRange keys = visible_to_any(args, row, kRows);
-    int column = 0;
-    for (; column + 16 * kVectors <= args.head_dim; column += 16 * kVectors)
-      value_tile<kRows, kVectors, true>(args, row, keys, column, 0, weights);
-    for (; column < args.head_dim; column += 16)
-      value_tile<kRows, 1, false>(args, row, keys, column, lanes_left(args.head_dim, column), weights);
-  }
+template <typename Format, int kRows, int kVectors>
+void value_rows(const AttendArgs& args, int row, int end, int vector, const float* weights) {
+  for (; row + kRows <= end; row += kRows, weights += kRows * kChunkKeys)
+    value_tile<Format, kRows, kVectors>(args, row, vector, weights);
   if constexpr (kRows > 1) {
-    if (row < end) value_rows<kRows - 1>(args, row, end, weights);
+    if (row < end) value_rows<Format, fewer(kRows), kVectors>(args, row, end, vector, weights);
   }
 }
 
+// All columns from vector `vector` on, kVectors at a time, then fewer: the values of a few columns stay in the first
+// cache for all rows.
+template <typename Format, int kVectors>
+void value_columns(const AttendArgs& args, int row, int end, int vector, const float* weights) {
+  const int n_vectors = (args.head_dim + 15) / 16;
+  for (; vector + kVectors <= n_vectors; vector += kVectors)
+    value_rows<Format, Format::Shape::value_rows(kVectors), kVectors>(args, row, end, vector, weights);
+  if constexpr (kVectors > 1) {
+    if (vector < n_vectors) value_columns<Format, fewer(kVectors)>(args, row, end, vector, weights);
+  }
+}
+
+template <typename Format>
 void attend(const AttendArgs& args) {
+  using Shape = typename Format::Shape;
   alignas(64) float scores[kMaxRows * kChunkKeys];
   for (int row = 0; row < args.rows; row += kMaxRows) {
     const int end = args.rows - row < kMaxRows ? args.rows : row + kMaxRows;
     // Tile by tile: the keys of one tile column stay in the first cache for all rows.
-    for (int tile = 0; tile < kTilesPerChunk; tile += Tiles::kScoreTiles)
-      score_rows<Tiles::kScoreRows>(args, row, end, tile, scores);
-    for (int r = row; r < end; ++r) softmax_row(args, r, scores + (r - row) * kChunkKeys);
-    value_rows<Tiles::kValueRows>(args, row, end, scores);
+    for (int tile = 0; tile < kTilesPerChunk; tile += Shape::kScoreTiles)
+      score_rows<Format, Shape::kScoreRows, Shape::kScoreTiles>(args, row, end, tile, scores);
+    for (int r = row; r < end; ++r) softmax_row<Format>(args, r, scores + (r - row) * kChunkKeys);
+    if constexpr (Shape::kFiveVectors) {
+      if (args.head_dim > 64 && args.head_dim <= 80) {
+        value_columns<Format, 5>(args, row, end, 0, scores);
+        continue;
+      }
+    }
+    value_columns<Format, Shape::kValueVectors>(args, row, end, 0, scores);
   }
-}
-
-void merge_row(const MergeArgs& args, int row) {
-  const float max_state = args.max[row], max_part = args.part_max[row];
-  if (max_part == -kInfinity) return;
-  const float max_both = max_part > max_state ? max_part : max_state;
-  // An empty state has weight e^(-infinity) = 0.
-  const F32x16 state_weight = exp_of_nonpositive(splat(max_state - max_both));
-  const F32x16 part_weight = exp_of_nonpositive(splat(max_part - max_both));
-  args.max[row] = max_both;
-  const F32x16 sum = fma(splat(args.sum[row]), state_weight, splat(args.part_sum[row]) * part_weight);
-  store_first(args.sum + row, sum, 1);
-  float* acc = args.acc + row * args.head_dim;
-  const float* part = args.part_acc + row * args.head_dim;
-  for (int i = 0; i < args.head_dim; i += 16) {
-    const int left = lanes_left(args.head_dim, i);
-    const F32x16 weighted = load_first(part + i, left) * part_weight;
-    store_first(acc + i, fma(load_first(acc + i, left), state_weight, weighted), left);
-  }
-}
-
-void merge(const MergeArgs& args) {
-  for (int row = 0; row < args.rows; ++row) merge_row(args, row);
 }
 
 }  // namespace

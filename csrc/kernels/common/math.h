@@ -12,6 +12,12 @@ constexpr int32_t kRoundToIntBits = 0x4b400000;
 
 constexpr float kInfinity = __builtin_inff();
 
+// Blocks to be quantised whose largest value is below this become zero: the reciprocal of their scale would overflow.
+constexpr float kSmallestQuantized = 0x1p-100f;
+
+// Of a row of n values, those from i on, up to a vector.
+inline int lanes_left(int64_t n, int64_t i) { return n - i < 16 ? static_cast<int>(n - i) : 16; }
+
 // e^x = 2^n * (1 + p).
 struct ExpParts {
   F32x16 power;  // 2^n
@@ -40,6 +46,20 @@ inline F32x16 exp_of_nonpositive(const F32x16& x) {
   return select(less(x, splat(-0x1.5d589ep+6f)), splat(0.0f), fma(e.power, e.p, e.power));
 }
 
+// e^x for x <= 0 to 1e-4 of its value, for results that are then rounded to 8 bits: 2^n times a cubic fitted to 2^r.
+// 0 below 2^-50.
+inline F32x16 coarse_exp_of_nonpositive(const F32x16& x) {
+  const F32x16 log2_e = splat(0x1.715476p+0f), bounded = max(x, splat(-41.0f));
+  const F32x16 shifted = fma(bounded, log2_e, splat(kRoundToInt));
+  const F32x16 r = fma(bounded, log2_e, splat(kRoundToInt) - shifted);
+  F32x16 p = splat(0x1.c3f760p-5f);
+  p = fma(p, r, splat(0x1.f0de1ap-3f));
+  p = fma(p, r, splat(0x1.62f31ap-1f));
+  p = fma(p, r, splat(0x1.fff692p-1f));
+  const F32x16 e = as_float(as_bits(p) + shift_left<23>(as_bits(shifted)));
+  return select(less(e, splat(0x1p-50f)), splat(0.0f), e);
+}
+
 // tanh|x| = (1 - e^-2|x|) / (1 + e^-2|x|), with e^t - 1 formed without cancellation: right to a few units in the last
 // place near zero too.
 inline F32x16 tanh(const F32x16& x) {
@@ -50,6 +70,8 @@ inline F32x16 tanh(const F32x16& x) {
   const F32x16 minus = fma(e.power, e.p, e.power - splat(1.0f));  // e^t - 1
   return copy_sign(minus / (minus + splat(2.0f)), x);
 }
+
+inline F32x16 soft_cap(const F32x16& x, const F32x16& cap) { return cap * tanh(x / cap); }
 
 }  // namespace
 }  // namespace t5g::kernels

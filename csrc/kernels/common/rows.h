@@ -9,11 +9,6 @@
 namespace t5g::kernels {
 namespace {
 
-inline int lanes_left(int64_t n, int64_t i) { return n - i < 16 ? static_cast<int>(n - i) : 16; }
-
-// Blocks whose largest value is below this become zero: the reciprocal of their scale would overflow.
-constexpr float kSmallestQuantized = 0x1p-100f;
-
 // scale = max|x| / 127, values = round to nearest even of x * (127 / max|x|), the product not rounded before.
 void quantize_row(const float* x, int64_t k, int8_t* values, float* scales, int32_t* sums) {
   for (int64_t b = 0; b < k / kBlock; ++b) {
@@ -116,8 +111,6 @@ void geglu(const float* gate, const float* up, int64_t n, float* out) {
     store_first(out + i, gelu_tanh(load_first(gate + i, left)) * load_first(up + i, left), left);
   }
 }
-
-inline F32x16 soft_cap(const F32x16& x, const F32x16& cap) { return cap * tanh(x / cap); }
 
 void softcap(float* x, int64_t n, float cap) {
   int64_t i = 0;

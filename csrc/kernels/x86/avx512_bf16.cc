@@ -4,6 +4,7 @@
 #define T5G_VECTORS "kernels/x86/vectors_avx512.h"
 #define T5G_DOT "kernels/x86/dot_avx512.h"
 #define T5G_PAIRS "kernels/x86/pairs_avx512_bf16.h"
+#include "kernels/common/kv_table.h"
 #include "kernels/common/matmul.h"
 #include "kernels/common/round.h"
 
@@ -16,6 +17,7 @@ constexpr KernelTable table_of_pairs() {
   table.required_features = kCpuAvx512 | kCpuAvx512Vnni | kCpuAvx512Bf16;
   table.matmul[static_cast<size_t>(DataType::kBF16)] = &matmul<PackedBF16>;
   table.round_row = &round_row;
+  add_kv_kernels<KvBF16>(table.kv);
   return table;
 }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "kernels/kv_layout.h"
 #include "ops/cpu/cpu_ops.h"
 
 namespace t5g {
@@ -18,8 +19,10 @@ constexpr int64_t kBlocksPerThread = 3;  // with fewer query blocks than this, t
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Floats of one head's keys, and of its values, in one chunk.
-int64_t head_floats(int head_dim) { return kKvChunk * static_cast<int64_t>(head_dim); }
+// Bytes of one head's keys and values in one chunk.
+int64_t head_bytes(const KvFormat& format) {
+  return static_cast<int64_t>(kernels::round_up(kernels::kv_head_bytes(format.type, format.head_dim), 64));
+}
 
 // A running softmax over a block's rows: what kernels::MergeArgs merges into.
 struct SoftmaxState {
@@ -32,9 +35,15 @@ struct SoftmaxState {
 class Attention {
  public:
   Attention(const kernels::KernelTable& kernels, const AttentionSpec& spec, Tensor q, Tensor out)
-      : kernels_(kernels), spec_(spec), group_(spec.n_heads / spec.n_kv_heads), q_(q), out_(out) {}
+      : kernels_(kernels),
+        kv_(kernels.kv[static_cast<size_t>(spec.kv.type)]),
+        spec_(spec),
+        head_dim_(spec.kv.head_dim),
+        group_(spec.n_heads / spec.kv.n_kv_heads),
+        q_(q),
+        out_(out) {}
 
-  int64_t floats_per_block() const { return static_cast<int64_t>(kMaxRows) * spec_.head_dim; }
+  int64_t floats_per_block() const { return static_cast<int64_t>(kMaxRows) * head_dim_; }
 
   void split(std::span<const AttentionInput> inputs, std::vector<AttentionBlock>& blocks) const {
     const int64_t queries_per_block = std::max(1, kMaxRows / group_);
@@ -46,7 +55,7 @@ class Attention {
         const int64_t position = input.first_position + first;
         const int64_t begin = std::max<int64_t>(0, position - spec_.window.before) / kKvChunk;
         const int64_t end = ceil_div(std::min(input.self.length, position + n + spec_.window.after), kKvChunk);
-        for (int head = 0; head < spec_.n_kv_heads; ++head) {
+        for (int head = 0; head < spec_.kv.n_kv_heads; ++head) {
           blocks.push_back({&input, head, first, static_cast<int>(n) * group_, begin, std::max<int64_t>(0, end - begin),
                             ceil_div(input.source.length, kKvChunk), n_chunks});
           n_chunks += blocks.back().n_chunks();
@@ -61,7 +70,7 @@ class Attention {
     SoftmaxState state = empty_state(block, part_acc + floats_per_block()), part;
     part.acc = part_acc;
     const float* queries[kMaxRows];
-    scale_queries(block, scratch, queries);
+    prepare_queries(block, scratch, queries);
     for (int64_t i = 0; i < block.n_chunks(); ++i) {
       attend(block, i, queries, part.max, part.sum, part.acc);
       merge(block, state, part.max, part.sum, part.acc);
@@ -70,12 +79,12 @@ class Attention {
   }
 
   // Floats of one chunk's partial result for so many rows: max, sum and acc of each.
-  int64_t partial_floats(int rows) const { return rows * (2 + static_cast<int64_t>(spec_.head_dim)); }
+  int64_t partial_floats(int rows) const { return rows * (2 + static_cast<int64_t>(head_dim_)); }
 
   // One chunk on its own. scratch: floats_per_block().
   void one_chunk(const AttentionBlock& block, int64_t i, float* scratch, float* partial) const {
     const float* queries[kMaxRows];
-    scale_queries(block, scratch, queries);
+    prepare_queries(block, scratch, queries);
     attend(block, i, queries, partial, partial + block.rows, partial + 2 * block.rows);
   }
 
@@ -92,7 +101,7 @@ class Attention {
     SoftmaxState state;
     std::fill_n(state.max, block.rows, -std::numeric_limits<float>::infinity());
     std::fill_n(state.sum, block.rows, 0.0f);
-    std::fill_n(acc, static_cast<int64_t>(block.rows) * spec_.head_dim, 0.0f);
+    std::fill_n(acc, static_cast<int64_t>(block.rows) * head_dim_, 0.0f);
     state.acc = acc;
     return state;
   }
@@ -100,14 +109,13 @@ class Attention {
   // Where a block's row begins in a tensor [rows, H * Dh].
   float* row_of(Tensor tensor, const AttentionBlock& block, int row) const {
     return tensor.row(block.input->first_row + block.first + row / group_) +
-           (block.kv_head * group_ + row % group_) * spec_.head_dim;
+           (block.kv_head * group_ + row % group_) * head_dim_;
   }
 
-  void scale_queries(const AttentionBlock& block, float* scaled, const float** rows) const {
-    for (int row = 0; row < block.rows; ++row, scaled += spec_.head_dim) {
-      const float* from = row_of(q_, block, row);
-      for (int d = 0; d < spec_.head_dim; ++d) scaled[d] = from[d] * spec_.scale;
-      rows[row] = scaled;
+  void prepare_queries(const AttentionBlock& block, float* prepared, const float** rows) const {
+    for (int row = 0; row < block.rows; ++row, prepared += head_dim_) {
+      kv_.prepare_query(row_of(q_, block, row), spec_.scale, head_dim_, prepared);
+      rows[row] = prepared;
     }
   }
 
@@ -129,49 +137,44 @@ class Attention {
       begin[row] = static_cast<int32_t>(from);
       end[row] = static_cast<int32_t>(to);
     }
-    const float* keys = view.chunk(index) + 2 * block.kv_head * head_floats(spec_.head_dim);
-    const float* values = keys + head_floats(spec_.head_dim);
-    kernels_.attend({queries, block.rows, spec_.head_dim, keys, values, begin, end, spec_.softcap, max, sum, acc});
+    const std::byte* chunk = view.chunk(index) + block.kv_head * head_bytes(spec_.kv);
+    kv_.attend({queries, block.rows, head_dim_, chunk, begin, end, spec_.softcap, max, sum, acc});
   }
 
   void merge(const AttentionBlock& block, SoftmaxState& state, const float* max, const float* sum,
              const float* acc) const {
-    kernels_.merge({block.rows, spec_.head_dim, state.max, state.sum, state.acc, max, sum, acc});
+    kernels_.merge({block.rows, head_dim_, state.max, state.sum, state.acc, max, sum, acc});
   }
 
   // out = acc / sum; a row that sees no key at all (cross-attention to an empty source) gets zeros.
   void write(const AttentionBlock& block, const SoftmaxState& state) const {
     for (int row = 0; row < block.rows; ++row) {
       float* to = row_of(out_, block, row);
-      const float* from = state.acc + row * spec_.head_dim;
+      const float* from = state.acc + row * head_dim_;
       const float sum = state.sum[row];
-      for (int d = 0; d < spec_.head_dim; ++d) to[d] = sum > 0.0f ? from[d] / sum : 0.0f;
+      for (int d = 0; d < head_dim_; ++d) to[d] = sum > 0.0f ? from[d] / sum : 0.0f;
     }
   }
 
   const kernels::KernelTable& kernels_;
+  const kernels::KvKernels& kv_;
   const AttentionSpec& spec_;
+  const int head_dim_;
   const int group_;  // query heads per key/value head
   const Tensor q_, out_;
 };
 
 }  // namespace
 
-int64_t CpuOps::kv_floats_per_chunk(int n_kv_heads, int head_dim) const {
-  return 2 * n_kv_heads * head_floats(head_dim);
-}
+int64_t CpuOps::kv_chunk_bytes(const KvFormat& format) const { return format.n_kv_heads * head_bytes(format); }
 
-void CpuOps::store_kv(Tensor k, Tensor v, const KvView& view, int64_t position, int head_dim) {
-  const int64_t n_kv_heads = k.cols / head_dim;
+void CpuOps::store_kv(Tensor k, Tensor v, const KvFormat& format, const KvView& view, int64_t position) {
+  const auto store_token = kernels_.kv[static_cast<size_t>(format.type)].store_token;
   for_each_row(k.rows, 2 * k.cols, [&](int64_t i) {
-    const int64_t slot = (position + i) % kKvChunk;
-    float* keys = view.chunk((position + i) / kKvChunk);
-    for (int64_t head = 0; head < n_kv_heads; ++head, keys += 2 * head_floats(head_dim)) {
-      float* tile = keys + slot / kernels::kTileKeys * head_dim * kernels::kTileKeys + slot % kernels::kTileKeys;
-      const float* key = k.row(i) + head * head_dim;
-      for (int d = 0; d < head_dim; ++d) tile[d * kernels::kTileKeys] = key[d];
-      std::copy_n(v.row(i) + head * head_dim, head_dim, keys + head_floats(head_dim) + slot * head_dim);
-    }
+    const auto slot = static_cast<int>((position + i) % kKvChunk);
+    std::byte* chunk = view.chunk((position + i) / kKvChunk);
+    for (int64_t column = 0; column < k.cols; column += format.head_dim, chunk += head_bytes(format))
+      store_token(k.row(i) + column, v.row(i) + column, format.head_dim, slot, chunk);
   });
 }
 

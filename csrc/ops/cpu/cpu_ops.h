@@ -62,8 +62,8 @@ class CpuOps final : public Ops {
   void patches(const uint8_t* pixels, const PatchSpec& spec, int64_t first, Tensor out) override;
   void mean_pool(Tensor x, int64_t window, Tensor out) override;
   void softcap(Tensor x, float cap) override;
-  int64_t kv_floats_per_chunk(int n_kv_heads, int head_dim) const override;
-  void store_kv(Tensor k, Tensor v, const KvView& view, int64_t position, int head_dim) override;
+  int64_t kv_chunk_bytes(const KvFormat& format) const override;
+  void store_kv(Tensor k, Tensor v, const KvFormat& format, const KvView& view, int64_t position) override;
   void attention(Tensor q, const AttentionSpec& spec, std::span<const AttentionInput> inputs, Tensor out) override;
   int64_t argmax(Tensor row) override { return kernels_.argmax(row.data, row.cols); }
   float log_sum_exp(Tensor row) override { return kernels_.log_sum_exp(row.data, row.cols); }

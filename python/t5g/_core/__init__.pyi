@@ -223,7 +223,13 @@ class EncodedSource:
 
 class Model:
     def __init__(
-        self, path: str, *, device: str, n_threads: typing.SupportsInt | typing.SupportsIndex, encoder_window: str
+        self,
+        path: str,
+        *,
+        device: str,
+        n_threads: typing.SupportsInt | typing.SupportsIndex,
+        encoder_window: str,
+        kv_type: str,
     ) -> None: ...
     def chat_prompt(self, messages: collections.abc.Sequence[tuple[str, str]]) -> list[int]: ...
     def encode(
@@ -245,6 +251,8 @@ class Model:
     def device(self) -> str: ...
     @property
     def has_chat_template(self) -> bool: ...
+    @property
+    def kv_type(self) -> str: ...
     @property
     def n_threads(self) -> int: ...
     @property

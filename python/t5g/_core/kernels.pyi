@@ -28,6 +28,7 @@ __all__: list[str] = [
     "rope",
     "round_row",
     "softcap",
+    "store_tokens",
 ]
 
 class PackedMatrix:
@@ -77,6 +78,7 @@ def attend(
     end: typing.Annotated[numpy.typing.ArrayLike, numpy.int32],
     softcap: typing.SupportsFloat | typing.SupportsIndex = 0.0,
     repeat: typing.SupportsInt | typing.SupportsIndex = 1,
+    kv_type: str = "f32",
 ) -> tuple: ...
 def bias_gelu(
     level: str,
@@ -138,3 +140,12 @@ def softcap(
     x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
     cap: typing.SupportsFloat | typing.SupportsIndex,
 ) -> numpy.typing.NDArray[numpy.float32]: ...
+def store_tokens(
+    level: str,
+    kv_type: str,
+    keys: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+    values: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+) -> numpy.typing.NDArray[numpy.uint8]:
+    """
+    The bytes of a chunk of keys and values.
+    """

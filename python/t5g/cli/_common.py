@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -40,6 +40,21 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         report(self.prog, f"{message} (see {self.prog} --help)")
         sys.exit(WRONG_USAGE)
+
+
+def add_kv_type(parser: argparse._ActionsContainer) -> None:
+    """Add --kv-type to a parser or a group of one."""
+    parser.add_argument(
+        "--kv-type",
+        choices=["auto", "f32", "f16", "q8_0"],
+        default="auto",
+        help="how keys and values are stored (default: as exact as the weights ask for)",
+    )
+
+
+def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What a command that has --device, --threads and --kv-type hands to t5g.Model."""
+    return {"device": arguments.device, "n_threads": arguments.threads, "kv_type": arguments.kv_type}
 
 
 def report(prog: str, message: str, kind: str = "error") -> None:

@@ -29,6 +29,7 @@ def _parser() -> _common.Parser:
     parser.add_argument("--repeat", metavar="N", type=int, default=5, help="runs; the median counts (default: 5)")
     parser.add_argument("-t", "--threads", metavar="N", type=int, help="default: physical cores")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "metal"], default="auto")
+    _common.add_kv_type(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return parser
 
@@ -54,10 +55,11 @@ def _bench(arguments: argparse.Namespace) -> None:
         raise _common.UsageError("--new-tokens and --repeat must be 1 or more")
     from t5g import Model, _core
 
-    with Model(arguments.model, device=arguments.device, n_threads=arguments.threads) as model:
+    with Model(arguments.model, **_common.model_options(arguments)) as model:
         facts: dict[str, Any] = {
             "model": str(model.path),
             "threads": model.n_threads,
+            "kv_type": model.kv_type,
             "kernels": _core.system_info()["kernels"],
             "load_seconds": model.load_seconds,
             "memory_bandwidth_gb_per_s": _core.read_bandwidth(model.n_threads) / 1e9,
@@ -147,8 +149,8 @@ def _decode(model: Model, length: int, batch: int, arguments: argparse.Namespace
 
 def _print(facts: dict[str, Any]) -> None:
     print(
-        f"{facts['model']}: {facts['threads']} threads, kernels {facts['kernels']}, loaded in "
-        f"{facts['load_seconds']:.3f} s; this machine reads {facts['memory_bandwidth_gb_per_s']:.1f} GB/s"
+        f"{facts['model']}: {facts['threads']} threads, kernels {facts['kernels']}, keys and values {facts['kv_type']}, "
+        f"loaded in {facts['load_seconds']:.3f} s; this machine reads {facts['memory_bandwidth_gb_per_s']:.1f} GB/s"
     )
     print(f"{'test':<8} {'source':>7} {'batch':>6} {'tokens/s':>10} {'GB/s':>7} {'of bandwidth':>13}")
     for r in facts["results"]:

@@ -61,6 +61,7 @@ def _parser() -> _common.Parser:
     machine = parser.add_argument_group("machine and output")
     machine.add_argument("-t", "--threads", metavar="N", type=int, help="default: physical cores")
     machine.add_argument("--device", choices=["auto", "cpu", "cuda", "metal"], default="auto")
+    _common.add_kv_type(machine)
     machine.add_argument("--json", action="store_true", help="one JSON object with text, token ids and timings")
     machine.add_argument("-v", "--verbose", action="store_true", help="timings on standard error")
     return parser
@@ -76,7 +77,7 @@ def _run(arguments: argparse.Namespace) -> None:
     text = _source_text(arguments)  # before the model: a missing file should not wait for it
     from t5g import Model
 
-    with Model(arguments.model, device=arguments.device, n_threads=arguments.threads) as model:
+    with Model(arguments.model, **_common.model_options(arguments)) as model:
         if text is None and not arguments.no_source:
             _interactive(model, arguments)
         else:
