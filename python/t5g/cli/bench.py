@@ -157,7 +157,7 @@ def _print(facts: dict[str, Any]) -> None:
         source = r["source_tokens"] if "source_tokens" in r else r["image_tokens"]
         line = f"{r['test']:<8} {source:>7} {r.get('batch', 1):>6} {r['tokens_per_second']:>10.1f}"
         if r["test"] == "image":
-            line += f"   {r['seconds']:.3f} s a picture"
+            line += f"   {r['seconds']:.3g} s a picture"
         if r["test"] == "decode":
             line += f" {r['gb_per_s']:>7.1f} {100 * r['share_of_bandwidth']:>12.0f}%"
         print(line)
