@@ -70,4 +70,4 @@ def can(peer: str, work: Work) -> bool:
 
 def source_ids(n: int, seed: int = 0) -> list[int]:
     """Any tokens: speed does not depend on which."""
-    return [2, *((i * 7919 + seed * 104729) % 200000 + 300 for i in range(n - 1))]
+    return [2, *((i * 7919 + seed * 104729) % 200000 + 300 for i in range(n - 1))][:n]

@@ -114,6 +114,7 @@ class Corpus:
         self.sentinels = [self.sp.piece_to_id(s) for s in SENTINELS]
         self.preset = preset
         self.rows = rows("train.jsonl")
+        self.own: list[Pair] = []
         synopses = [r["target"] for r in self.rows if len(r["target"]) in REPAIR_CHARS]
         self.short = [s for r in rows("text.jsonl") for s in sentences(r["text"])] + synopses
 
@@ -123,6 +124,11 @@ class Corpus:
         sources = self.sp.encode([r["source"] for r in self.rows])
         targets = self.sp.encode([r["target"] for r in self.rows])
         return [(s[: self.preset["max_source"]], t) for s, t in zip(sources, targets, strict=True)]
+
+    def set_own(self, rows: list[dict[str, str]]) -> None:
+        """Take the model's own synopses of training sources, for the task of that name."""
+        sources, targets = self.sp.encode([r["source"] for r in rows]), self.sp.encode([r["target"] for r in rows])
+        self.own = [(s[: self.preset["max_source"]], t) for s, t in zip(sources, targets, strict=True)]
 
     @functools.cached_property
     def long(self) -> list[list[int]]:
@@ -139,7 +145,7 @@ class Corpus:
             return self.sp.encode(damage(text, rng)), self.sp.encode(text)
         if task == "denoise":
             return denoise(rng.choice(self.long), self.sentinels, rng)
-        source, target = rng.choice(self.pairs)
+        source, target = rng.choice(self.own if task == "own" else self.pairs)
         return [i for i in source if rng.random() >= source_noise], target
 
     def pool(self, stage: dict[str, Any], rng: random.Random) -> list[list[Pair]]:

@@ -148,9 +148,23 @@ class Run:
             shutil.copytree(self.args.out / "tokenizer", self.args.out / name, dirs_exist_ok=True)
             plot_losses(self.args.out / "log.jsonl", self.args.out / "loss.png")
 
+    def read_own_synopses(self, n: int) -> list[dict[str, str]]:
+        """Let the model write synopses of ``n`` training sources, once."""
+        path = self.args.out / "own.jsonl"
+        if not path.exists():
+            self.model.eval()
+            sources = [row["source"] for row in self.corpus.rows[:n]]
+            outputs = generate(self.model, self.corpus.sp, sources, self.preset["max_source"])
+            self.model.train()
+            lines = [json.dumps({"source": s, "target": t}) for s, t in zip(sources, outputs, strict=True)]
+            path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
     def train_stage(self) -> None:
         """Train from the current step to the end of the current stage."""
         stage = self.preset["stages"][self.stage]
+        if "own" in stage["mix"]:
+            self.corpus.set_own(self.read_own_synopses(stage["own_synopses"]))
         set_dropout(self.model, stage.get("dropout", 0.0))
         stream = self.corpus.batches(stage, f"{self.args.seed} {self.stage}", self.step, RANK, WORLD)
         losses: list[float] = []

@@ -1,0 +1,106 @@
+"""What t5g does on this machine from end to end: every kind of work, for shapes, types and numbers of threads.
+
+    python benchmarks/end_to_end.py --dir SCRATCH [--shapes 270m,1b] [--types q8_0,...] [--threads 1,2] [--json OUT]
+
+Makes files with random weights in SCRATCH. Every file and number of threads gets a process of its own, whose peak memory
+is reported with the last work it did: works are in order of what they need. Needs t5g[convert].
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+sys.path.insert(0, str(FOLDER / "compare"))
+from work import Work
+
+NAMES = {"270m": "t5gemma-2-270m-270m", "1b": "t5gemma-2-1b-1b"}
+TYPES = ("f16", "bf16", "q8_0", "q5_0", "q4_0")
+WORKS = (
+    *(Work("encode", n) for n in (128, 512)),
+    *(Work("decode", n) for n in (0, 512)),
+    *(Work("decode", 512, batch=n) for n in (8, 32)),
+    Work("decode", 512, beams=4),
+    Work("encode", 2048),
+    Work("decode", 4096),
+    Work("encode", 8192),
+)
+IMAGE = Work("image")
+
+
+def model_file(folder: Path, shape: str, kind: str) -> Path:
+    """Make a file of random weights, once; those of q8_0 with the image tower."""
+    path = folder / f"random-{shape}-{kind}.gguf"
+    if not path.exists():
+        command = [sys.executable, FOLDER / "make_random.py", NAMES[shape], path, "--type", kind]
+        subprocess.run(command + ["--vision"] * (kind == "q8_0"), check=True, stdout=subprocess.DEVNULL)
+    return path
+
+
+def measure(path: Path, n_threads: int, works: tuple[Work, ...]) -> list[dict[str, Any]]:
+    """Ask a worker for all of them, one after the other."""
+    questions = "".join(json.dumps(work) + "\n" for work in works)
+    command = [sys.executable, FOLDER / "compare" / "worker.py", "t5g", path, str(n_threads)]
+    done = subprocess.run(command, input=questions, stdout=subprocess.PIPE, text=True, check=True)
+    load, *answers = (json.loads(line) for line in done.stdout.splitlines())
+    rows = [{"kind": "load", "seconds": load["load_seconds"], "peak_bytes": 0}]
+    for work, answer in zip(works, answers, strict=True):
+        seconds = statistics.median(answer["seconds"])
+        rows.append({**work._asdict(), "seconds": seconds, "peak_bytes": answer["peak_bytes"]})
+    return rows
+
+
+def markdown(rows: list[dict[str, Any]]) -> str:
+    """Return one line per work, one column per file and number of threads: tokens/s, or seconds for load and image."""
+    columns = list(dict.fromkeys((row["shape"], row["type"], row["threads"]) for row in rows))
+    head = " | ".join(f"{shape} {kind}, {n} thread{'s' * (n > 1)}" for shape, kind, n in columns)
+    lines = [f"| | {head} |", "| --- |" + " ---: |" * len(columns)]
+    cells: dict[str, dict[Any, str]] = {}
+    peaks: dict[Any, int] = {}
+    for row in rows:
+        column = row["shape"], row["type"], row["threads"]
+        if row["kind"] in ("load", "image"):
+            label, cell = f"{row['kind']}, seconds", f"{row['seconds']:.2f}"
+        else:
+            work = Work(*(row[field] for field in Work._fields))
+            tokens = work.source_tokens if work.kind == "encode" else work.batch
+            label, cell = f"{work.label()}, tokens/s", f"{tokens / row['seconds']:,.0f}"
+        cells.setdefault(label, {})[column] = cell
+        peaks[column] = max(peaks.get(column, 0), row["peak_bytes"])
+    cells["peak memory, MB"] = {column: f"{peak / 1e6:,.0f}" for column, peak in peaks.items()}
+    for label, found in cells.items():
+        lines.append(f"| {label} | " + " | ".join(found.get(column, "") for column in columns) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dir", type=Path, required=True, help="scratch folder: the files stay there")
+    parser.add_argument("--shapes", default="270m,1b")
+    parser.add_argument("--types", default=",".join(TYPES))
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--json", type=Path, help="write all rows here")
+    options = parser.parse_args()
+    options.dir.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for shape in options.shapes.split(","):
+        for kind in options.types.split(","):
+            path = model_file(options.dir, shape, kind)
+            for n_threads in map(int, options.threads.split(",")):
+                works = (*WORKS, IMAGE) if kind == "q8_0" and shape == "270m" else WORKS
+                for row in measure(path, n_threads, works):
+                    rows.append({"shape": shape, "type": kind, "threads": n_threads, **row})
+                print(f"{shape} {kind} {n_threads}: done", file=sys.stderr, flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    print(markdown(rows))
+
+
+if __name__ == "__main__":
+    main()
