@@ -1,4 +1,4 @@
-"""Asks a model about pictures: python examples/describe_image.py MODEL.gguf PICTURE... [-p TEXT]
+"""Asks a model about pictures: python examples/describe_image.py MODEL.gguf PICTURE ... [-p TEXT].
 
 Needs a T5Gemma 2 file with its image tower, and Pillow (pip install 't5g[vision]').
 """

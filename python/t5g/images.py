@@ -12,7 +12,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +21,11 @@ from t5g import _core
 from t5g.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     import PIL.Image
 
-    Image = str | os.PathLike[str] | npt.NDArray[np.generic] | PIL.Image.Image
-    Images = Image | Iterable[Image]
-    Picture = npt.NDArray[np.uint8]
+Image: TypeAlias = "str | os.PathLike[str] | npt.NDArray[np.generic] | PIL.Image.Image"
+Images: TypeAlias = "Image | Iterable[Image]"
+Picture: TypeAlias = "npt.NDArray[np.uint8]"
 
 MAX_PIXELS = 1 << 27
 """The largest image that is decoded, 128 megapixels: beyond it Pillow alone would take more than 512 MB."""
@@ -56,7 +54,7 @@ def as_list(images: Images | None) -> list[Image] | None:
     if images is None:
         return None
     if is_one(images):
-        return [images]  # type: ignore[list-item]
+        return [cast("Image", images)]
     if not isinstance(images, Iterable):
         raise TypeError(f"images is a {type(images).__name__}, expected paths, PIL images or arrays.")
     return list(images)
@@ -108,7 +106,7 @@ def _is_pil(image: object) -> bool:
     return pillow is not None and isinstance(image, pillow.Image)
 
 
-def _pillow(where: str) -> ModuleType:
+def _pillow(where: str) -> Any:
     try:
         import PIL.Image
         import PIL.ImageOps
