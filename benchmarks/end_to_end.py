@@ -2,8 +2,8 @@
 
     python benchmarks/end_to_end.py --dir SCRATCH [--shapes 270m,1b] [--types q8_0,...] [--threads 1,2] [--json OUT]
 
-Makes files with random weights in SCRATCH. Every file and number of threads gets a process of its own, whose peak memory
-is reported with the last work it did: works are in order of what they need. Needs t5g[convert].
+Makes files with random weights in SCRATCH. Every file and number of threads gets a process of its own; its peak memory
+is that of the work that needs most. Needs t5g[convert].
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parent
-sys.path.insert(0, str(FOLDER / "compare"))
+sys.path.insert(0, str(Path(__file__).parent / "compare"))
 from work import Work
 
+FOLDER = Path(__file__).parent
 NAMES = {"270m": "t5gemma-2-270m-270m", "1b": "t5gemma-2-1b-1b"}
 TYPES = ("f16", "bf16", "q8_0", "q5_0", "q4_0")
 WORKS = (
