@@ -71,28 +71,37 @@ def expand(
             between += [_BEFORE_CROPS, *[" "] * (crops - 1)]
         between.append(after)
 
-    assert config.vision is not None
-    image = [config.boi_token_index, *[config.image_token_index] * config.vision.mm_tokens_per_image]
-    image.append(config.eoi_token_index)
+    image = _tokens_of_image(config)
     ids: list[int] = []
     for i, part in enumerate(between):
         before, after = _BREAK if i else "", _BREAK if i < len(between) - 1 else ""
         ids += tokenizer.encode(f"{before}{part}{after}", add_special_tokens=i == 0, parse_special=parse_special)
         if after:
-            ids += image  # type: ignore[arg-type]
+            ids += image
     check_ids(config, ids, len(between) - 1)
     return ids
 
 
 def check_ids(config: Config, ids: Sequence[int], n_pictures: int) -> None:
     """Raise InvalidArgumentError unless `ids` have exactly the soft tokens of so many pictures, crops included."""
-    assert config.vision is not None
-    found, each = list(ids).count(config.image_token_index or 0), config.vision.mm_tokens_per_image
+    tokens = _tokens_of_image(config)
+    soft = tokens[1]
+    found, each = list(ids).count(soft), tokens.count(soft)
     if found != n_pictures * each:
         raise InvalidArgumentError(
-            f"the source has {_count(found, 'image token')} ({config.image_token_index}), expected "
+            f"the source has {_count(found, 'image token')} ({soft}), expected "
             f"{n_pictures * each}: {each} for each of {_count(n_pictures, 'picture')}."
         )
+
+
+def _tokens_of_image(config: Config) -> list[int]:
+    """Begin, soft tokens, end. For models that vision_config() has accepted."""
+    begin, soft, end = config.boi_token_index, config.image_token_index, config.eoi_token_index
+    assert config.vision is not None
+    assert begin is not None
+    assert soft is not None
+    assert end is not None
+    return [begin, *[soft] * config.vision.mm_tokens_per_image, end]
 
 
 def _count(n: int, word: str) -> str:

@@ -93,7 +93,7 @@ def _read(image: object, where: str) -> Picture:
     if isinstance(image, np.ndarray):
         return _from_array(image, where)
     if _is_pil(image):
-        with _decoding(where):
+        with _Decoding(where):
             return _from_pil(image, where)
     raise TypeError(f"{where}: a {type(image).__name__}, expected a path, a PIL image or an array.")
 
@@ -117,7 +117,7 @@ def _pillow(where: str) -> Any:
     return PIL
 
 
-class _decoding:
+class _Decoding:
     """Around Pillow's work: no warnings, and whatever a damaged file makes it raise becomes one kind of error."""
 
     def __init__(self, where: str) -> None:
@@ -142,7 +142,7 @@ def _from_file(path: str | os.PathLike[str], where: str) -> Picture:
         if not file.peek(1):
             raise InvalidArgumentError(f"{where}: the file is empty, expected an image.")
         pillow.Image.init()
-        with _decoding(where):
+        with _Decoding(where):
             try:
                 image = pillow.Image.open(file, formats=[name for name in _FORMATS if name in pillow.Image.OPEN])
             except pillow.UnidentifiedImageError:

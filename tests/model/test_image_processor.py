@@ -199,6 +199,8 @@ def test_pixels_of_files(pair: Pair, tmp_path: Path, suffix: str) -> None:
     pil(draw(61, 47)).save(path, exif=exif)
     loaded = pair.processor.image_processor.fetch_images([str(path)])
     np.testing.assert_array_equal(preprocess([path], SIZE)[0], their_pixels(pair, loaded))
+    with PIL.Image.open(path) as opened:  # an image that is open already is not turned
+        np.testing.assert_array_equal(preprocess([opened], SIZE)[0], their_pixels(pair, [opened]))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA"])

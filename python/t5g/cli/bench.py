@@ -150,7 +150,8 @@ def _decode(model: Model, length: int, batch: int, arguments: argparse.Namespace
 def _print(facts: dict[str, Any]) -> None:
     print(
         f"{facts['model']}: {facts['threads']} threads, kernels {facts['kernels']}, "
-        f"keys and values {facts['kv_type']}, loaded in {facts['load_seconds']:.3f} s; this machine reads {facts['memory_bandwidth_gb_per_s']:.1f} GB/s"
+        f"keys and values {facts['kv_type']}, loaded in {facts['load_seconds']:.3f} s; "
+        f"this machine reads {facts['memory_bandwidth_gb_per_s']:.1f} GB/s"
     )
     print(f"{'test':<8} {'source':>7} {'batch':>6} {'tokens/s':>10} {'GB/s':>7} {'of bandwidth':>13}")
     for r in facts["results"]:
