@@ -80,6 +80,14 @@ inline void dot_block(const std::byte* block, int64_t group_bytes, const int8_t*
   }
 }
 
+// How far ahead of a stream of weights memory is asked for. The processor's own prefetching keeps up with one row, but
+// not with several, whose blocks take longer.
+constexpr int64_t kAhead = 4096;
+template <int kBytes>
+inline void prefetch(const std::byte* from) {
+  for (int i = 0; i < kBytes; i += kVectorBytes) __builtin_prefetch(from + i, 0, 2);
+}
+
 template <typename Format, int kGroups, int kRows>
 void quantized_tile(const MatmulArgs& args, int64_t group, int64_t row) {
   const int64_t n_blocks = args.k / kBlock, group_bytes = n_blocks * Format::kBlockBytes;
@@ -94,6 +102,7 @@ void quantized_tile(const MatmulArgs& args, int64_t group, int64_t row) {
     for (int r = 0; r < kRows; ++r) sums[g][r] = splat(0.0f);
   }
   for (int64_t b = 0; b < n_blocks; ++b, block += Format::kBlockBytes, x += kBlock) {
+    if constexpr (kGroups == 1 && kRows > 1) prefetch<Format::kBlockBytes>(block + kAhead);
     I32x16 dots[kGroups][kRows];
     dot_block<Format>(block, group_bytes, x, args.k, dots);
     T5G_UNROLL
@@ -140,6 +149,9 @@ void sweep_groups(const MatmulArgs& args, int64_t group) {
   }
 }
 
+// Up to so many rows, 8 rows of one group are faster than fewer of two: 1.7 to 2.2 times for 2 to 8 rows.
+constexpr int64_t kFewRows = 48;
+
 template <typename Format>
 void matmul(const MatmulArgs& args) {
   constexpr int kGroups = Format::kFloat ? Tiles::kFloatGroups : Tiles::kQuantizedGroups;
@@ -149,6 +161,9 @@ void matmul(const MatmulArgs& args) {
   constexpr int kMatvecGroups = Format::kFloat ? Tiles::kFloatMatvecGroups : 1;
   if (args.m == 1) {
     sweep_groups<Format, kMatvecGroups, 1>(args, args.group_begin);
+  } else if (!Format::kFloat && args.m <= kFewRows) {
+    // The rows of a batch or of beams: again one stream of weights, read once.
+    sweep_groups<Format, 1, kGroups == 1 ? kRows : 8>(args, args.group_begin);
   } else {
     sweep_groups<Format, kGroups, kRows>(args, args.group_begin);
   }
