@@ -61,6 +61,7 @@ struct AttendArgs {
   int rows;
   int head_dim;            // any
   const std::byte* chunk;  // keys and values of one head (see kv_layout.h)
+  const std::byte* next;   // the chunk that will be asked for next, to be fetched meanwhile; or null
   const int32_t* begin;    // [rows] visible keys of the chunk: [begin, end), empty when begin >= end.
   const int32_t* end;      //        Keys outside are never read as anything but finite numbers.
   float softcap;           // c * tanh(s / c) before masking; 0 = none

@@ -12,10 +12,11 @@
 
 namespace t5g {
 
-// Keys and values of one sequence or source for all layers: chunk c of every layer lies in one page.
+// Keys and values of one sequence or source for all layers: chunk c of layer l lies at pages[c] + l * layer_stride.
 struct KvPages {
   std::span<std::byte* const> pages;
-  int64_t length = 0;  // tokens
+  int64_t length = 0;        // tokens
+  int64_t layer_stride = 0;  // bytes; 0: a page holds a chunk of every layer, one after the other
 };
 
 // New tokens of one sequence in a batch, what it has said before, and what it is about.
@@ -42,6 +43,8 @@ class Decoder {
 
   // Bytes of one page: one chunk of every layer.
   int64_t page_bytes() const { return layer_bytes_ * config_.num_hidden_layers; }
+  // Bytes of one chunk of one layer.
+  int64_t layer_bytes() const { return layer_bytes_; }
 
  private:
   // Which keys a query looks at.
@@ -56,7 +59,8 @@ class Decoder {
   void attend(const AttentionWeights& w, Vector post_norm, Window window, Segments segments, size_t index,
               std::span<const DecoderInput> batch, Tensor x, Workspace& ws) const;
   KvView layer_view(const KvPages& kv, size_t index, int64_t length) const {
-    return {kv.pages, static_cast<int64_t>(index) * layer_bytes_, length};
+    const int64_t stride = kv.layer_stride > 0 ? kv.layer_stride : layer_bytes_;
+    return {kv.pages, static_cast<int64_t>(index) * stride, length};
   }
 
   const TextConfig& config_;

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/kv_cache.h"
+#include "runtime/source_cache.h"
 #include "tensor/buffer.h"
 #include "tensor/tensor.h"
 
@@ -35,15 +35,15 @@ class EncodedSource {
                                              uint64_t model_fingerprint);
 
   // The decoder's keys and values of this source, all layers. Made when first needed, by the pass that holds the model.
-  const std::optional<KvCache>& cross_cache() const { return cross_cache_; }
-  void set_cross_cache(KvCache cache) const { cross_cache_ = std::move(cache); }
+  const std::optional<SourceCache>& cross_cache() const { return cross_cache_; }
+  void set_cross_cache(SourceCache cache) const { cross_cache_ = std::move(cache); }
 
  private:
   std::vector<int32_t> ids_;
   Buffer hidden_states_;
   int64_t hidden_size_;
   uint64_t model_fingerprint_;
-  mutable std::optional<KvCache> cross_cache_;
+  mutable std::optional<SourceCache> cross_cache_;
 };
 
 }  // namespace t5g

@@ -197,11 +197,9 @@ void Model::prepare(const EncodedSource& source, Interrupt* interrupt) {
     throw InvalidArgument("the source was encoded with another model. Encode it again with this one.");
   const Pass pass(*this, interrupt);
   if (source.cross_cache().has_value()) return;
-  KvCache cache = new_cache();
   const Tensor states = source.hidden_states();
-  cache.reserve(states.rows);
-  decoder_.project_source(states, cache.view(states.rows), decoder_workspace_);
-  cache.advance(states.rows);
+  SourceCache cache(states.rows, decoder_.layer_bytes(), config_.decoder.num_hidden_layers);
+  decoder_.project_source(states, cache.view(), decoder_workspace_);
   source.set_cross_cache(std::move(cache));
 }
 

@@ -206,8 +206,9 @@ py::tuple attend(const std::string& level, const Floats& q, const Floats& keys, 
     kv.prepare_query(q.data() + i * head_dim, 1.0f, head_dim, prepared.data() + i * head_dim);
   }
   Floats max(rows), sum(rows), acc({rows, head_dim});
-  const kernels::AttendArgs args = {q_rows.data(), rows, head_dim,           chunk.data(),       begin.data(),
-                                    end.data(),    cap,  max.mutable_data(), sum.mutable_data(), acc.mutable_data()};
+  const kernels::AttendArgs args = {q_rows.data(),     rows,       head_dim, chunk.data(),       nullptr,
+                                    begin.data(),      end.data(), cap,      max.mutable_data(), sum.mutable_data(),
+                                    acc.mutable_data()};
   {
     const py::gil_scoped_release release;
     for (int i = 0; i < repeat; ++i) kv.attend(args);

@@ -143,8 +143,8 @@ Result attention(const KernelTable& table, DataType type, int rows, int head_dim
     end.push_back(random.below(70));
   }
   std::vector<float> max(static_cast<size_t>(rows)), sum(max.size()), acc(state);
-  kv.attend({q_rows.data(), rows, head_dim, stored.data(), begin.data(), end.data(), softcap, max.data(), sum.data(),
-             acc.data()});
+  kv.attend({q_rows.data(), rows, head_dim, stored.data(), nullptr, begin.data(), end.data(), softcap, max.data(),
+             sum.data(), acc.data()});
   std::vector<float> state_max = max, state_sum = sum, state_acc = acc;
   for (auto* part : {&max, &sum, &acc}) std::reverse(part->begin(), part->end());
   table.merge(

@@ -37,6 +37,25 @@ inline KeyRange visible_to_any(const AttendArgs& args, int row, int n) {
   return all;
 }
 
+// The next chunk is fetched into the second cache while this one is worked on, at the same pace: the first rows ask for
+// as many bytes as they read. Few rows would otherwise wait for memory: at 4096 keys it came at a quarter of its speed.
+class Prefetch {
+ public:
+  // offset: in the chunk, of what is read now.
+  Prefetch(const AttendArgs& args, int row, int64_t offset)
+      : wanted_(row == 0 && args.next != nullptr), at_(wanted_ ? args.next + offset : args.chunk) {}
+  template <int kBytes>
+  void step() {
+    T5G_UNROLL
+    for (int i = 0; i < kBytes; i += 64) __builtin_prefetch(at_ + i, 0, 2);
+    at_ += wanted_ ? kBytes : 0;
+  }
+
+ private:
+  const bool wanted_;
+  const std::byte* at_;
+};
+
 constexpr int fewer(int n) { return n > 4 ? 4 : n / 2; }
 
 // scores[r][key] = q[r] . key, for kRows rows and the keys of kTiles tiles.
@@ -55,7 +74,9 @@ void score_tile(const AttendArgs& args, int row, int tile, float* scores) {
   const typename Format::Keys last(args.chunk, args.head_dim, tile + kTiles - 1);
   static_assert(kTiles <= 2);
   const int steps = (args.head_dim + Format::kPack - 1) / Format::kPack;
+  Prefetch ahead(args, row, int64_t{tile} * steps * Format::kOperandBytes);
   for (int step = 0; step < steps; ++step) {
+    ahead.step<kTiles * Format::kOperandBytes>();
     const Operand k[2] = {first.load(step), last.load(step)};
     T5G_UNROLL
     for (int r = 0; r < kRows; ++r) {
@@ -127,7 +148,9 @@ void value_tile(const AttendArgs& args, int row, int vector, const float* weight
   const std::byte* values = args.chunk + kv_keys_bytes(Format::kType, args.head_dim);
   const KeyRange keys = visible_to_any(args, row, kRows);
   const int end = (keys.end + Format::kPack - 1) / Format::kPack;
+  Prefetch ahead(args, row, values - args.chunk + int64_t{vector} * kChunkKeys / Format::kPack * Format::kOperandBytes);
   for (int step = keys.begin / Format::kPack; step < end; ++step) {
+    ahead.step<kVectors * Format::kOperandBytes>();
     typename Format::Operand v[kVectors];
     T5G_UNROLL
     for (int c = 0; c < kVectors; ++c) v[c] = Values(values, args.head_dim, vector + c).load(step);

@@ -10,8 +10,6 @@
 namespace t5g::kernels {
 namespace {
 
-constexpr int kVectorOfPairs = 64;  // bytes
-
 inline void copy_bytes(std::byte* to, const std::byte* from, int n) {
   for (int i = 0; i < n; ++i) to[i] = from[i];
 }
@@ -50,31 +48,31 @@ struct SingleNumbers {
 template <typename Element>
 struct KvFloat : SingleNumbers {
   static constexpr DataType kType = Element::kType;
-  static constexpr int kStepBytes = 16 * Element::kBytes;
+  static constexpr int kOperandBytes = 16 * Element::kBytes;
 
   // The keys of one tile.
   struct Keys {
     const std::byte* tile;
-    Keys(const std::byte* chunk, int head_dim, int index) : tile(chunk + index * head_dim * kStepBytes) {}
-    F32x16 load(int step) const { return Element::load(tile + step * kStepBytes); }
+    Keys(const std::byte* chunk, int head_dim, int index) : tile(chunk + index * head_dim * kOperandBytes) {}
+    F32x16 load(int step) const { return Element::load(tile + step * kOperandBytes); }
   };
   // The values of one tile.
   struct Values {
     const std::byte* tile;
-    Values(const std::byte* values, int, int index) : tile(values + index * kChunkKeys * kStepBytes) {}
-    F32x16 load(int step) const { return Element::load(tile + step * kStepBytes); }
+    Values(const std::byte* values, int, int index) : tile(values + index * kChunkKeys * kOperandBytes) {}
+    F32x16 load(int step) const { return Element::load(tile + step * kOperandBytes); }
   };
 
   static void store_token(const float* key, const float* value, int head_dim, int slot, std::byte* chunk) {
-    std::byte* keys = chunk + slot / kTileKeys * head_dim * kStepBytes + slot % kTileKeys * Element::kBytes;
-    std::byte* values = chunk + kv_keys_bytes(kType, head_dim) + slot * kStepBytes;
+    std::byte* keys = chunk + slot / kTileKeys * head_dim * kOperandBytes + slot % kTileKeys * Element::kBytes;
+    std::byte* values = chunk + kv_keys_bytes(kType, head_dim) + slot * kOperandBytes;
     for (int d = 0; d < head_dim; d += 16) {
       const int left = lanes_left(head_dim, d);
-      alignas(64) std::byte row[kStepBytes];
+      alignas(64) std::byte row[kOperandBytes];
       Element::store(row, load_first(key + d, left));
       for (int i = 0; i < left; ++i)
-        copy_bytes(keys + (d + i) * kStepBytes, row + i * Element::kBytes, Element::kBytes);
-      Element::store(values + d / 16 * kChunkKeys * kStepBytes, load_first(value + d, left));
+        copy_bytes(keys + (d + i) * kOperandBytes, row + i * Element::kBytes, Element::kBytes);
+      Element::store(values + d / 16 * kChunkKeys * kOperandBytes, load_first(value + d, left));
     }
   }
 };
@@ -83,6 +81,7 @@ using KvF16 = KvFloat<ElementF16>;
 
 struct KvQ8_0 : SingleNumbers {
   static constexpr DataType kType = DataType::kQ8_0;
+  static constexpr int kOperandBytes = 16;
 
   struct Keys {
     const std::byte* tile;
@@ -145,19 +144,20 @@ struct KvQ8_0 : SingleNumbers {
 struct KvBF16 {
   static constexpr DataType kType = DataType::kBF16;
   static constexpr int kPack = 2;
+  static constexpr int kOperandBytes = 64;
   using Operand = Pairs;
   using Shape = PairShape;
 
   struct Keys {
     const std::byte* tile;
     Keys(const std::byte* chunk, int head_dim, int index)
-        : tile(chunk + index * ((head_dim + 1) / 2) * kVectorOfPairs) {}
-    Pairs load(int step) const { return load_pairs(tile + step * kVectorOfPairs); }
+        : tile(chunk + index * ((head_dim + 1) / 2) * kOperandBytes) {}
+    Pairs load(int step) const { return load_pairs(tile + step * kOperandBytes); }
   };
   struct Values {
     const std::byte* tile;
-    Values(const std::byte* values, int, int index) : tile(values + index * (kChunkKeys / 2) * kVectorOfPairs) {}
-    Pairs load(int step) const { return load_pairs(tile + step * kVectorOfPairs); }
+    Values(const std::byte* values, int, int index) : tile(values + index * (kChunkKeys / 2) * kOperandBytes) {}
+    Pairs load(int step) const { return load_pairs(tile + step * kOperandBytes); }
   };
   // One float's room holds a pair.
   static Pairs splat_number(const float* from) { return splat_pair(reinterpret_cast<const std::byte*>(from)); }
@@ -179,15 +179,15 @@ struct KvBF16 {
   }
 
   static void store_token(const float* key, const float* value, int head_dim, int slot, std::byte* chunk) {
-    std::byte* keys = chunk + slot / kTileKeys * ((head_dim + 1) / 2) * kVectorOfPairs + slot % kTileKeys * 4;
-    std::byte* values = chunk + kv_keys_bytes(kType, head_dim) + slot / 2 * kVectorOfPairs + slot % 2 * 2;
+    std::byte* keys = chunk + slot / kTileKeys * ((head_dim + 1) / 2) * kOperandBytes + slot % kTileKeys * 4;
+    std::byte* values = chunk + kv_keys_bytes(kType, head_dim) + slot / 2 * kOperandBytes + slot % 2 * 2;
     for (int d = 0; d < head_dim; d += 16) {
       const int left = lanes_left(head_dim, d);
       alignas(64) std::byte row[32];
       store_bf16(row, without_tiny(load_first(key + d, left)));
-      for (int i = 0; i < left; i += 2) copy_bytes(keys + (d + i) / 2 * kVectorOfPairs, row + 2 * i, 4);
+      for (int i = 0; i < left; i += 2) copy_bytes(keys + (d + i) / 2 * kOperandBytes, row + 2 * i, 4);
       store_bf16(row, without_tiny(load_first(value + d, left)));
-      std::byte* to = values + d / 16 * (kChunkKeys / 2) * kVectorOfPairs;
+      std::byte* to = values + d / 16 * (kChunkKeys / 2) * kOperandBytes;
       for (int i = 0; i < 16; ++i) copy_bytes(to + 4 * i, row + 2 * i, 2);
     }
   }

@@ -16,6 +16,7 @@ static_assert(kKvChunk == kernels::kChunkKeys);
 
 constexpr int kMaxRows = 64;             // query rows of one block
 constexpr int64_t kBlocksPerThread = 3;  // with fewer query blocks than this, threads share the chunks of a block
+constexpr int64_t kItemsPerThread = 4;   // into which those chunks are then divided
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -72,7 +73,7 @@ class Attention {
     const float* queries[kMaxRows];
     prepare_queries(block, scratch, queries);
     for (int64_t i = 0; i < block.n_chunks(); ++i) {
-      attend(block, i, queries, part.max, part.sum, part.acc);
+      attend(block, i, block.n_chunks(), queries, part.max, part.sum, part.acc);
       merge(block, state, part.max, part.sum, part.acc);
     }
     write(block, state);
@@ -81,11 +82,14 @@ class Attention {
   // Floats of one chunk's partial result for so many rows: max, sum and acc of each.
   int64_t partial_floats(int rows) const { return rows * (2 + static_cast<int64_t>(head_dim_)); }
 
-  // One chunk on its own. scratch: floats_per_block().
-  void one_chunk(const AttentionBlock& block, int64_t i, float* scratch, float* partial) const {
+  // Chunks [begin, end) of the block on their own, to partial results `stride` floats apart.
+  // scratch: floats_per_block().
+  void some_chunks(const AttentionBlock& block, int64_t begin, int64_t end, float* scratch, float* partials,
+                   int64_t stride) const {
     const float* queries[kMaxRows];
     prepare_queries(block, scratch, queries);
-    attend(block, i, queries, partial, partial + block.rows, partial + 2 * block.rows);
+    for (int64_t i = begin; i < end; ++i, partials += stride)
+      attend(block, i, end, queries, partials, partials + block.rows, partials + 2 * block.rows);
   }
 
   // All of a block's partial results, in order, `stride` floats apart. scratch: floats_per_block().
@@ -120,12 +124,18 @@ class Attention {
   }
 
   // The i-th chunk in the block's order: first those of its own keys, then the source's.
-  void attend(const AttentionBlock& block, int64_t i, const float* const* queries, float* max, float* sum,
+  const std::byte* chunk(const AttentionBlock& block, int64_t i) const {
+    const std::byte* heads =
+        i < block.n_self ? block.input->self.chunk(block.self_begin + i) : block.input->source.chunk(i - block.n_self);
+    return heads + block.kv_head * head_bytes(spec_.kv);
+  }
+
+  // n: where the caller's walk over the chunks ends.
+  void attend(const AttentionBlock& block, int64_t i, int64_t n, const float* const* queries, float* max, float* sum,
               float* acc) const {
     const bool is_self = i < block.n_self;
-    const KvView& view = is_self ? block.input->self : block.input->source;
-    const int64_t index = is_self ? block.self_begin + i : i - block.n_self;
-    const int64_t first_key = index * kKvChunk, filled = std::min(view.length - first_key, kKvChunk);
+    const int64_t first_key = (is_self ? block.self_begin + i : i - block.n_self) * kKvChunk;
+    const int64_t filled = std::min((is_self ? block.input->self : block.input->source).length - first_key, kKvChunk);
     int32_t begin[kMaxRows], end[kMaxRows];
     for (int row = 0; row < block.rows; ++row) {
       int64_t from = 0, to = filled;
@@ -137,8 +147,8 @@ class Attention {
       begin[row] = static_cast<int32_t>(from);
       end[row] = static_cast<int32_t>(to);
     }
-    const std::byte* chunk = view.chunk(index) + block.kv_head * head_bytes(spec_.kv);
-    kv_.attend({queries, block.rows, head_dim_, chunk, begin, end, spec_.softcap, max, sum, acc});
+    const std::byte* next = i + 1 < n ? chunk(block, i + 1) : nullptr;
+    kv_.attend({queries, block.rows, head_dim_, chunk(block, i), next, begin, end, spec_.softcap, max, sum, acc});
   }
 
   void merge(const AttentionBlock& block, SoftmaxState& state, const float* max, const float* sum,
@@ -204,14 +214,22 @@ void CpuOps::attention(Tensor q, const AttentionSpec& spec, std::span<const Atte
         interrupt_);
     return;
   }
+  // Several chunks in a row: they are one stream of memory.
+  const int64_t per_item = std::max<int64_t>(1, n_chunks / (pool_.n_threads() * kItemsPerThread));
   pool_.parallel_for(
-      n_chunks,
-      [&](int64_t i, int thread) {
-        const auto after =
-            std::upper_bound(blocks.begin(), blocks.end(), i,
-                             [](int64_t chunk, const AttentionBlock& b) { return chunk < b.first_partial; });
-        const AttentionBlock& block = *(after - 1);
-        attention.one_chunk(block, i - block.first_partial, scratch + thread * per_thread, partials + i * stride);
+      ceil_div(n_chunks, per_item),
+      [&](int64_t item, int thread) {
+        const int64_t end = std::min((item + 1) * per_item, n_chunks);
+        for (int64_t i = item * per_item; i < end;) {
+          const auto after =
+              std::upper_bound(blocks.begin(), blocks.end(), i,
+                               [](int64_t chunk, const AttentionBlock& b) { return chunk < b.first_partial; });
+          const AttentionBlock& block = *(after - 1);
+          const int64_t first = i - block.first_partial;
+          const int64_t last = std::min(end - block.first_partial, block.n_chunks());
+          attention.some_chunks(block, first, last, scratch + thread * per_thread, partials + i * stride, stride);
+          i += last - first;
+        }
       },
       interrupt_);
   pool_.parallel_for(
