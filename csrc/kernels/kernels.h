@@ -53,6 +53,39 @@ struct MatmulArgs {
 };
 using MatmulFn = void (*)(const MatmulArgs& args);
 
+// ---- Q8_0 split into planes (see planes.h)
+// ---------------------------------------------------------------------------
+
+// The norm of what the fine plane adds to a block is stored in units of this, rounded up.
+inline constexpr float kPlaneNormUnit = 0.2f;
+
+struct Planes {
+  const std::byte* coarse;  // all three: group 0
+  const std::byte* fine;
+  const uint8_t* norms;
+  int64_t n;
+  int64_t k;
+};
+
+// A row of activations in the planes' order (see prepare_plane_input).
+struct PlaneInput {
+  const int8_t* values;  // [k]
+  const float* scales;   // [k / kBlock], as in QuantizedRows
+  const int32_t* sums;   // [k / kBlock], as in QuantizedRows
+  const float* norms;    // [k / kBlock], scale times the length of the block's values, rounded up
+};
+
+// Upper bounds of the outputs of groups [group_begin, group_end), for m rows of activations.
+struct BoundArgs {
+  Planes weight;
+  int64_t group_begin;
+  int64_t group_end;
+  int m;
+  const PlaneInput* x;         // [m]
+  float* const* bounds;        // [m] pointers to one float per row of weight; the last group is written in full
+  float* const* group_bounds;  // [m] pointers to one float per group: the largest of its 16
+};
+
 // ---- Attention ------------------------------------------------------------------------------------------------------
 
 // One chunk of keys seen by several query rows that share its key/value head.
@@ -99,6 +132,12 @@ struct KernelTable {
   uint64_t required_features;  // CpuFeature bits
 
   std::array<MatmulFn, kNumDataTypes> matmul;  // by DataType
+
+  void (*bound_groups)(const BoundArgs& args);
+  // The outputs of n_rows rows of weight, 1 to kGroupRows of them: the same bits as matmul's.
+  void (*score_rows)(const Planes& weight, const PlaneInput& x, const int32_t* rows, int n_rows, float* scores);
+  // One group as matmul wants it for Q8_0.
+  void (*join_planes)(const Planes& weight, int64_t group, std::byte* packed);
 
   // x [k] -> values [k], scales and sums [k / kBlock]. k is a multiple of kBlock.
   void (*quantize_row)(const float* x, int64_t k, int8_t* values, float* scales, int32_t* sums);

@@ -120,8 +120,12 @@ void Decoder::attend(const AttentionWeights& w, Vector post_norm, Window window,
 }
 
 void Decoder::head(Tensor x, Tensor logits) const {
-  ops_.linear(x, {{weights_.lm_head, logits}});  // [R, V]
+  ops_.head(x, *weights_.lm_head, logits);  // [R, V]
   if (config_.final_logit_softcapping > 0) ops_.softcap(logits, config_.final_logit_softcapping);
+}
+
+bool Decoder::best_of_head(Tensor x, std::span<BestQuery> queries) const {
+  return ops_.best_of_head(x, *weights_.lm_head, config_.final_logit_softcapping, queries);
 }
 
 }  // namespace t5g

@@ -41,6 +41,10 @@ class Decoder {
   // x [R, D] -> logits [R, V], softcapped where the model does that.
   void head(Tensor x, Tensor logits) const;
 
+  // Answers queries[i] about the logits of x's row i, bit for bit as head() would; false, with nothing answered, where
+  // head() is the better way.
+  bool best_of_head(Tensor x, std::span<BestQuery> queries) const;
+
   // Bytes of one page: one chunk of every layer.
   int64_t page_bytes() const { return layer_bytes_ * config_.num_hidden_layers; }
   // Bytes of one chunk of one layer.

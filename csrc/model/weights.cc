@@ -20,13 +20,12 @@ class Loader {
   Loader at(const std::string& more) const { return {file_, ops_, prefix_ + more}; }
 
   MatrixPtr matrix(const std::string& name, int64_t rows, int64_t cols, bool as_q8_0 = false) const {
-    const TensorInfo& tensor = file_.tensor(prefix_ + name + ".weight", {rows, cols});
-    return ops_.load({.type = tensor.type,
-                      .rows = rows,
-                      .cols = cols,
-                      .bytes = tensor.data,
-                      .file = file_.mapping(),
-                      .as_q8_0 = as_q8_0});
+    WeightView weight = view(name, rows, cols);
+    weight.as_q8_0 = as_q8_0;
+    return ops_.load(weight);
+  }
+  MatrixPtr head(const std::string& name, int64_t rows, int64_t cols) const {
+    return ops_.load_head(view(name, rows, cols));
   }
 
   // A tensor of more dimensions, read as the matrix of its first against all others.
@@ -59,6 +58,11 @@ class Loader {
   bool has(const std::string& name) const { return file_.find(prefix_ + name + ".weight") != nullptr; }
 
  private:
+  WeightView view(const std::string& name, int64_t rows, int64_t cols) const {
+    const TensorInfo& tensor = file_.tensor(prefix_ + name + ".weight", {rows, cols});
+    return {.type = tensor.type, .rows = rows, .cols = cols, .bytes = tensor.data, .file = file_.mapping()};
+  }
+
   const GgufFile& file_;
   Ops& ops_;
   const std::string prefix_;
@@ -114,8 +118,10 @@ DecoderLayer load_decoder_layer(const Loader& at, const Config& config) {
 
 void load_embeddings(const Loader& at, const Config& config, Weights& weights) {
   const auto own = [&](MatrixPtr table) { return weights.tables.emplace_back(std::move(table)).get(); };
-  const Matrix* table = own(at.matrix("token_embd", config.vocab_size, config.decoder.hidden_size));
-  weights.lm_head = at.has("output") ? own(at.matrix("output", config.vocab_size, config.decoder.hidden_size)) : table;
+  const int64_t vocab = config.vocab_size, width = config.decoder.hidden_size;
+  const bool tied = !at.has("output");
+  const Matrix* table = own(tied ? at.head("token_embd", vocab, width) : at.matrix("token_embd", vocab, width));
+  weights.lm_head = tied ? table : own(at.head("output", vocab, width));
   weights.decoder_embedding.table = table;
   if (config.eoi_token_id >= 0)
     weights.decoder_embedding.eoi_embedding = at.vector("token_embd_eoi", config.decoder.hidden_size);

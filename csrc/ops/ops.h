@@ -42,6 +42,14 @@ struct Projection {
   Tensor out;  // [rows of x, weight.rows()]
 };
 
+// The largest logit of a row, asked for without a wish for the others.
+struct BestQuery {
+  std::span<const int32_t> apart;  // ids whose own logits are asked for, ascending and without repeats
+  float* apart_logits = nullptr;   // out [apart.size()]
+  int64_t best = -1;               // out: the id of the largest logit of all others, the first among equals;
+  float best_logit = 0;            //      -1 where none is above -infinity
+};
+
 // Which keys a query at position i sees among its own sequence's: those at j with i - before <= j <= i + after.
 struct Window {
   static constexpr int64_t kUnlimited = std::numeric_limits<int32_t>::max();
@@ -98,6 +106,8 @@ class Ops {
   virtual ~Ops() = default;
 
   virtual std::unique_ptr<Matrix> load(const WeightView& weight) = 0;
+  // A matrix for head() and best_of_head() alone; its rows may be embedded too.
+  virtual std::unique_ptr<Matrix> load_head(const WeightView& weight) = 0;
 
   // out[i] = scale * table[ids[i]]; ids are within the table.
   virtual void embed(const Matrix& table, std::span<const int32_t> ids, float scale, Tensor out) = 0;
@@ -134,6 +144,12 @@ class Ops {
   virtual void store_kv(Tensor k, Tensor v, const KvFormat& format, const KvView& view, int64_t position) = 0;
   // out [rows, H * Dh] = softmax(scale * q k^T + mask) v for every sequence of the batch.
   virtual void attention(Tensor q, const AttentionSpec& spec, std::span<const AttentionInput> inputs, Tensor out) = 0;
+
+  // logits = x W^T.
+  virtual void head(Tensor x, const Matrix& weight, Tensor logits) = 0;
+  // Answers queries[i] about row i of x W^T, softcapped where softcap > 0: the same bits as head() and softcap() give.
+  // False, with nothing answered, where computing all logits is the better way.
+  virtual bool best_of_head(Tensor x, const Matrix& weight, float softcap, std::span<BestQuery> queries) = 0;
 
   // Index of the largest value of a row, and log(sum(exp(row))).
   virtual int64_t argmax(Tensor row) = 0;

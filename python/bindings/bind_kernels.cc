@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <limits>
 #include <optional>
+#include <span>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -16,6 +17,9 @@
 #include "kernels/kernels.h"
 #include "kernels/kv_layout.h"
 #include "kernels/pack.h"
+#include "kernels/planes.h"
+#include "ops/cpu/head_search.h"
+#include "ops/cpu/plane_matrix.h"
 #include "quant/types.h"
 #include "tensor/buffer.h"
 
@@ -67,6 +71,9 @@ class PackedMatrix {
 
   int64_t n_groups() const { return n_groups_; }
   size_t size_bytes() const { return packed_.size_bytes(); }
+  Bytes bytes() const {
+    return Bytes(static_cast<py::ssize_t>(packed_.size_bytes()), reinterpret_cast<const uint8_t*>(packed_.data()));
+  }
 
   // Columns outside of the groups are NaN. The product is computed `repeat` times, for benchmarks.
   Floats matmul(const std::string& level, const Floats& x, int64_t group_begin, int64_t group_end, int repeat) const {
@@ -99,6 +106,93 @@ class PackedMatrix {
   DataType type_;
   int64_t n_, k_, n_groups_;
   Buffer packed_;
+};
+
+// A Q8_0 head [n, k] split into planes, as the model's is when it is large.
+class SplitHead {
+ public:
+  SplitHead(const Bytes& rows, int64_t n, int64_t k)
+      : bytes_(rows.data(), rows.data() + rows.size()),
+        matrix_({.type = DataType::kQ8_0, .rows = n, .cols = k, .bytes = std::as_bytes(std::span(bytes_))}) {
+    require(n > 0 && k > 0 && k % kernels::kStripValues == 0, "k: must be a positive multiple of 128.");
+    require(bytes_.size() == static_cast<size_t>(n) * row_bytes(DataType::kQ8_0, k), "rows: not n rows of k values.");
+    ThreadPool pool(1);
+    matrix_.pack(pool, nullptr);
+  }
+
+  bool finite() const { return matrix_.finite(); }
+
+  // Upper bounds of one row's outputs.
+  Floats bounds(const std::string& level, const Floats& x) const {
+    const Quantized q(level, x, matrix_.cols());
+    Floats bounds(matrix_.n_groups() * kernels::kGroupRows), groups(matrix_.n_groups());
+    float *rows = bounds.mutable_data(), *largest = groups.mutable_data();
+    runnable(level).bound_groups({matrix_.planes(), 0, matrix_.n_groups(), 1, &q.input, &rows, &largest});
+    return bounds;
+  }
+
+  Floats scores(const std::string& level, const Floats& x, const Ints& rows) const {
+    require(rows.size() > 0 && rows.size() <= kernels::kGroupRows, "rows: expected 1 to 16.");
+    for (py::ssize_t i = 0; i < rows.size(); ++i)
+      require(rows.data()[i] >= 0 && rows.data()[i] < matrix_.rows(), "rows: outside of the matrix.");
+    const Quantized q(level, x, matrix_.cols());
+    Floats scores(rows.size());
+    runnable(level).score_rows(matrix_.planes(), q.input, rows.data(), static_cast<int>(rows.size()),
+                               scores.mutable_data());
+    return scores;
+  }
+
+  // The bytes of a Q8_0 PackedMatrix.
+  Bytes joined(const std::string& level) const {
+    const size_t group_bytes = kernels::packed_group_bytes(DataType::kQ8_0, matrix_.cols());
+    Bytes bytes(static_cast<py::ssize_t>(group_bytes) * matrix_.n_groups());
+    auto* out = reinterpret_cast<std::byte*>(bytes.mutable_data());
+    for (int64_t g = 0; g < matrix_.n_groups(); ++g)
+      runnable(level).join_planes(matrix_.planes(), g, out + static_cast<size_t>(g) * group_bytes);
+    return bytes;
+  }
+
+  // (best, its logit, logits of `apart`, exact scores computed), or None where all logits would be computed instead.
+  py::object best(const std::string& level, const Floats& x, float softcap, const Ints& apart, int n_threads,
+                  int repeat) const {
+    const Quantized q(level, x, matrix_.cols());
+    Floats logits(apart.size());
+    BestQuery query{.apart = {apart.data(), static_cast<size_t>(apart.size())}, .apart_logits = logits.mutable_data()};
+    ThreadPool pool(n_threads);
+    HeadSearch search(pool, runnable(level));
+    bool found = false;
+    {
+      const py::gil_scoped_release release;
+      for (int i = 0; i < repeat; ++i) found = search.run(matrix_, q.rows, softcap, {&query, 1}, nullptr);
+    }
+    if (!found) return py::none();
+    return py::make_tuple(query.best, query.best_logit, logits, search.n_scored());
+  }
+
+ private:
+  // One row of activations, as the kernels want it.
+  struct Quantized {
+    Quantized(const std::string& level, const Floats& x, int64_t k)
+        : values(static_cast<size_t>(k)),
+          ordered(values.size()),
+          scales(values.size() / kernels::kBlock),
+          norms(scales.size()),
+          sums(scales.size()) {
+      require(x.size() == k, "x: expected [k].");
+      runnable(level).quantize_row(x.data(), k, values.data(), scales.data(), sums.data());
+      rows = {values.data(), scales.data(), sums.data()};
+      kernels::prepare_plane_input(rows, 0, k, ordered.data(), norms.data());
+      input = {ordered.data(), scales.data(), sums.data(), norms.data()};
+    }
+    std::vector<int8_t> values, ordered;
+    std::vector<float> scales, norms;
+    std::vector<int32_t> sums;
+    kernels::QuantizedRows rows;
+    kernels::PlaneInput input;
+  };
+
+  std::vector<uint8_t> bytes_;
+  PlaneMatrix matrix_;
 };
 
 py::tuple quantize_row(const std::string& level, const Floats& x) {
@@ -267,8 +361,17 @@ void bind_kernels(py::module_& core) {
       .def(py::init<const std::string&, const Bytes&, int64_t, int64_t>(), arg("type"), arg("rows"), arg("n"), arg("k"))
       .def_property_readonly("n_groups", &PackedMatrix::n_groups)
       .def_property_readonly("size_bytes", &PackedMatrix::size_bytes)
+      .def_property_readonly("bytes", &PackedMatrix::bytes)
       .def("matmul", &PackedMatrix::matmul, arg("level"), arg("x"), arg("group_begin") = 0, arg("group_end") = -1,
            arg("repeat") = 1);
+  py::class_<SplitHead>(m, "SplitHead", "A Q8_0 output head [n, k] split into planes of 4 bits.")
+      .def(py::init<const Bytes&, int64_t, int64_t>(), arg("rows"), arg("n"), arg("k"))
+      .def_property_readonly("finite", &SplitHead::finite)
+      .def("bounds", &SplitHead::bounds, arg("level"), arg("x"))
+      .def("scores", &SplitHead::scores, arg("level"), arg("x"), arg("rows"))
+      .def("joined", &SplitHead::joined, arg("level"))
+      .def("best", &SplitHead::best, arg("level"), arg("x"), arg("softcap") = 0.0f, arg("apart") = Ints(0),
+           arg("n_threads") = 1, arg("repeat") = 1);
   m.def("quantize_row", &quantize_row, arg("level"), arg("x"));
   m.def("round_row", &round_row, arg("level"), arg("x"));
   m.def("rms_norm", &rms_norm, arg("level"), arg("x"), arg("weight"), arg("eps"));

@@ -14,6 +14,7 @@
 #include "kernels/kernels.h"
 #include "kernels/kv_layout.h"
 #include "kernels/pack.h"
+#include "kernels/planes.h"
 
 namespace {
 
@@ -104,6 +105,45 @@ Result matmul(const KernelTable& table, DataType type, int64_t m, int64_t n, int
   return result;
 }
 
+// A Q8_0 matrix in two planes: bounds, some scores, and the planes joined.
+Result planes(const KernelTable& table, int64_t n, int64_t k) {
+  namespace kernels = t5g::kernels;
+  Random random(static_cast<uint32_t>(n + k));
+  const int64_t n_groups = (n + kernels::kGroupRows - 1) / kernels::kGroupRows;
+  const auto groups = static_cast<size_t>(n_groups), size = static_cast<size_t>(k), blocks = size / 32;
+  const std::vector<uint8_t> rows = random_rows(DataType::kQ8_0, n, k, random);
+  std::vector<std::byte> coarse(groups * kernels::coarse_group_bytes(k)), fine(groups * kernels::fine_group_bytes(k));
+  std::vector<uint8_t> plane_norms(groups * kernels::norm_group_bytes(k));
+  for (int64_t g = 0; g < n_groups; ++g) {
+    kernels::pack_planes(reinterpret_cast<const std::byte*>(rows.data()), n, k, g, coarse.data(), fine.data(),
+                         plane_norms.data());
+  }
+  const kernels::Planes weight = {coarse.data(), fine.data(), plane_norms.data(), n, k};
+
+  std::vector<int8_t> values(size), ordered(size);
+  std::vector<float> scales(blocks), norms(blocks);
+  std::vector<int32_t> sums(blocks);
+  table.quantize_row(random.floats(size, 5.0f).data(), k, values.data(), scales.data(), sums.data());
+  kernels::prepare_plane_input({values.data(), scales.data(), sums.data()}, 0, k, ordered.data(), norms.data());
+  const kernels::PlaneInput x = {ordered.data(), scales.data(), sums.data(), norms.data()};
+
+  std::vector<float> bounds(groups * kernels::kGroupRows), group_bounds(groups), scores(kernels::kGroupRows);
+  float *row_out = bounds.data(), *group_out = group_bounds.data();
+  table.bound_groups({weight, 0, n_groups, 1, &x, &row_out, &group_out});
+  std::vector<int32_t> chosen;
+  for (int i = 0; i < 11; ++i) chosen.push_back(random.below(static_cast<int>(n)));
+  table.score_rows(weight, x, chosen.data(), static_cast<int>(chosen.size()), scores.data());
+  std::vector<uint8_t> joined(kernels::packed_group_bytes(DataType::kQ8_0, k));
+  table.join_planes(weight, n_groups - 1, reinterpret_cast<std::byte*>(joined.data()));
+
+  Result result;
+  append(result, bounds);
+  append(result, group_bounds);
+  append(result, scores);
+  append(result, joined);
+  return result;
+}
+
 Result row_ops(const KernelTable& table, int n) {
   Random random(static_cast<uint32_t>(n));
   const auto size = static_cast<size_t>(n);
@@ -171,6 +211,10 @@ std::vector<Case> all_cases() {
                          [=, n = n, k = k](const KernelTable& table) { return matmul(table, type, m, n, k); }});
       }
     }
+  }
+  for (const auto& [n, k] : {std::pair{1, 128}, {85, 384}}) {
+    cases.push_back({"planes n=" + std::to_string(n) + " k=" + std::to_string(k),
+                     [n = n, k = k](const KernelTable& table) { return planes(table, n, k); }});
   }
   for (const int n : {1, 2, 15, 16, 17, 64, 100, 1152, 5000})
     cases.push_back({"rows n=" + std::to_string(n), [=](const KernelTable& table) { return row_ops(table, n); }});

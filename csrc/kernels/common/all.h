@@ -4,6 +4,7 @@
 #include "kernels/common/kv_table.h"
 #include "kernels/common/matmul.h"
 #include "kernels/common/merge.h"
+#include "kernels/common/planes.h"
 #include "kernels/common/reduce.h"
 #include "kernels/common/round.h"
 #include "kernels/common/rows.h"
@@ -21,6 +22,9 @@ constexpr KernelTable table_of_all(const char* name, uint64_t required_features)
 #include "quant/types.inc"
       },
 #undef T5G_TYPE
+      &bound_groups,
+      &score_rows,
+      &join_planes,
       &quantize_row,
       &round_row,
       &rms_norm,

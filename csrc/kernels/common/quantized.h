@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/common/matmul.h"
+#include "kernels/common/planes.h"
 #include "kernels/kernels.h"
 
 namespace t5g::kernels {
@@ -26,6 +27,9 @@ constexpr KernelTable table_of_quantized(const char* name, uint64_t required_fea
 #include "quant/types.inc"
 #undef T5G_TYPE
   };
+  table.bound_groups = &bound_groups;
+  table.score_rows = &score_rows;
+  table.join_planes = &join_planes;
   return table;
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/kernels.h"
+#include "ops/cpu/head_search.h"
 #include "ops/ops.h"
 #include "tensor/buffer.h"
 
@@ -48,6 +49,7 @@ class CpuOps final : public Ops {
   explicit CpuOps(ThreadPool& pool) : pool_(pool), kernels_(kernels::active()) {}
 
   std::unique_ptr<Matrix> load(const WeightView& weight) override;
+  std::unique_ptr<Matrix> load_head(const WeightView& weight) override;
   void embed(const Matrix& table, std::span<const int32_t> ids, float scale, Tensor out) override;
   void linear(Tensor x, std::initializer_list<Projection> projections) override;
   void rms_norm(Tensor x, const float* weight, float eps, Tensor out) override;
@@ -65,6 +67,8 @@ class CpuOps final : public Ops {
   int64_t kv_chunk_bytes(const KvFormat& format) const override;
   void store_kv(Tensor k, Tensor v, const KvFormat& format, const KvView& view, int64_t position) override;
   void attention(Tensor q, const AttentionSpec& spec, std::span<const AttentionInput> inputs, Tensor out) override;
+  void head(Tensor x, const Matrix& weight, Tensor logits) override;
+  bool best_of_head(Tensor x, const Matrix& weight, float softcap, std::span<BestQuery> queries) override;
   int64_t argmax(Tensor row) override { return kernels_.argmax(row.data, row.cols); }
   float log_sum_exp(Tensor row) override { return kernels_.log_sum_exp(row.data, row.cols); }
   void set_interrupt(Interrupt* interrupt) override { interrupt_ = interrupt; }
@@ -82,6 +86,8 @@ class CpuOps final : public Ops {
   // Scratch, kept between calls so that a decode step allocates nothing.
   Buffer quantized_;  // activations as int8, with scales and sums
   Buffer rounded_;    // activations as bfloat16
+  Buffer joined_;     // groups of a plane matrix put together, of each thread
+  HeadSearch search_{pool_, kernels_};
   std::vector<AttentionBlock> attention_blocks_;
   Buffer attention_scratch_;  // scaled queries and partial results
 };

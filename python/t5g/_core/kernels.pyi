@@ -12,6 +12,7 @@ import numpy.typing
 
 __all__: list[str] = [
     "PackedMatrix",
+    "SplitHead",
     "active",
     "add_rms_norm",
     "argmax",
@@ -52,9 +53,44 @@ class PackedMatrix:
         repeat: typing.SupportsInt | typing.SupportsIndex = 1,
     ) -> numpy.typing.NDArray[numpy.float32]: ...
     @property
+    def bytes(self) -> numpy.typing.NDArray[numpy.uint8]: ...
+    @property
     def n_groups(self) -> int: ...
     @property
     def size_bytes(self) -> int: ...
+
+class SplitHead:
+    """
+    A Q8_0 output head [n, k] split into planes of 4 bits.
+    """
+
+    def __init__(
+        self,
+        rows: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+        n: typing.SupportsInt | typing.SupportsIndex,
+        k: typing.SupportsInt | typing.SupportsIndex,
+    ) -> None: ...
+    def best(
+        self,
+        level: str,
+        x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+        softcap: typing.SupportsFloat | typing.SupportsIndex = 0.0,
+        apart: typing.Annotated[numpy.typing.ArrayLike, numpy.int32] = ...,
+        n_threads: typing.SupportsInt | typing.SupportsIndex = 1,
+        repeat: typing.SupportsInt | typing.SupportsIndex = 1,
+    ) -> typing.Any: ...
+    def bounds(
+        self, level: str, x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]
+    ) -> numpy.typing.NDArray[numpy.float32]: ...
+    def joined(self, level: str) -> numpy.typing.NDArray[numpy.uint8]: ...
+    def scores(
+        self,
+        level: str,
+        x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+        rows: typing.Annotated[numpy.typing.ArrayLike, numpy.int32],
+    ) -> numpy.typing.NDArray[numpy.float32]: ...
+    @property
+    def finite(self) -> bool: ...
 
 def active() -> str:
     """

@@ -1,0 +1,64 @@
+// The output head: all logits, or the largest one alone.
+#include <algorithm>
+
+#include "ops/cpu/cpu_ops.h"
+#include "ops/cpu/plane_matrix.h"
+
+namespace t5g {
+namespace {
+
+// Groups that are put together and multiplied at a time: a tile of the matrix product, small enough for the caches.
+constexpr int64_t kJoinGroups = 2;
+constexpr int64_t kGroupsPerItem = 64;
+
+}  // namespace
+
+std::unique_ptr<Matrix> CpuOps::load_head(const WeightView& weight) {
+  if (!PlaneMatrix::suits(weight)) return load(weight);
+  return std::make_unique<PlaneMatrix>(weight);
+}
+
+void CpuOps::head(Tensor x, const Matrix& weight, Tensor logits) {
+  const auto* matrix = dynamic_cast<const PlaneMatrix*>(&weight);
+  if (matrix == nullptr) return linear(x, {{&weight, logits}});
+  if (x.rows == 0) return;
+  matrix->pack(pool_, interrupt_);
+  const kernels::Planes planes = matrix->planes();
+  const kernels::QuantizedRows x_q = quantize(x);
+  const auto multiply = kernels_.matmul[static_cast<size_t>(DataType::kQ8_0)];
+  const size_t group_bytes = kernels::kGroupRows * row_bytes(DataType::kQ8_0, weight.cols());
+  const size_t thread_bytes = kJoinGroups * group_bytes;
+  if (joined_.size_bytes() < static_cast<size_t>(pool_.n_threads()) * thread_bytes)
+    joined_ = Buffer(static_cast<size_t>(pool_.n_threads()) * thread_bytes);
+  pool_.parallel_for((matrix->n_groups() + kGroupsPerItem - 1) / kGroupsPerItem,
+                     [&](int64_t item, int thread) {
+                       std::byte* joined = joined_.data() + static_cast<size_t>(thread) * thread_bytes;
+                       const int64_t last = std::min((item + 1) * kGroupsPerItem, matrix->n_groups());
+                       for (int64_t group = item * kGroupsPerItem; group < last; group += kJoinGroups) {
+                         const int64_t count = std::min(kJoinGroups, last - group), row = group * kernels::kGroupRows;
+                         for (int64_t i = 0; i < count; ++i)
+                           kernels_.join_planes(planes, group + i, joined + static_cast<size_t>(i) * group_bytes);
+                         kernels::MatmulArgs args{};
+                         args.weight = joined;
+                         args.group_end = count;
+                         args.n = std::min(weight.rows() - row, count * kernels::kGroupRows);
+                         args.k = weight.cols();
+                         args.m = x.rows;
+                         args.x_q = x_q;
+                         args.y = logits.data + row;
+                         args.ldy = logits.cols;
+                         multiply(args);
+                       }
+                     },
+                     interrupt_);
+}
+
+bool CpuOps::best_of_head(Tensor x, const Matrix& weight, float softcap, std::span<BestQuery> queries) {
+  const auto* matrix = dynamic_cast<const PlaneMatrix*>(&weight);
+  if (matrix == nullptr || !search_.pays(x.rows)) return false;
+  matrix->pack(pool_, interrupt_);
+  if (!matrix->finite()) return false;
+  return search_.run(*matrix, quantize(x), softcap, queries, interrupt_);
+}
+
+}  // namespace t5g
