@@ -33,7 +33,7 @@ class BeamJob final : public GenerationJob {
     caches_.push_back(input.model.new_cache());
   }
 
-  void add_steps(std::vector<Model::Step>& steps) override {
+  void add_steps(std::vector<Model::Step>& steps, int64_t) override {
     if (done()) return;
     const std::vector<Beam>& beams = search_.beams();
     for (size_t i = 0; i < beams.size(); ++i) {
@@ -42,7 +42,7 @@ class BeamJob final : public GenerationJob {
     }
   }
 
-  void take_logits(Tensor logits) override {
+  void take(Tensor logits) override {
     search_.advance({logits.data, static_cast<size_t>(logits.size())});
     ++n_steps_;
     std::vector<KvCache> caches;

@@ -14,12 +14,15 @@
 
 namespace t5g {
 
+class KeptLogprob;
+
 enum class FinishReason { kStop, kLength, kCancelled };
 
 struct GeneratedSequence {
-  std::vector<int32_t> token_ids;  // generated ones only, with the token that ended it
-  std::string text;                // without special tokens, and without the stop string that ended it
-  double logprob = 0;              // sum of the model's own log-probabilities of token_ids
+  std::vector<int32_t> token_ids;             // generated ones only, with the token that ended it
+  std::string text;                           // without special tokens, and without the stop string that ended it
+  double logprob = 0;                         // sum of the model's own log-probabilities of token_ids,
+  std::shared_ptr<KeptLogprob> kept_logprob;  // or, where set, what it can be computed from
   FinishReason finish_reason = FinishReason::kCancelled;
 };
 
@@ -36,10 +39,11 @@ class GenerationJob {
  public:
   virtual ~GenerationJob() = default;
 
-  // The sequences to run next, none when done: their ids and caches stay valid until take_logits().
-  virtual void add_steps(std::vector<Model::Step>& steps) = 0;
-  // The logits of those sequences, in the same order; changed in place.
-  virtual void take_logits(Tensor logits) = 0;
+  // The sequences to run next, none when done: what they point to stays valid until take(). max_guesses: tokens that
+  // may be run on the chance that they come next.
+  virtual void add_steps(std::vector<Model::Step>& steps, int64_t max_guesses) = 0;
+  // After the steps; the logits of those sequences that have no `best`, in the same order; changed in place.
+  virtual void take(Tensor logits) = 0;
   virtual bool done() const = 0;
 
   // Text that has become certain since the last call; of the first sequence, where there are several.
@@ -52,7 +56,9 @@ class GenerationJob {
   virtual int64_t max_rows() const = 0;
 };
 
-// Greedy or sampling: num_return_sequences independent sequences.
+// The likeliest token, always.
+std::unique_ptr<GenerationJob> make_greedy_job(JobInput input);
+// Sampling: num_return_sequences independent sequences.
 std::unique_ptr<GenerationJob> make_sampling_job(JobInput input);
 // Beam search.
 std::unique_ptr<GenerationJob> make_beam_job(JobInput input);

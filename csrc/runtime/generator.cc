@@ -10,6 +10,9 @@
 namespace t5g {
 namespace {
 
+// With more sequences than a few, their own rows keep the cores as busy as the memory.
+constexpr int64_t kMaxGuessedRows = 12;
+
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
@@ -19,7 +22,7 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 struct Generator::Running {
   size_t request;
   std::unique_ptr<GenerationJob> job;
-  int64_t n_rows = 0;  // of the step in hand
+  int64_t n_rows = 0;  // of logits, of the step in hand
 };
 
 // The caller's interrupt, or cancel().
@@ -89,8 +92,8 @@ void Generator::start(size_t index, Interrupt* interrupt) {
   results_[index].n_source_tokens = static_cast<int64_t>(request.source->ids().size());
   JobInput input{*model_, std::move(request.source), std::move(request.decoder_prefix), request_configs_[index], stop_,
                  seed_};
-  running_.push_back(
-      {index, config_.uses_beams() ? make_beam_job(std::move(input)) : make_sampling_job(std::move(input))});
+  const auto make_job = config_.uses_beams() ? make_beam_job : config_.samples() ? make_sampling_job : make_greedy_job;
+  running_.push_back({index, make_job(std::move(input))});
 }
 
 void Generator::admit(Interrupt* interrupt) {
@@ -116,12 +119,15 @@ bool Generator::step(Interrupt* outer) {
     if (running_.empty()) return false;
     const auto begin = std::chrono::steady_clock::now();
     steps_.clear();
+    int64_t rows = 0;
+    const int64_t max_guesses = kMaxGuessedRows / static_cast<int64_t>(running_.size());
     for (Running& running : running_) {
-      const size_t before = steps_.size();
-      running.job->add_steps(steps_);
-      running.n_rows = static_cast<int64_t>(steps_.size() - before);
+      const auto before = std::ssize(steps_);
+      running.job->add_steps(steps_, max_guesses);
+      running.n_rows = std::count_if(steps_.begin() + before, steps_.end(),
+                                     [](const Model::Step& step) { return step.best.empty(); });
+      rows += running.n_rows;
     }
-    const auto rows = static_cast<int64_t>(steps_.size());
     const int64_t vocab = model_->config().vocab_size;
     const size_t needed = static_cast<size_t>(rows * vocab) * sizeof(float);
     if (logits_.size_bytes() < needed) logits_ = Buffer(needed);
@@ -129,7 +135,7 @@ bool Generator::step(Interrupt* outer) {
     model_->decode(steps_, logits, &interrupt);
     int64_t row = 0;
     for (Running& running : running_) {
-      running.job->take_logits(logits.slice(row, row + running.n_rows));
+      running.job->take(logits.slice(row, row + running.n_rows));
       row += running.n_rows;
       if (running.request == 0) text_ += running.job->take_text();
     }

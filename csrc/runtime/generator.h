@@ -38,8 +38,8 @@ class Generator {
             std::vector<std::string> stop, int64_t max_batch);
   ~Generator();
 
-  // One token more for every sequence of the batch. False when there is nothing left to do. Throws Cancelled when the
-  // interrupt says so; after cancel() it just returns false.
+  // One token more for every sequence of the batch, or several for some. False when there is nothing left to do. Throws
+  // Cancelled when the interrupt says so; after cancel() it just returns false.
   bool step(Interrupt* interrupt = nullptr);
 
   // From any thread: the step in hand ends early, and all sequences that are not done count as cancelled.

@@ -35,6 +35,14 @@ void KvCache::set_page(size_t i, PagePool::Page page) {
   pages_[i] = std::move(page);
 }
 
+// A page that stayed behind the end could be shared by a fork, and reserve() looks for shared pages at the end alone.
+void KvCache::truncate(int64_t length) {
+  length_ = length;
+  const auto needed = static_cast<size_t>((length + kKvChunk - 1) / kKvChunk);
+  pages_.resize(std::min(needed, pages_.size()));
+  pointers_.resize(pages_.size());
+}
+
 void KvCache::reserve(int64_t n) {
   const auto first = static_cast<size_t>(length_ / kKvChunk);
   const auto needed = static_cast<size_t>((length_ + n + kKvChunk - 1) / kKvChunk);

@@ -41,6 +41,9 @@ class KvCache {
   // Counts n tokens, reserved and written, as part of the sequence.
   void advance(int64_t n) { length_ += n; }
 
+  // Forgets all tokens from `length` on; the pages that only they needed go back.
+  void truncate(int64_t length);
+
   // The same sequence, to be continued in another way. Costs no memory until one of both goes on.
   KvCache fork() const { return *this; }
 

@@ -2,6 +2,7 @@
 #include "runtime/model.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "base/cpu_features.h"
@@ -118,7 +119,8 @@ Model::Model(const std::string& path, const ModelOptions& options)
       encoder_workspace_(config_.encoder),
       decoder_workspace_(config_.decoder),
       hidden_(block_of(config_.decoder.hidden_size)),
-      last_hidden_(block_of(config_.decoder.hidden_size)) {}
+      last_hidden_(block_of(config_.decoder.hidden_size)),
+      kept_state_bytes_(std::make_shared<std::atomic<int64_t>>(0)) {}
 
 void Model::check_ids(const std::string& side, std::span<const int32_t> ids, int64_t limit) const {
   const auto n = static_cast<int64_t>(ids.size());
@@ -213,31 +215,105 @@ void Model::forward(std::span<const Step> steps, Tensor x) {
   for (const Step& step : steps) step.cache->advance(static_cast<int64_t>(step.ids.size()));
 }
 
+size_t Model::run_some(std::span<const Step> steps, Tensor& wanted) {
+  const int64_t width = config_.decoder.hidden_size;
+  wanted = {last_hidden_.floats(), 0, width};
+  const auto keep = [&](const Step& step, const float* end) {
+    const auto rows = static_cast<int64_t>(std::max<size_t>(step.best.size(), 1));
+    std::copy_n(end - rows * width, rows * width, wanted.data + wanted.size());
+    wanted.rows += rows;
+  };
+  const auto fits = [&](const Step& step, size_t rows) {
+    return step.ids.size() <= kShortStep && rows + step.ids.size() <= kBlockRows &&
+           step.best.empty() == steps.front().best.empty();
+  };
+  size_t n = 0, rows = 0;
+  while (n < steps.size() && fits(steps[n], rows)) rows += steps[n++].ids.size();
+  if (n > 0) {
+    forward(steps.first(n), {hidden_.floats(), static_cast<int64_t>(rows), width});
+    const float* end = hidden_.floats();
+    for (const Step& step : steps.first(n)) keep(step, end += static_cast<int64_t>(step.ids.size()) * width);
+    return n;
+  }
+  Step step = steps.front();
+  size_t size = 0;
+  for (; !step.ids.empty(); step.ids = step.ids.subspan(size)) {
+    size = std::min<size_t>(step.ids.size(), kBlockRows);
+    const Step part{step.source, step.cache, step.ids.first(size)};
+    forward({&part, 1}, {hidden_.floats(), static_cast<int64_t>(size), width});
+  }
+  keep(step, hidden_.floats() + static_cast<int64_t>(size) * width);
+  return 1;
+}
+
 void Model::decode(std::span<const Step> steps, Tensor logits, Interrupt* interrupt) {
   const Pass pass(*this, interrupt);
-  const int64_t width = config_.decoder.hidden_size;
-  size_t first = 0;
-  while (first < steps.size()) {
-    // Steps of one token go together; a longer one (a prompt) goes alone, block by block.
-    size_t n = 0;
-    while (first + n < steps.size() && n < kBlockRows && steps[first + n].ids.size() == 1) ++n;
-    const Tensor last{last_hidden_.floats(), static_cast<int64_t>(std::max<size_t>(n, 1)), width};
-    if (n > 0) {
-      forward(steps.subspan(first, n), last);
+  int64_t n_logits = 0;
+  for (size_t first = 0; first < steps.size();) {
+    Tensor x;
+    const std::span<const Step> done = steps.subspan(first, run_some(steps.subspan(first), x));
+    if (done.front().best.empty()) {
+      decoder_.head(x, logits.slice(n_logits, n_logits + x.rows));  // [n, V]
+      n_logits += x.rows;
     } else {
-      Step step = steps[first];
-      while (!step.ids.empty()) {
-        const size_t rows = std::min<size_t>(step.ids.size(), kBlockRows);
-        const Tensor block{hidden_.floats(), static_cast<int64_t>(rows), width};
-        const Step part{step.source, step.cache, step.ids.first(rows)};
-        forward({&part, 1}, block);
-        std::copy_n(block.row(block.rows - 1), width, last.data);
-        step.ids = step.ids.subspan(rows);
-      }
-      n = 1;
+      find_best(done, x);
     }
-    decoder_.head(last, logits.slice(static_cast<int64_t>(first), static_cast<int64_t>(first + n)));  // [n, V]
-    first += n;
+    first += done.size();
+  }
+}
+
+void Model::find_best(std::span<const Step> steps, Tensor x) {
+  queries_.clear();
+  const auto each = [&](auto body) {
+    int64_t row = 0;
+    for (const Step& step : steps) {
+      for (BestToken& token : step.best) body(token, row++);
+    }
+  };
+  each([&](BestToken& token, int64_t) {
+    token.apart_logits.resize(token.apart.size());
+    queries_.push_back({.apart = token.apart, .apart_logits = token.apart_logits.data()});
+  });
+  if (decoder_.best_of_head(x, queries_)) {
+    each([&](BestToken& token, int64_t row) {
+      const BestQuery& found = queries_[static_cast<size_t>(row)];
+      token.id = static_cast<int32_t>(found.best);
+      token.logit = found.best_logit;
+      token.log_sum_exp.reset();
+      token.hidden_state.assign(x.row(row), x.row(row) + x.cols);
+    });
+    return;
+  }
+  Tensor logits;
+  each([&](BestToken& token, int64_t row) {
+    if (row % kLogitRows == 0) logits = head_block(x.slice(row, std::min(row + kLogitRows, x.rows)));
+    const Tensor one{logits.row(row % kLogitRows), 1, logits.cols};
+    token.log_sum_exp = ops_->log_sum_exp(one);
+    for (size_t i = 0; i < token.apart.size(); ++i) {
+      float& logit = one.data[token.apart[i]];
+      token.apart_logits[i] = std::exchange(logit, -std::numeric_limits<float>::infinity());
+    }
+    token.id = static_cast<int32_t>(ops_->argmax(one));
+    token.logit = one.data[token.id];
+    if (!(token.logit > -std::numeric_limits<float>::infinity())) token.id = -1;
+  });
+}
+
+// x: at most kLogitRows rows.
+Tensor Model::head_block(Tensor x) {
+  const size_t needed = static_cast<size_t>(x.rows * config_.vocab_size) * sizeof(float);
+  if (logits_.size_bytes() < needed) logits_ = Buffer(needed);
+  const Tensor logits{logits_.floats(), x.rows, config_.vocab_size};
+  decoder_.head(x, logits);  // [n, V]
+  return logits;
+}
+
+void Model::log_sum_exps(Tensor hidden_states, std::span<float> out, Interrupt* interrupt) {
+  const Pass pass(*this, interrupt);
+  for (int64_t row = 0; row < hidden_states.rows; row += kLogitRows) {
+    const Tensor logits = head_block(hidden_states.slice(row, std::min(row + kLogitRows, hidden_states.rows)));
+    for (int64_t i = 0; i < logits.rows; ++i)
+      out[static_cast<size_t>(row + i)] = ops_->log_sum_exp({logits.row(i), 1, logits.cols});
   }
 }
 

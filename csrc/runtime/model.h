@@ -2,6 +2,7 @@
 // time (a Pass), so calls from several threads take turns instead of fighting for cores.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -70,19 +71,43 @@ class Model {
   // An empty cache for a new sequence.
   KvCache new_cache() const { return KvCache(pages_); }
 
+  // What may follow a token, for one who wants the likeliest only.
+  struct BestToken {
+    // In: ids whose logits are wanted by themselves, ascending and without repeats. The best is one of the others.
+    std::vector<int32_t> apart;
+    // Out:
+    std::vector<float> apart_logits;
+    int32_t id = -1;  // -1: none of the others has a logit above -infinity
+    float logit = 0;
+    // log(sum(exp(logits))) where all logits had to be computed, and otherwise the final hidden state to get it from.
+    std::optional<float> log_sum_exp;
+    std::vector<float> hidden_state;
+  };
+
   // New tokens of one sequence, as part of a batch.
   struct Step {
     const EncodedSource* source;   // prepared
     KvCache* cache;                // grows by the ids
     std::span<const int32_t> ids;  // not empty
+    // What follows each of the last best.size() ids; more than one for at most kShortStep ids. Empty: the logits after
+    // the last id are wanted.
+    std::span<BestToken> best = {};
   };
-  // Runs the new tokens of every sequence; logits [steps, V] are those after the last token of each.
+  // Steps of more ids, prompts, run by themselves.
+  static constexpr size_t kShortStep = 32;
+  // Runs the new tokens of every sequence. logits: one row for every step that has no `best`.
   void decode(std::span<const Step> steps, Tensor logits, Interrupt* interrupt = nullptr);
 
   // Teacher forcing: runs all tokens of one sequence and calls consume(first row, logits [n, V]) for consecutive rows,
   // a few at a time, so that memory does not grow with the target.
   using LogitsConsumer = FunctionRef<void(int64_t first_row, Tensor logits)>;
   void decode_all(const Step& step, LogitsConsumer consume, Interrupt* interrupt = nullptr);
+
+  // log(sum(exp(logits))) of every row of final hidden states.
+  void log_sum_exps(Tensor hidden_states, std::span<float> out, Interrupt* interrupt = nullptr);
+
+  // Memory of hidden states that results keep for their log-probabilities, of all results together.
+  const std::shared_ptr<std::atomic<int64_t>>& kept_state_bytes() const { return kept_state_bytes_; }
 
   // log(sum(exp(row))).
   float log_sum_exp(Tensor row) const { return ops_->log_sum_exp(row); }
@@ -103,6 +128,13 @@ class Model {
   void check_has_vision() const;
   // Runs at most kBlockRows tokens in all -> x, their final hidden states, and counts them in the caches.
   void forward(std::span<const Step> steps, Tensor x);
+  // Runs the first steps, as many as go together -> their number and `wanted`, the final hidden states somebody wants
+  // to know more about.
+  size_t run_some(std::span<const Step> steps, Tensor& wanted);
+  // Fills in the steps' `best` from final hidden states.
+  void find_best(std::span<const Step> steps, Tensor x);
+  // Logits of a few rows, which live until the next call.
+  Tensor head_block(Tensor x);
 
   const GgufFile file_;
   const Config config_;
@@ -121,8 +153,11 @@ class Model {
   // What a pass writes to; used by the thread that holds the pool.
   Workspace encoder_workspace_;
   Workspace decoder_workspace_;
-  Buffer hidden_;                     // [kBlockRows, D]
-  Buffer last_hidden_;                // [kBlockRows, D], the last row of each sequence
+  Buffer hidden_;                   // [kBlockRows, D]
+  Buffer last_hidden_;              // [kBlockRows, D], the last rows of each sequence
+  Buffer logits_;                   // of head_block()
+  std::vector<BestQuery> queries_;  // of the step in hand
+  std::shared_ptr<std::atomic<int64_t>> kept_state_bytes_;
   std::vector<DecoderInput> inputs_;  // of the step in hand
 };
 

@@ -1,11 +1,10 @@
-// Greedy decoding and sampling: each sequence picks its next token by itself.
+// Sampling: each sequence picks its next token by itself.
 #include <string>
 #include <utility>
 
 #include "runtime/generation_job.h"
+#include "runtime/sequence_text.h"
 #include "sampling/sampler.h"
-#include "sampling/stop_matcher.h"
-#include "text/stream_decoder.h"
 
 namespace t5g {
 namespace {
@@ -16,8 +15,7 @@ class Sequence {
       : config_(input.config),
         cache_(input.model.new_cache()),
         sampler_(input.config, static_cast<int64_t>(input.prompt_ids.size()), input.seed, index),
-        decoder_(input.model.tokenizer()),
-        stop_(input.stop),
+        text_(input.model.tokenizer(), input.stop),
         ids_(input.prompt_ids),
         n_prompt_(input.prompt_ids.size()) {}
 
@@ -34,34 +32,27 @@ class Sequence {
     const SampledToken token = sampler_.next(logits, ids_);
     ids_.push_back(token.id);
     result_.logprob += static_cast<double>(token.logprob);
-    add_text(stop_.feed(decoder_.push(token.id)));
-    if (stop_.matched() || config_.is_eos(token.id)) {
+    text_.push(token.id);
+    if (text_.stopped() || config_.is_eos(token.id)) {
       end(FinishReason::kStop);
     } else if (n_generated() >= config_.max_new_tokens) {
       end(FinishReason::kLength);
     }
   }
 
-  std::string take_text() { return std::exchange(fresh_text_, {}); }
+  std::string take_text() { return text_.take_fresh(); }
 
   GeneratedSequence finish() {
     if (!done_) end(FinishReason::kCancelled);
+    result_.text = text_.take();
     result_.token_ids.assign(ids_.begin() + static_cast<std::ptrdiff_t>(n_prompt_), ids_.end());
     return std::move(result_);
   }
 
  private:
-  void add_text(const std::string& text) {
-    result_.text += text;
-    fresh_text_ += text;
-  }
-
   void end(FinishReason reason) {
-    if (!stop_.matched()) {
-      add_text(stop_.feed(decoder_.finish()));
-      add_text(stop_.flush());
-    }
-    result_.finish_reason = stop_.matched() ? FinishReason::kStop : reason;
+    text_.end();
+    result_.finish_reason = text_.stopped() ? FinishReason::kStop : reason;
     cache_ = KvCache(cache_.pool());  // its pages serve the next sequence
     done_ = true;
   }
@@ -69,12 +60,10 @@ class Sequence {
   const GenerationConfig& config_;
   KvCache cache_;
   Sampler sampler_;
-  StreamDecoder decoder_;
-  StopMatcher stop_;
+  SequenceText text_;
   std::vector<int32_t> ids_;
   const size_t n_prompt_;
   GeneratedSequence result_;
-  std::string fresh_text_;
   bool done_ = false;
 };
 
@@ -84,13 +73,13 @@ class SamplingJob final : public GenerationJob {
     for (int32_t i = 0; i < input.config.num_return_sequences; ++i) sequences_.emplace_back(input, i);
   }
 
-  void add_steps(std::vector<Model::Step>& steps) override {
+  void add_steps(std::vector<Model::Step>& steps, int64_t) override {
     for (Sequence& sequence : sequences_) {
       if (!sequence.done()) steps.push_back(sequence.step(*source_));
     }
   }
 
-  void take_logits(Tensor logits) override {
+  void take(Tensor logits) override {
     int64_t row = 0;
     for (Sequence& sequence : sequences_) {
       if (sequence.done()) continue;

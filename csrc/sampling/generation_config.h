@@ -11,6 +11,10 @@ namespace t5g {
 // unlikely to beat them (kHeuristic), or when it cannot (kNever). Hugging Face spells them True, False and "never".
 enum class EarlyStopping : uint8_t { kHeuristic, kWhenFull, kNever };
 
+// Where guesses of the next tokens come from, which greedy decoding checks several at a time: from the source and the
+// text so far, or from nowhere. They never change a token.
+enum class Draft : uint8_t { kOff, kSource };
+
 // Real numbers are doubles, as they are in Python, and rounded to float where they meet a logit.
 struct GenerationConfig {
   int32_t max_new_tokens = 256;
@@ -26,6 +30,7 @@ struct GenerationConfig {
   double length_penalty = 1.0;
   EarlyStopping early_stopping = EarlyStopping::kHeuristic;
   int32_t num_return_sequences = 1;
+  Draft draft = Draft::kSource;
 
   std::vector<int32_t> eos_token_ids;       // each of them ends a sequence
   std::vector<int32_t> suppress_token_ids;  // never generated

@@ -10,14 +10,15 @@
 
 namespace t5g::sampling {
 
-using OptionField = std::variant<int32_t GenerationConfig::*, double GenerationConfig::*,
-                                 std::optional<uint64_t> GenerationConfig::*, EarlyStopping GenerationConfig::*>;
+using OptionField =
+    std::variant<int32_t GenerationConfig::*, double GenerationConfig::*, std::optional<uint64_t> GenerationConfig::*,
+                 EarlyStopping GenerationConfig::*, Draft GenerationConfig::*>;
 
 struct Option {
   const char* name;
   OptionField field;
-  // Numbers lie in [min, max], or in (min, max] where min_excluded. Not used for seed and early_stopping, whose types
-  // admit nothing wrong.
+  // Numbers lie in [min, max], or in (min, max] where min_excluded. Not used for seed, early_stopping and draft, whose
+  // types admit nothing wrong.
   double min;
   double max;
   bool min_excluded;
@@ -57,6 +58,10 @@ inline constexpr std::array kOptions = {
         "(never)"},
     Option{"num_return_sequences", &GenerationConfig::num_return_sequences, 1, kMaxSequences, false,
            "sequences to return: the best beams, or independent samples"},
+    Option{
+        "draft", &GenerationConfig::draft, 0, 0, false,
+        "greedy: guess tokens from the source and the text so far and check several at a time (source), or not (off); "
+        "the text is the same"},
 };
 
 }  // namespace t5g::sampling

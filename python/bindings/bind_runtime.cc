@@ -14,6 +14,7 @@
 #include "interrupt.h"
 #include "runtime/encoded_source.h"
 #include "runtime/generator.h"
+#include "runtime/kept_logprob.h"
 #include "runtime/model.h"
 #include "text/chat.h"
 
@@ -264,6 +265,12 @@ bool step(Generator& generator) {
   return generator.step(&interrupt);
 }
 
+double logprob_sum(KeptLogprob& kept, Model& model) {
+  PythonInterrupt interrupt;
+  const py::gil_scoped_release release;
+  return kept.sum(model, &interrupt);
+}
+
 const char* reason_name(FinishReason reason) {
   switch (reason) {
     case FinishReason::kStop:
@@ -284,7 +291,7 @@ py::list take_results(Generator& generator) {
       d["text"] = std::move(sequence.text);
       d["token_ids"] = std::move(sequence.token_ids);
       d["finish_reason"] = reason_name(sequence.finish_reason);
-      d["logprob"] = sequence.logprob;
+      d["logprob"] = sequence.kept_logprob ? py::cast(sequence.kept_logprob) : py::float_(sequence.logprob);
       sequences.append(d);
     }
     py::dict timings;
@@ -329,10 +336,14 @@ void bind_runtime(py::module_& m) {
       .def("score", &score, arg("source"), arg("target_ids"))
       .def("chat_prompt", &chat_ids, arg("messages"));
 
+  py::class_<KeptLogprob, std::shared_ptr<KeptLogprob>>(
+      m, "KeptLogprob", "A sum of log-probabilities that is computed when it is asked for.")
+      .def("sum", &logprob_sum, arg("model"));
+
   py::class_<Generator>(m, "Generator", "Generation for any number of sources; see t5g.Model.")
       .def(py::init(&make_generator), arg("model"), arg("requests"), arg("decoder_prefix"), arg("stop"),
            arg("max_batch_size"), arg("config"))
-      .def("step", &step, "One token more for every running sequence; False when there is nothing left to do.")
+      .def("step", &step, "One step of every running sequence; False when there is nothing left to do.")
       .def("cancel", &Generator::cancel)
       .def("take_text", &Generator::take_text)
       .def("take_results", &take_results);

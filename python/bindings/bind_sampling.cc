@@ -27,12 +27,14 @@ using sampling::Option;
 using FloatArray = py::array_t<float, py::array::c_style | py::array::forcecast>;
 using Ids = std::vector<int32_t>;
 
-// ---- Option values: a number, a seed or None, and True, False or "never" --------------------------------------------
+// ---- Option values: numbers, a seed or None, True, False or "never", words
+// --------------------------------------------
 
 const char* type_of(const int32_t&) { return "int"; }
 const char* type_of(const double&) { return "float"; }
 const char* type_of(const std::optional<uint64_t>&) { return "seed"; }
 const char* type_of(const EarlyStopping&) { return "early_stopping"; }
+const char* type_of(const Draft&) { return "draft"; }
 
 const char* expected(const int32_t&) { return "an integer of 32 bits"; }
 const char* expected(const double&) { return "a number"; }
@@ -46,6 +48,8 @@ py::object to_python(EarlyStopping value) {
   if (value == EarlyStopping::kNever) return py::str("never");
   return py::bool_(value == EarlyStopping::kWhenFull);
 }
+
+py::object to_python(Draft value) { return py::str(value == Draft::kSource ? "source" : "off"); }
 
 template <typename T>
 void from_python(const char* name, const py::handle& object, T& value) {
@@ -66,6 +70,18 @@ void from_python(const char* name, const py::handle& object, EarlyStopping& valu
   } else {
     const std::string found = py::repr(object);
     throw InvalidArgument(std::string(name) + ": must be True, False or \"never\", got " + found + ".");
+  }
+}
+
+void from_python(const char* name, const py::handle& object, Draft& value) {
+  const std::string found = py::repr(object);
+  const bool is_text = py::isinstance<py::str>(object);
+  if (is_text && object.cast<std::string>() == "source") {
+    value = Draft::kSource;
+  } else if (is_text && object.cast<std::string>() == "off") {
+    value = Draft::kOff;
+  } else {
+    throw InvalidArgument(std::string(name) + ": must be \"source\" or \"off\", got " + found + ".");
   }
 }
 

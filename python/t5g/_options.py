@@ -22,3 +22,4 @@ if TYPE_CHECKING:
         length_penalty: float
         early_stopping: bool | Literal["never"]
         num_return_sequences: int
+        draft: Literal["source", "off"]

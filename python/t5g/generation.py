@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from t5g import _core
+    from t5g.model import Model
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,22 @@ class Timings:
         return self.n_new_tokens / self.decode_seconds if self.decode_seconds > 0 else 0.0
 
 
-@dataclass(frozen=True)
+class _Logprob:
+    """A field whose value may be a function, which is called when the field is first read."""
+
+    def __get__(self, instance: GeneratedSequence | None, owner: type) -> float:
+        if instance is None:
+            raise AttributeError("logprob")  # the field has no default
+        value: float | Callable[[], float] = instance.__dict__["logprob"]
+        if callable(value):
+            value = instance.__dict__["logprob"] = value()
+        return value
+
+    def __set__(self, instance: GeneratedSequence, value: float | Callable[[], float]) -> None:
+        instance.__dict__["logprob"] = value
+
+
+@dataclass(frozen=True, repr=False)
 class GeneratedSequence:
     """One generated text.
 
@@ -63,16 +79,27 @@ class GeneratedSequence:
         ``"stop"`` (an end token or a stop string), ``"length"`` or ``"cancelled"``.
     logprob
         Sum of the model's own log-probabilities of ``token_ids``, before temperature and penalties: what
-        :meth:`t5g.Model.score` gives for them.
+        :meth:`t5g.Model.score` gives for them. Greedy decoding can do without most of the work that this takes, so
+        reading it may take a little time at first, and raises ``ValueError`` if the model was closed meanwhile.
     """
 
     text: str
     token_ids: list[int]
     finish_reason: str
-    logprob: float
+    if TYPE_CHECKING:
+        logprob: float
+    else:
+        logprob: float = _Logprob()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.text!r}, {len(self.token_ids)} tokens, {self.finish_reason!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        _ = self.logprob  # a copy or a pickle has the number, not the way to it
+        return dict(self.__dict__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Generation(GeneratedSequence):
     """The best, or only, text generated for one source, with all of them in ``sequences`` (this one first)."""
 
@@ -80,11 +107,22 @@ class Generation(GeneratedSequence):
     timings: Timings
 
     @classmethod
-    def _from_core(cls, result: dict[str, Any], load_seconds: float) -> Generation:
+    def _from_core(cls, result: dict[str, Any], model: Model) -> Generation:
+        for sequence in result["sequences"]:
+            if not isinstance(sequence["logprob"], float):
+                sequence["logprob"] = _sum_of(sequence["logprob"], model)
         sequences = [GeneratedSequence(**sequence) for sequence in result["sequences"]]
-        best = sequences[0]
-        timings = Timings(load_seconds=load_seconds, **result["timings"])
-        return cls(best.text, best.token_ids, best.finish_reason, best.logprob, sequences, timings)
+        timings = Timings(load_seconds=model.load_seconds, **result["timings"])
+        return cls(**result["sequences"][0], sequences=sequences, timings=timings)
+
+
+def _sum_of(kept: _core.KeptLogprob, model: Model) -> Callable[[], float]:
+    def compute() -> float:
+        if model._open is None:
+            raise ValueError("logprob: the model was closed before it was asked for. Read it while the model is open.")
+        return kept.sum(model._open)
+
+    return compute
 
 
 @dataclass(frozen=True)
@@ -113,9 +151,9 @@ class Stream(Iterator[str]):
     Afterwards :attr:`result` is the whole :class:`Generation`.
     """
 
-    def __init__(self, generator: _core.Generator, load_seconds: float) -> None:
+    def __init__(self, generator: _core.Generator, model: Model) -> None:
         self._generator = generator
-        self._load_seconds = load_seconds
+        self._model = model
         self._result: Generation | None = None
         self._emitted = False
 
@@ -136,7 +174,7 @@ class Stream(Iterator[str]):
     def _finish(self) -> str:
         """Take the result; returns text that only the end made certain."""
         (result,) = self._generator.take_results()
-        self._result = Generation._from_core(result, self._load_seconds)
+        self._result = Generation._from_core(result, self._model)
         rest: str = self._generator.take_text()
         # Beam search knows its text only now.
         return rest if rest or self._emitted else self._result.text

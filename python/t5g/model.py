@@ -303,6 +303,9 @@ class Model:
             When beam search stops, as in Hugging Face's ``generate``.
         num_return_sequences : int, default 1
             Sequences to return: the best beams, or independent samples.
+        draft : "source" or "off", default "source"
+            Greedy decoding only: guess the next tokens from where the last ones occur in the source or in the text so
+            far, and check several at a time. The text is the same; where it quotes the source it comes faster.
 
         Raises
         ------
@@ -378,7 +381,7 @@ class Model:
         """
         request = self._request(source, images, pan_and_scan, parse_special)
         generator = self._generator([request], decoder_prefix, stop, parse_special, 1, options)
-        return Stream(generator, self.load_seconds)
+        return Stream(generator, self)
 
     def score(
         self,
@@ -493,7 +496,7 @@ class Model:
         generator = self._generator(*arguments)
         while generator.step():
             pass
-        return [Generation._from_core(result, self.load_seconds) for result in generator.take_results()]
+        return [Generation._from_core(result, self) for result in generator.take_results()]
 
 
 def _unit_rows(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

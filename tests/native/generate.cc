@@ -93,6 +93,14 @@ void check_steps_allocate_nothing(Model& model) {
   const int64_t before = n_allocations.load();
   for (int i = 4; i < static_cast<int>(kKvChunk); ++i) model.decode({&step, 1}, row);
   T5G_CHECK(n_allocations.load() == before);
+
+  KvCache greedy_cache = model.new_cache();
+  Model::BestToken best;
+  const Model::Step greedy{source.get(), &greedy_cache, {&token, 1}, {&best, 1}};
+  for (int i = 0; i < 4; ++i) model.decode({&greedy, 1}, {});
+  const int64_t before_greedy = n_allocations.load();
+  for (int i = 4; i < static_cast<int>(kKvChunk); ++i) model.decode({&greedy, 1}, {});
+  T5G_CHECK(n_allocations.load() == before_greedy);
 }
 
 }  // namespace

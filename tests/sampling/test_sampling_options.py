@@ -11,7 +11,7 @@ def test_defaults_are_those_of_the_interface():
     assert {row["name"]: row["default"] for row in sampling.option_table()} == {
         "max_new_tokens": 256, "min_new_tokens": 0, "seed": None, "temperature": 0.0, "top_k": 0, "top_p": 1.0,
         "min_p": 0.0, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "num_beams": 1, "length_penalty": 1.0,
-        "early_stopping": False, "num_return_sequences": 1,
+        "early_stopping": False, "num_return_sequences": 1, "draft": "source",
     }  # fmt: skip
 
 
@@ -19,7 +19,7 @@ def test_every_option_is_read_back_as_given():
     given = {
         "max_new_tokens": 9, "min_new_tokens": 2, "seed": 2**64 - 1, "temperature": 0.0, "top_k": 3, "top_p": 0.25,
         "min_p": 0.5, "repetition_penalty": 1.5, "no_repeat_ngram_size": 4, "num_beams": 5, "length_penalty": -2.0,
-        "early_stopping": "never", "num_return_sequences": 4,
+        "early_stopping": "never", "num_return_sequences": 4, "draft": "off",
     }  # fmt: skip
     config = sampling.GenerationConfig(**given, eos_token_ids=[1, 107], suppress_token_ids=[3])
     assert {name: getattr(config, name) for name in given} == given
@@ -55,6 +55,8 @@ def test_numbers_outside_their_range_are_refused(row):
         ({"num_return_sequences": 2}, "num_return_sequences: greedy decoding finds one sequence, got 2."),
         ({"num_beams": 2, "temperature": 0.5}, "num_beams: beam search does not sample"),
         ({"early_stopping": "always"}, "early_stopping: must be True, False or \"never\", got 'always'."),
+        ({"draft": "model"}, 'draft: must be "source" or "off", got \'model\'.'),
+        ({"draft": None}, 'draft: must be "source" or "off", got None.'),
         ({"seed": -1}, "seed: must be None or an integer from 0 to 2^64 - 1, got -1."),
         ({"eos_token_ids": [1, -5]}, "eos_token_ids: token ids are never negative, got -5."),
         ({"suppress_token_ids": [-1]}, "suppress_token_ids: token ids are never negative, got -1."),

@@ -21,6 +21,7 @@ __all__: list[str] = [
     "GgufTensor",
     "InputTooLongError",
     "InvalidArgumentError",
+    "KeptLogprob",
     "Model",
     "ModelFormatError",
     "StreamDecoder",
@@ -258,6 +259,13 @@ class Model:
     @property
     def tokenizer(self) -> Tokenizer: ...
 
+class KeptLogprob:
+    """
+    A sum of log-probabilities that is computed when it is asked for.
+    """
+
+    def sum(self, model: Model) -> float: ...
+
 class Generator:
     """
     Generation for any number of sources; see t5g.Model.
@@ -275,7 +283,7 @@ class Generator:
     def cancel(self) -> None: ...
     def step(self) -> bool:
         """
-        One token more for every running sequence; False when there is nothing left to do.
+        One step of every running sequence; False when there is nothing left to do.
         """
     def take_results(self) -> list: ...
     def take_text(self) -> str: ...

@@ -36,6 +36,11 @@ class GenerationConfig:
         **kwargs,
     ) -> None: ...
     @property
+    def draft(self) -> typing.Any:
+        """
+        greedy: guess tokens from the source and the text so far and check several at a time (source), or not (off); the text is the same
+        """
+    @property
     def early_stopping(self) -> typing.Any:
         """
         Stop beam search when enough hypotheses are finished (true), a better one is unlikely (false) or impossible (never)

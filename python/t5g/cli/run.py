@@ -58,6 +58,10 @@ def _parser() -> _common.Parser:
     target.add_argument("--early-stopping", choices=["true", "false", "never"], default="false", help="of beam search")
     target.add_argument("--num-return-sequences", metavar="N", type=int, default=1, help="all of them with --json")
 
+    target.add_argument(
+        "--draft", choices=["source", "off"], default="source", help="greedy: guess tokens from the source; same text"
+    )
+
     machine = parser.add_argument_group("machine and output")
     machine.add_argument("-t", "--threads", metavar="N", type=int, help="default: physical cores")
     machine.add_argument("--device", choices=["auto", "cpu", "cuda", "metal"], default="auto")
@@ -119,6 +123,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         "length_penalty": arguments.length_penalty,
         "early_stopping": {"true": True, "false": False, "never": "never"}[arguments.early_stopping],
         "num_return_sequences": arguments.num_return_sequences,
+        "draft": arguments.draft,
     }
 
 

@@ -1,0 +1,62 @@
+// Sums of log-probabilities, each in float as every sampler computes it, added in double in the order of the tokens.
+#include "runtime/kept_logprob.h"
+
+namespace t5g {
+namespace {
+
+// The few results that a program looks at keep less than this; one that collects thousands must not fill the memory
+// with their states.
+constexpr int64_t kMaxKeptBytes = int64_t{32} << 20;
+// Enough rows for the output head to be a matrix product rather than a run through memory for each of them.
+constexpr size_t kRowsAtOnce = 64;
+
+int64_t bytes_of(const std::vector<float>& states) { return static_cast<int64_t>(states.size() * sizeof(float)); }
+
+}  // namespace
+
+KeptLogprob::~KeptLogprob() { kept_bytes_->fetch_sub(bytes_of(states_)); }
+
+bool KeptLogprob::too_much() const { return kept_bytes_->load() > kMaxKeptBytes; }
+
+void KeptLogprob::add(Model& model, const Model::BestToken& from, float logit) {
+  const std::lock_guard lock(mutex_);
+  if (!from.log_sum_exp.has_value()) {
+    missing_.push_back(logits_.size());
+    states_.insert(states_.end(), from.hidden_state.begin(), from.hidden_state.end());
+    kept_bytes_->fetch_add(bytes_of(from.hidden_state));
+  }
+  logits_.push_back(logit);
+  log_sums_.push_back(from.log_sum_exp.value_or(0.0f));
+  if (missing_.size() >= kRowsAtOnce && too_much()) compute(model, nullptr);
+}
+
+void KeptLogprob::end(Model& model) {
+  const std::lock_guard lock(mutex_);
+  if (too_much()) compute(model, nullptr);
+}
+
+bool KeptLogprob::complete() const {
+  const std::lock_guard lock(mutex_);
+  return missing_.empty();
+}
+
+double KeptLogprob::sum(Model& model, Interrupt* interrupt) {
+  const std::lock_guard lock(mutex_);
+  compute(model, interrupt);
+  double sum = 0;
+  for (size_t i = 0; i < logits_.size(); ++i) sum += static_cast<double>(logits_[i] - log_sums_[i]);
+  return sum;
+}
+
+void KeptLogprob::compute(Model& model, Interrupt* interrupt) {
+  if (missing_.empty()) return;
+  const auto rows = static_cast<int64_t>(missing_.size());
+  std::vector<float> found(missing_.size());
+  model.log_sum_exps({states_.data(), rows, static_cast<int64_t>(states_.size()) / rows}, found, interrupt);
+  for (size_t i = 0; i < missing_.size(); ++i) log_sums_[missing_[i]] = found[i];
+  kept_bytes_->fetch_sub(bytes_of(states_));
+  missing_.clear();
+  std::vector<float>().swap(states_);
+}
+
+}  // namespace t5g

@@ -1,0 +1,44 @@
+// The text of a sequence as its tokens come: decoded, cut at a stop string, with the part nobody has taken yet.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "sampling/stop_matcher.h"
+#include "text/stream_decoder.h"
+
+namespace t5g {
+
+class SequenceText {
+ public:
+  SequenceText(const Tokenizer& tokenizer, const std::vector<std::string>& stop) : decoder_(tokenizer), stop_(stop) {}
+
+  void push(int32_t id) { add(stop_.feed(decoder_.push(id))); }
+  // Whether a stop string is complete.
+  bool stopped() const { return stop_.matched(); }
+  // After the last token: what was held back is text after all.
+  void end() {
+    if (stopped()) return;
+    add(stop_.feed(decoder_.finish()));
+    add(stop_.flush());
+  }
+
+  // All of it, once.
+  std::string take() { return std::move(text_); }
+  // What has become certain since the last call.
+  std::string take_fresh() { return std::exchange(fresh_, {}); }
+
+ private:
+  void add(const std::string& text) {
+    text_ += text;
+    fresh_ += text;
+  }
+
+  StreamDecoder decoder_;
+  StopMatcher stop_;
+  std::string text_;
+  std::string fresh_;
+};
+
+}  // namespace t5g
