@@ -95,12 +95,13 @@ struct AttendArgs {
   int head_dim;            // any
   const std::byte* chunk;  // keys and values of one head (see kv_layout.h)
   const std::byte* next;   // the chunk that will be asked for next, to be fetched meanwhile; or null
-  const int32_t* begin;    // [rows] visible keys of the chunk: [begin, end), empty when begin >= end.
-  const int32_t* end;      //        Keys outside are never read as anything but finite numbers.
+  int n_keys;              // the chunk's first keys, which all rows see where `begin` is null
+  const int32_t* begin;    // [rows] visible keys of the chunk: [begin, end), empty when begin >= end. Or null.
+  const int32_t* end;      //        Keys that nobody sees are never read as anything but finite numbers.
   float softcap;           // c * tanh(s / c) before masking; 0 = none
   float* max;              // out [rows]: largest visible score, -infinity when none is visible
   float* sum;              // out [rows]: sum of exp(score - max)
-  float* acc;              // out [rows, head_dim]: sum of exp(score - max) * value
+  float* acc;              // out [rows, acc_stride(head_dim)]: sum of exp(score - max) * value, zeros behind
 };
 
 // What is done with keys and values stored in one type. F16 and Q8_0 are read as the floats they stand for: the result
@@ -119,7 +120,7 @@ struct MergeArgs {
   int head_dim;
   float* max;
   float* sum;
-  float* acc;  // [rows, head_dim]
+  float* acc;  // [rows, acc_stride(head_dim)]
   const float* part_max;
   const float* part_sum;
   const float* part_acc;

@@ -19,6 +19,9 @@ namespace {
 
 constexpr size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
+// Floats from one row of an attention result to the next: whole vectors.
+constexpr int acc_stride(int head_dim) { return (head_dim + kTileKeys - 1) / kTileKeys * kTileKeys; }
+
 // Blocks of 32 dimensions that share a scale.
 constexpr size_t kv_blocks(int head_dim) { return round_up(static_cast<size_t>(head_dim), kBlock) / kBlock; }
 

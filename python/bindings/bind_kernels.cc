@@ -285,6 +285,21 @@ Bytes store_tokens(const std::string& level, const std::string& kv_type, const F
   return Bytes(static_cast<py::ssize_t>(chunk.size_bytes()), reinterpret_cast<const uint8_t*>(chunk.data()));
 }
 
+// acc [rows, head_dim] to and from the rows of whole vectors that kernels write.
+Floats without_padding(const std::vector<float>& padded, int rows, int head_dim) {
+  Floats acc({rows, head_dim});
+  for (int i = 0; i < rows; ++i)
+    std::copy_n(padded.data() + i * kernels::acc_stride(head_dim), head_dim, acc.mutable_data() + i * head_dim);
+  return acc;
+}
+std::vector<float> with_padding(const Floats& acc) {
+  const auto rows = static_cast<int>(acc.shape(0)), head_dim = static_cast<int>(acc.shape(1));
+  std::vector<float> padded(static_cast<size_t>(rows) * static_cast<size_t>(kernels::acc_stride(head_dim)));
+  for (int i = 0; i < rows; ++i)
+    std::copy_n(acc.data() + i * head_dim, head_dim, padded.data() + i * kernels::acc_stride(head_dim));
+  return padded;
+}
+
 // keys and values: [64, head_dim].
 py::tuple attend(const std::string& level, const Floats& q, const Floats& keys, const Floats& values, const Ints& begin,
                  const Ints& end, float cap, int repeat, const std::string& kv_type) {
@@ -299,29 +314,43 @@ py::tuple attend(const std::string& level, const Floats& q, const Floats& keys, 
     q_rows.push_back(prepared.data() + i * head_dim);
     kv.prepare_query(q.data() + i * head_dim, 1.0f, head_dim, prepared.data() + i * head_dim);
   }
-  Floats max(rows), sum(rows), acc({rows, head_dim});
-  const kernels::AttendArgs args = {q_rows.data(),     rows,       head_dim, chunk.data(),       nullptr,
-                                    begin.data(),      end.data(), cap,      max.mutable_data(), sum.mutable_data(),
-                                    acc.mutable_data()};
+  Floats max(rows), sum(rows);
+  std::vector<float> acc(static_cast<size_t>(rows) * static_cast<size_t>(kernels::acc_stride(head_dim)));
+  kernels::AttendArgs args{};
+  args.q = q_rows.data();
+  args.rows = rows;
+  args.head_dim = head_dim;
+  args.chunk = chunk.data();
+  args.begin = begin.data();
+  args.end = end.data();
+  args.softcap = cap;
+  args.max = max.mutable_data();
+  args.sum = sum.mutable_data();
+  args.acc = acc.data();
   {
     const py::gil_scoped_release release;
     for (int i = 0; i < repeat; ++i) kv.attend(args);
   }
-  return py::make_tuple(max, sum, acc);
+  return py::make_tuple(max, sum, without_padding(acc, rows, head_dim));
 }
 
 using Softmax = std::tuple<Floats, Floats, Floats>;  // max [rows], sum [rows], acc [rows, head_dim]
 
 py::tuple merge(const std::string& level, const Softmax& state, const Softmax& part) {
-  Floats max = copy_of(std::get<0>(state)), sum = copy_of(std::get<1>(state)), acc = copy_of(std::get<2>(state));
+  Floats max = copy_of(std::get<0>(state)), sum = copy_of(std::get<1>(state));
+  const Floats &acc = std::get<2>(state), &part_acc = std::get<2>(part);
   require_equal_size(max, std::get<0>(part), "max");
   require_equal_size(sum, std::get<1>(part), "sum");
-  require_equal_size(acc, std::get<2>(part), "acc");
-  require(acc.ndim() == 2 && acc.shape(0) == max.size() && max.size() == sum.size(), "acc: expected [rows, head_dim].");
-  runnable(level).merge({static_cast<int>(acc.shape(0)), static_cast<int>(acc.shape(1)), max.mutable_data(),
-                         sum.mutable_data(), acc.mutable_data(), std::get<0>(part).data(), std::get<1>(part).data(),
-                         std::get<2>(part).data()});
-  return py::make_tuple(max, sum, acc);
+  require_equal_size(acc, part_acc, "acc");
+  require(acc.ndim() == 2 && part_acc.ndim() == 2 && acc.shape(0) == part_acc.shape(0),
+          "acc: expected [rows, head_dim].");
+  require(acc.shape(0) == max.size() && max.size() == sum.size(), "max, sum: expected [rows].");
+  const auto rows = static_cast<int>(acc.shape(0)), head_dim = static_cast<int>(acc.shape(1));
+  std::vector<float> padded = with_padding(acc);
+  const std::vector<float> padded_part = with_padding(part_acc);
+  runnable(level).merge({rows, head_dim, max.mutable_data(), sum.mutable_data(), padded.data(),
+                         std::get<0>(part).data(), std::get<1>(part).data(), padded_part.data()});
+  return py::make_tuple(max, sum, without_padding(padded, rows, head_dim));
 }
 
 int64_t argmax(const std::string& level, const Floats& x) {

@@ -182,9 +182,10 @@ Result attention(const KernelTable& table, DataType type, int rows, int head_dim
     begin.push_back(random.below(60) - 5);
     end.push_back(random.below(70));
   }
-  std::vector<float> max(static_cast<size_t>(rows)), sum(max.size()), acc(state);
-  kv.attend({q_rows.data(), rows, head_dim, stored.data(), nullptr, begin.data(), end.data(), softcap, max.data(),
-             sum.data(), acc.data()});
+  std::vector<float> max(static_cast<size_t>(rows)), sum(max.size());
+  std::vector<float> acc(max.size() * static_cast<size_t>(t5g::kernels::acc_stride(head_dim)));
+  kv.attend({q_rows.data(), rows, head_dim, stored.data(), nullptr, t5g::kernels::kChunkKeys, begin.data(), end.data(),
+             softcap, max.data(), sum.data(), acc.data()});
   std::vector<float> state_max = max, state_sum = sum, state_acc = acc;
   for (auto* part : {&max, &sum, &acc}) std::reverse(part->begin(), part->end());
   table.merge(

@@ -20,6 +20,7 @@ struct KeyRange {
 };
 
 inline KeyRange visible(const AttendArgs& args, int row) {
+  if (args.begin == nullptr) return {0, args.n_keys};
   const int begin = args.begin[row] > 0 ? args.begin[row] : 0;
   const int end = args.end[row] < kChunkKeys ? args.end[row] : kChunkKeys;
   return {begin, end};
@@ -27,6 +28,7 @@ inline KeyRange visible(const AttendArgs& args, int row) {
 
 // The smallest range that holds those of the rows [row, row + n).
 inline KeyRange visible_to_any(const AttendArgs& args, int row, int n) {
+  if (args.begin == nullptr) return {0, args.n_keys};
   KeyRange all{kChunkKeys, 0};
   for (int r = row; r < row + n; ++r) {
     const KeyRange range = visible(args, r);
@@ -105,34 +107,38 @@ void score_rows(const AttendArgs& args, int row, int end, int tile, float* score
   }
 }
 
+// Soft-caps scores [kChunkKeys] and makes those outside the row's range -infinity.
+void mask_row(const AttendArgs& args, KeyRange keys, float* scores) {
+  for (int tile = 0; tile < kTilesPerChunk; ++tile) {
+    const int first = tile * kTileKeys;
+    F32x16 s = splat(-kInfinity);
+    if (!keys.empty() && keys.end > first && keys.begin < first + kTileKeys) {
+      s = load(scores + first);
+      if (args.softcap > 0) s = soft_cap(s, splat(args.softcap));
+      s = select(lanes_between(keys.begin - first, keys.end - first), s, splat(-kInfinity));
+    }
+    store(scores + first, s);
+  }
+}
+
 // Scores [kChunkKeys] become weights exp(score - max) in the form that Format sums, zero outside the row's range.
 template <typename Format>
 void softmax_row(const AttendArgs& args, int row, float* scores) {
   const KeyRange keys = visible(args, row);
-  F32x16 largest = splat(-kInfinity);
-  for (int tile = 0; tile < kTilesPerChunk; ++tile) {
-    const int first = tile * kTileKeys;
-    if (keys.empty() || keys.end <= first || keys.begin >= first + kTileKeys) {
-      store(scores + first, splat(-kInfinity));
-      continue;
-    }
-    const bool partly = keys.begin > first || keys.end < first + kTileKeys;
-    F32x16 s = load(scores + first);
-    if (args.softcap > 0) s = soft_cap(s, splat(args.softcap));
-    if (partly) s = select(lanes_between(keys.begin - first, keys.end - first), s, splat(-kInfinity));
-    if (partly || args.softcap > 0) store(scores + first, s);
-    largest = max(s, largest);
-  }
-  const float max_score = max_lane(largest);
+  if (args.softcap > 0 || keys.begin > 0 || keys.end < kChunkKeys) mask_row(args, keys, scores);
+  F32x16 s[kTilesPerChunk];
+  T5G_UNROLL
+  for (int tile = 0; tile < kTilesPerChunk; ++tile) s[tile] = load(scores + tile * kTileKeys);
+  static_assert(kTilesPerChunk == 4);
+  const float max_score = max_lane(max(max(s[0], s[1]), max(s[2], s[3])));
   args.max[row] = max_score;
   const F32x16 shift = splat(max_score == -kInfinity ? 0.0f : max_score);
-  F32x16 sum = splat(0.0f);
+  T5G_UNROLL
   for (int tile = 0; tile < kTilesPerChunk; ++tile) {
-    const F32x16 e = Format::weight(load(scores + tile * kTileKeys) - shift);
-    Format::store_weights(scores + tile * kTileKeys / Format::kPack, e);
-    sum = sum + e;
+    s[tile] = Format::weight(s[tile] - shift);
+    Format::store_weights(scores + tile * kTileKeys / Format::kPack, s[tile]);
   }
-  args.sum[row] = sum_lanes(sum);
+  args.sum[row] = sum_lanes((s[0] + s[1]) + (s[2] + s[3]));
 }
 
 // acc[r][column ...] = sum over keys of weights[r][key] * values[key][column ...] for kVectors of 16 columns.
@@ -161,16 +167,14 @@ void value_tile(const AttendArgs& args, int row, int vector, const float* weight
       for (int c = 0; c < kVectors; ++c) sums[r][c] = Format::multiply_add(w, v[c], sums[r][c]);
     }
   }
-  const int column = 16 * vector, left = lanes_left(args.head_dim, column + 16 * (kVectors - 1));
   T5G_UNROLL
   for (int r = 0; r < kRows; ++r) {
-    float* acc = args.acc + (row + r) * args.head_dim + column;
+    float* acc = args.acc + (row + r) * acc_stride(args.head_dim) + 16 * vector;
     T5G_UNROLL
     for (int c = 0; c < kVectors; ++c) {
       // A key of weight zero turns a sum of -0 into +0. Whether one was passed over depends on the other rows, so all
       // sums of -0 are made +0.
-      const F32x16 sum = sums[r][c] + splat(0.0f);
-      c + 1 < kVectors || left == 16 ? store(acc + 16 * c, sum) : store_first(acc + 16 * c, sum, left);
+      store(acc + 16 * c, sums[r][c] + splat(0.0f));
     }
   }
 }

@@ -3,17 +3,14 @@
 
 #include "kernels/common/math.h"
 #include "kernels/kernels.h"
+#include "kernels/kv_layout.h"
 
 namespace t5g::kernels {
 namespace {
 
-// acc = acc * state_weight + part * part_weight.
-void merge_row(float* acc, const float* part, int head_dim, F32x16 state_weight, F32x16 part_weight) {
-  for (int i = 0; i < head_dim; i += 16) {
-    const int left = lanes_left(head_dim, i);
-    const F32x16 weighted = load_first(part + i, left) * part_weight;
-    store_first(acc + i, fma(load_first(acc + i, left), state_weight, weighted), left);
-  }
+// acc [n] = acc * state_weight + part * part_weight.
+void merge_row(float* acc, const float* part, int n, F32x16 state_weight, F32x16 part_weight) {
+  for (int i = 0; i < n; i += 16) store(acc + i, fma(load(acc + i), state_weight, load(part + i) * part_weight));
 }
 
 // 16 rows at a time, so that their exponentials are one.
@@ -33,8 +30,9 @@ void merge(const MergeArgs& args) {
     store_first(args.max + row, max_both, n);
     for (int r = 0; r < n; ++r) {
       if (args.part_max[row + r] == -kInfinity) continue;
-      const int64_t at = static_cast<int64_t>(row + r) * args.head_dim;
-      merge_row(args.acc + at, args.part_acc + at, args.head_dim, splat(state_weight[r]), splat(part_weight[r]));
+      const int at = (row + r) * acc_stride(args.head_dim);
+      merge_row(args.acc + at, args.part_acc + at, acc_stride(args.head_dim), splat(state_weight[r]),
+                splat(part_weight[r]));
     }
   }
 }

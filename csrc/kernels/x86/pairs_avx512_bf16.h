@@ -24,7 +24,7 @@ inline F32x16 fma_pairs(Pairs a, Pairs b, F32x16 sum) { return {_mm512_dpbf16_ps
 
 // The instruction's latency asks for 16 sums or more.
 struct PairShape {
-  static constexpr int kScoreRows = 8, kScoreTiles = 2;
+  static constexpr int kScoreRows = 12, kScoreTiles = 2;
   static constexpr int kValueVectors = 4;
   static constexpr bool kFiveVectors = true;  // 72 columns
   static constexpr int value_rows(int vectors) { return vectors == 4 ? 6 : vectors == 5 ? 4 : 8; }

@@ -29,7 +29,7 @@ int64_t head_bytes(const KvFormat& format) {
 struct SoftmaxState {
   float max[kMaxRows];
   float sum[kMaxRows];
-  float* acc;  // [rows, head_dim]
+  float* acc;  // [rows, acc_stride]
 };
 
 // One call of CpuOps::attention.
@@ -40,11 +40,12 @@ class Attention {
         kv_(kernels.kv[static_cast<size_t>(spec.kv.type)]),
         spec_(spec),
         head_dim_(spec.kv.head_dim),
+        acc_stride_(kernels::acc_stride(head_dim_)),
         group_(spec.n_heads / spec.kv.n_kv_heads),
         q_(q),
         out_(out) {}
 
-  int64_t floats_per_block() const { return static_cast<int64_t>(kMaxRows) * head_dim_; }
+  int64_t floats_per_block() const { return int64_t{kMaxRows} * acc_stride_; }
 
   void split(std::span<const AttentionInput> inputs, std::vector<AttentionBlock>& blocks) const {
     const int64_t queries_per_block = std::max(1, kMaxRows / group_);
@@ -79,8 +80,8 @@ class Attention {
     write(block, state);
   }
 
-  // Floats of one chunk's partial result for so many rows: max, sum and acc of each.
-  int64_t partial_floats(int rows) const { return rows * (2 + static_cast<int64_t>(head_dim_)); }
+  // Floats of one chunk's partial result for so many rows: acc, max and sum of each, in whole cache lines.
+  int64_t partial_floats(int rows) const { return rows * int64_t{acc_stride_} + ceil_div(2 * rows, 16) * 16; }
 
   // Chunks [begin, end) of the block on their own, to partial results `stride` floats apart.
   // scratch: floats_per_block().
@@ -88,15 +89,19 @@ class Attention {
                    int64_t stride) const {
     const float* queries[kMaxRows];
     prepare_queries(block, scratch, queries);
-    for (int64_t i = begin; i < end; ++i, partials += stride)
-      attend(block, i, end, queries, partials, partials + block.rows, partials + 2 * block.rows);
+    for (int64_t i = begin; i < end; ++i, partials += stride) {
+      float* max = partials + block.rows * acc_stride_;
+      attend(block, i, end, queries, max, max + block.rows, partials);
+    }
   }
 
   // All of a block's partial results, in order, `stride` floats apart. scratch: floats_per_block().
   void merge_partials(const AttentionBlock& block, const float* partials, int64_t stride, float* scratch) const {
     SoftmaxState state = empty_state(block, scratch);
-    for (int64_t i = 0; i < block.n_chunks(); ++i, partials += stride)
-      merge(block, state, partials, partials + block.rows, partials + 2 * block.rows);
+    for (int64_t i = 0; i < block.n_chunks(); ++i, partials += stride) {
+      const float* max = partials + block.rows * acc_stride_;
+      merge(block, state, max, max + block.rows, partials);
+    }
     write(block, state);
   }
 
@@ -105,7 +110,7 @@ class Attention {
     SoftmaxState state;
     std::fill_n(state.max, block.rows, -std::numeric_limits<float>::infinity());
     std::fill_n(state.sum, block.rows, 0.0f);
-    std::fill_n(acc, static_cast<int64_t>(block.rows) * head_dim_, 0.0f);
+    std::fill_n(acc, int64_t{block.rows} * acc_stride_, 0.0f);
     state.acc = acc;
     return state;
   }
@@ -136,19 +141,35 @@ class Attention {
     const bool is_self = i < block.n_self;
     const int64_t first_key = (is_self ? block.self_begin + i : i - block.n_self) * kKvChunk;
     const int64_t filled = std::min((is_self ? block.input->self : block.input->source).length - first_key, kKvChunk);
+    kernels::AttendArgs args{};
+    args.q = queries;
+    args.rows = block.rows;
+    args.head_dim = head_dim_;
+    args.chunk = chunk(block, i);
+    args.next = i + 1 < n ? chunk(block, i + 1) : nullptr;
+    args.n_keys = static_cast<int>(filled);
+    args.softcap = spec_.softcap;
+    args.max = max;
+    args.sum = sum;
+    args.acc = acc;
     int32_t begin[kMaxRows], end[kMaxRows];
-    for (int row = 0; row < block.rows; ++row) {
-      int64_t from = 0, to = filled;
-      if (is_self) {
+    if (is_self && !all_visible(block, first_key, filled)) {
+      for (int row = 0; row < block.rows; ++row) {
         const int64_t position = block.input->first_position + block.first + row / group_;
-        from = std::clamp<int64_t>(position - spec_.window.before - first_key, 0, filled);
-        to = std::clamp<int64_t>(position + spec_.window.after + 1 - first_key, 0, filled);
+        begin[row] = static_cast<int32_t>(std::clamp<int64_t>(position - spec_.window.before - first_key, 0, filled));
+        end[row] = static_cast<int32_t>(std::clamp<int64_t>(position + spec_.window.after + 1 - first_key, 0, filled));
       }
-      begin[row] = static_cast<int32_t>(from);
-      end[row] = static_cast<int32_t>(to);
+      args.begin = begin;
+      args.end = end;
     }
-    const std::byte* next = i + 1 < n ? chunk(block, i + 1) : nullptr;
-    kv_.attend({queries, block.rows, head_dim_, chunk(block, i), next, begin, end, spec_.softcap, max, sum, acc});
+    kv_.attend(args);
+  }
+
+  // Whether every query of the block sees the keys [first, first + n).
+  bool all_visible(const AttentionBlock& block, int64_t first, int64_t n) const {
+    const int64_t position = block.input->first_position + block.first;
+    const int64_t last_position = position + (block.rows - 1) / group_;
+    return last_position - spec_.window.before <= first && position + spec_.window.after >= first + n - 1;
   }
 
   void merge(const AttentionBlock& block, SoftmaxState& state, const float* max, const float* sum,
@@ -160,7 +181,7 @@ class Attention {
   void write(const AttentionBlock& block, const SoftmaxState& state) const {
     for (int row = 0; row < block.rows; ++row) {
       float* to = row_of(out_, block, row);
-      const float* from = state.acc + row * head_dim_;
+      const float* from = state.acc + row * acc_stride_;
       const float sum = state.sum[row];
       for (int d = 0; d < head_dim_; ++d) to[d] = sum > 0.0f ? from[d] / sum : 0.0f;
     }
@@ -170,7 +191,8 @@ class Attention {
   const kernels::KvKernels& kv_;
   const AttentionSpec& spec_;
   const int head_dim_;
-  const int group_;  // query heads per key/value head
+  const int acc_stride_;  // floats from one row of a result to the next
+  const int group_;       // query heads per key/value head
   const Tensor q_, out_;
 };
 
