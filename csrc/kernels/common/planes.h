@@ -138,6 +138,8 @@ void join_planes(const Planes& w, int64_t group, std::byte* packed) {
   const std::byte* coarse = w.coarse + group * n_strips * kCoarseStripBytes;
   const std::byte* fine = w.fine + group * n_strips * kFineStripBytes;
   for (int64_t strip = 0; strip < n_strips; ++strip) {
+    for (int line = 0; line < kCoarseStripBytes; line += 64) __builtin_prefetch(coarse + kPrefetchAhead + line, 0, 2);
+    for (int line = 0; line < kFineStripBytes; line += 64) __builtin_prefetch(fine + kPrefetchAhead + line, 0, 2);
     for (int j = 0; j < 4; ++j)
       __builtin_memcpy(packed + j * PackedQ8_0::kBlockBytes, coarse + j * kHalvesBytes, kHalvesBytes);
     join_half<false>(coarse + kPlaneScalesBytes, fine, packed);
