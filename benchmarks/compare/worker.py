@@ -53,7 +53,7 @@ def t5g(model_path: str, n_threads: int) -> Run:
         if work.kind == "encode":
             return lambda: model.encode(source_ids(work.source_tokens))
         sources = [model.encode(source_ids(work.source_tokens, i)) for i in range(work.batch)]
-        options = {"max_new_tokens": n_new, "min_new_tokens": n_new, "num_beams": work.beams}
+        options = {"max_new_tokens": n_new, "min_new_tokens": n_new, "num_beams": work.beams, "draft": "off"}
         return lambda: model.generate_batch(sources, max_batch_size=work.batch * work.beams, **options)
 
     return prepare

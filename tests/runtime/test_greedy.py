@@ -152,6 +152,13 @@ def test_a_searched_head_gives_the_same_for_any_threads_and_batch(large_path: Pa
     np.testing.assert_array_equal(*logits)
 
 
+def test_all_logits_are_the_same_for_any_number_of_rows(large_model: t5g.Model) -> None:
+    ids = [2, *range(5, 40)]
+    whole = large_model.logits(SOURCES[0], ids)
+    for n in (1, 2, 3, 17):
+        np.testing.assert_array_equal(large_model.logits(SOURCES[0], ids[:n]), whole[:n])
+
+
 def test_a_log_probability_that_waits(large_path: Path) -> None:
     with t5g.Model(large_path) as model:
         outs = [model.generate(SOURCES[0], max_new_tokens=5, draft="off") for _ in range(4)]

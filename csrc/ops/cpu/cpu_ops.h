@@ -75,6 +75,7 @@ class CpuOps final : public Ops {
 
  private:
   void for_each_row(int64_t rows, int64_t values_per_row, FunctionRef<void(int64_t)> body);
+  void head_of_few(const kernels::Planes& planes, const kernels::QuantizedRows& x, Tensor logits);
   // Rows of x padded with zeros to whole blocks.
   kernels::QuantizedRows quantize(Tensor x);
   // Rows of x as bfloat16, padded with a zero to whole pairs.
@@ -86,7 +87,7 @@ class CpuOps final : public Ops {
   // Scratch, kept between calls so that a decode step allocates nothing.
   Buffer quantized_;  // activations as int8, with scales and sums
   Buffer rounded_;    // activations as bfloat16
-  Buffer joined_;     // groups of a plane matrix put together, of each thread
+  Buffer joined_;     // groups of a plane matrix put together, of each thread; or few activations in the planes' order
   HeadSearch search_{pool_, kernels_};
   std::vector<AttentionBlock> attention_blocks_;
   Buffer attention_scratch_;  // scaled queries and partial results

@@ -128,7 +128,7 @@ def _decode(model: Model, length: int, batch: int, arguments: argparse.Namespace
     rates = []
 
     def run() -> None:
-        outs = model.generate_batch(sources, max_batch_size=batch, max_new_tokens=n, min_new_tokens=n)
+        outs = model.generate_batch(sources, max_batch_size=batch, max_new_tokens=n, min_new_tokens=n, draft="off")
         rates.append(sum(out.timings.n_new_tokens for out in outs) / outs[0].timings.decode_seconds)
 
     _median_seconds(run, arguments.repeat)
