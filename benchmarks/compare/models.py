@@ -1,4 +1,4 @@
-"""The files of all peers: one random checkpoint of a released shape, and what each peer makes of it.
+"""The files of all peers: random weights of the released shapes, in the form that each peer reads.
 
 Everything is made once and kept in the scratch folder. llama.cpp has no T5Gemma 2; a Gemma 3 of the same shape stands
 in for it: the same layers, prefill for the encoder (causal: fewer attention products), decoding for the decoder.
@@ -17,6 +17,7 @@ SHAPES = {  # layers, hidden_size, intermediate_size
     "1b": (26, 1152, 6912),
 }
 VOCAB_SIZE, N_HEADS, HEAD_DIM, WINDOW = 262144, 4, 256, 512
+MAKE_RANDOM = Path(__file__).parents[1] / "make_random.py"
 SIGLIP = {
     "model_type": "siglip_vision_model",
     "hidden_size": 1152,
@@ -76,14 +77,13 @@ def _write_words(folder: Path) -> None:
 
 
 def t5g_file(folder: Path, shape: str, variant: str, *, vision: bool) -> Path:
-    """Convert the checkpoint with t5g; ``variant``: a type, perhaps with the word "pure"."""
+    """Write random weights of ``variant``: a type, perhaps with the word "pure"."""
     out = folder / f"t5g-{shape}-{variant.replace(' ', '-')}{'-vision' if vision else ''}.gguf"
     if not out.exists():
-        import t5g
-
         kind, _, pure = variant.partition(" ")
-        source = checkpoint(folder, shape)
-        t5g.convert(source, out, type=kind, pure=bool(pure), vision=vision, tokenizer=False)
+        command = [sys.executable, MAKE_RANDOM, f"t5gemma-2-{shape}-{shape}", out, "--type", kind]
+        command += ["--pure"] * bool(pure) + ["--vision"] * vision
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return out
 
 
