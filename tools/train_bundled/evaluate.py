@@ -25,9 +25,13 @@ BATCH = 50
 
 @torch.no_grad()
 def generate(
-    model: T5Gemma2ForConditionalGeneration, sp: spm.SentencePieceProcessor, sources: list[str], max_source: int = 256
+    model: T5Gemma2ForConditionalGeneration,
+    sp: spm.SentencePieceProcessor,
+    sources: list[str],
+    max_source: int = 256,
+    num_beams: int = 1,
 ) -> list[str]:
-    """Return the greedy output for each source, of which the first ``max_source`` tokens are read."""
+    """Return the greedy or best beam's output for each source, of which the first ``max_source`` tokens are read."""
     ids = [s[: max_source - 1] for s in sp.encode(sources)]
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
     outputs = [""] * len(ids)
@@ -40,6 +44,7 @@ def generate(
             attention_mask=batch.source_mask.to(device),
             max_new_tokens=48,
             do_sample=False,
+            num_beams=num_beams,
             decoder_start_token_id=BOS,
             eos_token_id=EOS,
             pad_token_id=PAD,

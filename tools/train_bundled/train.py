@@ -149,12 +149,12 @@ class Run:
             plot_losses(self.args.out / "log.jsonl", self.args.out / "loss.png")
 
     def read_own_synopses(self, n: int) -> list[dict[str, str]]:
-        """Let the model write synopses of ``n`` training sources, once."""
+        """Let the model write synopses of ``n`` training sources with beam search, once."""
         path = self.args.out / "own.jsonl"
         if not path.exists():
             self.model.eval()
             sources = [row["source"] for row in self.corpus.rows[:n]]
-            outputs = generate(self.model, self.corpus.sp, sources, self.preset["max_source"])
+            outputs = generate(self.model, self.corpus.sp, sources, self.preset["max_source"], num_beams=4)
             self.model.train()
             lines = [json.dumps({"source": s, "target": t}) for s, t in zip(sources, outputs, strict=True)]
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")
