@@ -40,12 +40,12 @@ def test_most_first_tokens_are_those_of_transformers_in_f32(bundled: t5g.Model) 
     """The file is in 8 bits, so a token may differ where two are nearly equally likely."""
     outs = bundled.generate_batch([row["source"] for row in GOLDENS], max_new_tokens=10)
     same = [out.token_ids == row["token_ids"][:10] for out, row in zip(outs, GOLDENS, strict=True)]
-    assert sum(same) >= 0.85 * len(same)
+    assert sum(same) >= 0.9 * len(same)
 
 
 def test_a_long_text_is_refused_with_its_length(bundled: t5g.Model) -> None:
-    with pytest.raises(t5g.InputTooLongError, match="1024"):
-        bundled.generate(SOURCE * 50)
+    with pytest.raises(t5g.InputTooLongError, match="4096"):
+        bundled.generate(SOURCE * 200)
 
 
 def test_odd_sources(bundled: t5g.Model) -> None:

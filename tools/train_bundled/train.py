@@ -149,8 +149,8 @@ class Run:
             plot_losses(self.args.out / "log.jsonl", self.args.out / "loss.png")
 
     def read_own_synopses(self, n: int) -> list[dict[str, str]]:
-        """Let the model write synopses of ``n`` training sources with beam search, once."""
-        path = self.args.out / "own.jsonl"
+        """Let the model write synopses of ``n`` training sources with beam search, once a stage."""
+        path = self.args.out / f"own-{self.stage}.jsonl"
         if not path.exists():
             self.model.eval()
             sources = [row["source"] for row in self.corpus.rows[:n]]
