@@ -57,6 +57,7 @@ SIGLIP = {
     "num_attention_heads": 16,
     "image_size": 896,
     "patch_size": 14,
+    "vision_use_head": False,
 }
 _POOL_BYTES = 8 << 20
 

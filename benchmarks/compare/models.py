@@ -12,22 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-SHAPES = {  # layers, hidden_size, intermediate_size
-    "270m": (18, 640, 2048),
-    "1b": (26, 1152, 6912),
-}
-VOCAB_SIZE, N_HEADS, HEAD_DIM, WINDOW = 262144, 4, 256, 512
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from make_random import hf_config
+
 MAKE_RANDOM = Path(__file__).parents[1] / "make_random.py"
-SIGLIP = {
-    "model_type": "siglip_vision_model",
-    "hidden_size": 1152,
-    "intermediate_size": 4304,
-    "num_hidden_layers": 27,
-    "num_attention_heads": 16,
-    "image_size": 896,
-    "patch_size": 14,
-    "vision_use_head": False,
-}
 
 
 def checkpoint(folder: Path, shape: str) -> Path:
@@ -38,38 +26,22 @@ def checkpoint(folder: Path, shape: str) -> Path:
     import torch
     import transformers as tf
 
-    layers, hidden, ffn = SHAPES[shape]
-    side = {
-        "vocab_size": VOCAB_SIZE,
-        "hidden_size": hidden,
-        "intermediate_size": ffn,
-        "num_hidden_layers": layers,
-        "num_attention_heads": N_HEADS,
-        "num_key_value_heads": 1,
-        "head_dim": HEAD_DIM,
-        "sliding_window": WINDOW,
-        "max_position_embeddings": 32768,
-        "rope_parameters": {
-            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
-            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
-        },
-    }
-    config = tf.T5Gemma2Config(encoder={"text_config": side, "vision_config": SIGLIP}, decoder=dict(side))
+    config = tf.T5Gemma2Config.from_dict(hf_config(f"t5gemma-2-{shape}-{shape}"))
     torch.manual_seed(0)
     torch.set_default_dtype(torch.bfloat16)
     model = tf.T5Gemma2ForConditionalGeneration(config)
     torch.set_default_dtype(torch.float32)
     model.save_pretrained(out)
-    _write_words(out)
+    _write_words(out, config.decoder.vocab_size)
     return out
 
 
-def _write_words(folder: Path) -> None:
+def _write_words(folder: Path, n_words: int) -> None:
     """Write a tokenizer of numbered words: CTranslate2's converter wants one."""
     import tokenizers
     import transformers as tf
 
-    words = {"<pad>": 0, "<eos>": 1, "<bos>": 2, "<unk>": 3} | {f"t{i}": i for i in range(4, VOCAB_SIZE)}
+    words = {"<pad>": 0, "<eos>": 1, "<bos>": 2, "<unk>": 3} | {f"t{i}": i for i in range(4, n_words)}
     tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="<unk>"))
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
     special = {f"{name}_token": f"<{name}>" for name in ("pad", "eos", "bos", "unk")}
@@ -114,8 +86,10 @@ def llama_file(folder: Path, shape: str, kind: str, quantize: Path) -> Path:
 def _write_gemma3(path: Path, shape: str) -> None:
     import gguf
 
-    layers, hidden, ffn = SHAPES[shape]
-    q_width, rng = N_HEADS * HEAD_DIM, np.random.default_rng(0)
+    text = hf_config(f"t5gemma-2-{shape}-{shape}")["decoder"]
+    layers, hidden, ffn = (text[name] for name in ("num_hidden_layers", "hidden_size", "intermediate_size"))
+    n_heads, head_dim, vocab_size = (text[name] for name in ("num_attention_heads", "head_dim", "vocab_size"))
+    q_width, rng = n_heads * head_dim, np.random.default_rng(0)
     pool = (rng.standard_normal(1 << 22, dtype=np.float32) * 0.02).astype(np.float16)
     writer = gguf.GGUFWriter(path, "gemma3")
     for name, value in {
@@ -123,12 +97,12 @@ def _write_gemma3(path: Path, shape: str) -> None:
         "context_length": 32768,
         "embedding_length": hidden,
         "feed_forward_length": ffn,
-        "attention.head_count": N_HEADS,
+        "attention.head_count": n_heads,
         "attention.head_count_kv": 1,
-        "attention.key_length": HEAD_DIM,
-        "attention.value_length": HEAD_DIM,
-        "attention.sliding_window": WINDOW,
-        "vocab_size": VOCAB_SIZE,
+        "attention.key_length": head_dim,
+        "attention.value_length": head_dim,
+        "attention.sliding_window": text["sliding_window"],
+        "vocab_size": vocab_size,
     }.items():
         writer.add_uint32(f"gemma3.{name}", value)
     writer.add_float32("gemma3.attention.layer_norm_rms_epsilon", 1e-6)
@@ -142,17 +116,17 @@ def _write_gemma3(path: Path, shape: str) -> None:
     def norm(name: str, size: int) -> None:
         writer.add_tensor(f"{name}.weight", np.ones(size, np.float32))
 
-    matrix("token_embd", VOCAB_SIZE, hidden)
+    matrix("token_embd", vocab_size, hidden)
     norm("output_norm", hidden)
     for i in range(layers):
         at = f"blk.{i}."
         for name in ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"):
             norm(at + name, hidden)
-        norm(at + "attn_q_norm", HEAD_DIM)
-        norm(at + "attn_k_norm", HEAD_DIM)
+        norm(at + "attn_q_norm", head_dim)
+        norm(at + "attn_k_norm", head_dim)
         matrix(at + "attn_q", q_width, hidden)
-        matrix(at + "attn_k", HEAD_DIM, hidden)
-        matrix(at + "attn_v", HEAD_DIM, hidden)
+        matrix(at + "attn_k", head_dim, hidden)
+        matrix(at + "attn_v", head_dim, hidden)
         matrix(at + "attn_output", hidden, q_width)
         matrix(at + "ffn_gate", ffn, hidden)
         matrix(at + "ffn_up", ffn, hidden)

@@ -182,8 +182,10 @@ void check_vision(const GgufFile& file, const Section& section, const VisionConf
                                                  " patches, which cannot be averaged to " +
                                                  number(c.mm_tokens_per_image) + " tokens in equal squares.");
   }
-  for (const float std : c.image_std) {
-    if (!(std > 0.0f)) file.fail_key(section.key("image_std"), "has a value that is not positive.");
+  for (size_t i = 0; i < c.image_mean.size(); ++i) {
+    if (!std::isfinite(c.image_mean[i])) file.fail_key(section.key("image_mean"), "has a value that is no number.");
+    if (!(c.image_std[i] > 0.0f) || !std::isfinite(c.image_std[i]))
+      file.fail_key(section.key("image_std"), "has a value that is not a positive number.");
   }
 }
 

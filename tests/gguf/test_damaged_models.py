@@ -75,3 +75,15 @@ def test_a_model_file_that_lies_loads_or_is_refused_in_one_line(tmp_path, golden
     for name, names_file, message in messages:
         assert message.isprintable(), name
         assert message.startswith(f"{path}: ") or not names_file, name
+
+
+@pytest.mark.parametrize("key", ["clip.vision.image_mean", "clip.vision.image_std"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_pixels_cannot_be_normalised_to_what_is_no_number(tmp_path, key, value):
+    content = bytearray((GOLDENS / "v2-pictures.gguf").read_bytes())
+    values_at = content.index(key.encode()) + len(key) + 16  # after the types of array and elements, and their count
+    struct.pack_into("<f", content, values_at, value)
+    path = tmp_path / "lying.gguf"
+    path.write_bytes(content)
+    with pytest.raises(t5g.ModelFormatError, match=key):
+        t5g.Model(path)
