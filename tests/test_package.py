@@ -42,6 +42,11 @@ def test_import_is_light() -> None:
     assert not HEAVY & modules_after("import t5g")
 
 
+def test_text_in_text_out_needs_no_numpy() -> None:
+    text = "with t5g.Model() as model: model.generate(' Some text.', max_new_tokens=2)"
+    assert not (HEAVY | {"numpy"}) & modules_after(f"import t5g\n{text}")
+
+
 def test_version_is_the_same_everywhere() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", t5g.__version__)
     try:

@@ -399,8 +399,8 @@ void bind_kernels(py::module_& core) {
       .def("bounds", &SplitHead::bounds, arg("level"), arg("x"))
       .def("scores", &SplitHead::scores, arg("level"), arg("x"), arg("rows"))
       .def("joined", &SplitHead::joined, arg("level"))
-      .def("best", &SplitHead::best, arg("level"), arg("x"), arg("softcap") = 0.0f, arg("apart") = Ints(0),
-           arg("n_threads") = 1, arg("repeat") = 1);
+      .def("best", &SplitHead::best, arg("level"), arg("x"), arg("softcap") = 0.0f,
+           arg("apart") = std::vector<int32_t>{}, arg("n_threads") = 1, arg("repeat") = 1);
   m.def("quantize_row", &quantize_row, arg("level"), arg("x"));
   m.def("round_row", &round_row, arg("level"), arg("x"));
   m.def("rms_norm", &rms_norm, arg("level"), arg("x"), arg("weight"), arg("eps"));

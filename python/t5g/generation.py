@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 if TYPE_CHECKING:
     from types import TracebackType
+
+    import numpy as np
+    import numpy.typing as npt
 
     from t5g import _core
     from t5g.model import Model

@@ -75,7 +75,7 @@ class SplitHead:
         level: str,
         x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
         softcap: typing.SupportsFloat | typing.SupportsIndex = 0.0,
-        apart: typing.Annotated[numpy.typing.ArrayLike, numpy.int32] = ...,
+        apart: typing.Annotated[numpy.typing.ArrayLike, numpy.int32] = [],
         n_threads: typing.SupportsInt | typing.SupportsIndex = 1,
         repeat: typing.SupportsInt | typing.SupportsIndex = 1,
     ) -> typing.Any: ...
