@@ -107,6 +107,7 @@ def test_bytes_that_are_no_text_are_replaced() -> None:
         ([MODEL, "-p", "x", "-n", "many"], 2, "invalid int"),
         ([MODEL, "-p", "x", "-f", "y"], 2, "not allowed"),
         ([MODEL, "--nonsense"], 2, "nonsense"),
+        ([MODEL, "-n", 3, "Some text"], 2, "Some text: give the text with -p"),
     ],
     ids=str,
 )

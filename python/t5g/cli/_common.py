@@ -35,9 +35,13 @@ class Parser(argparse.ArgumentParser):
         )
         from t5g import __version__
 
+        self.advice = ""  # for words that are no option's
         self.add_argument("--version", action="version", version=f"{prog} {__version__}")
 
     def error(self, message: str) -> NoReturn:
+        what, _, words = message.partition(": ")
+        if what == "unrecognized arguments" and not words.startswith("-") and self.advice:
+            message += f": {self.advice}"
         report(self.prog, f"{message} (see {self.prog} --help)")
         sys.exit(WRONG_USAGE)
 

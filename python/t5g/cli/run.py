@@ -29,6 +29,7 @@ examples:
 
 def _parser() -> _common.Parser:
     parser = _common.Parser(_PROG, "Generate text with a T5Gemma or T5Gemma 2 model.", _EPILOG)
+    parser.advice = "give the text with -p"
     parser.add_argument("model", metavar="MODEL.gguf", nargs="?", help="the model (default: the bundled one)")
 
     source = parser.add_argument_group("source")
