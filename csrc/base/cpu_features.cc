@@ -54,8 +54,15 @@ uint64_t detect() {
   if (caps2 & (1ul << 13)) features |= kCpuNeonI8mm;    // HWCAP2_I8MM
   return features;
 }
+#elif defined(__APPLE__) && defined(__aarch64__)
+uint64_t detect() {
+  int i8mm = 0;
+  size_t size = sizeof i8mm;
+  if (sysctlbyname("hw.optional.arm.FEAT_I8MM", &i8mm, &size, nullptr, 0) != 0) i8mm = 0;
+  return kCpuNeon | kCpuNeonDotprod | (i8mm != 0 ? kCpuNeonI8mm : 0u);  // every Mac has the dot product
+}
 #elif defined(__aarch64__)
-uint64_t detect() { return kCpuNeon | kCpuNeonDotprod; }  // every Apple CPU of this architecture
+uint64_t detect() { return kCpuNeon; }
 #else
 uint64_t detect() { return 0; }
 #endif

@@ -89,10 +89,10 @@ def test_groups_may_be_split_in_any_way(level: str, type_name: str, m: int) -> N
 
 
 @each_type
-@pytest.mark.parametrize("m", [1, 4, 11])
-def test_levels_agree_to_the_bit(type_name: str, m: int) -> None:
-    matrix, _ = random_matrix(type_name, 85, 224, seed=7)
-    x = activations(m, 224, seed=8)
+@pytest.mark.parametrize(("m", "k"), [(1, 224), (4, 224), (11, 224), (139, 1056)])
+def test_levels_agree_to_the_bit(type_name: str, m: int, k: int) -> None:
+    matrix, _ = random_matrix(type_name, 85, k, seed=7)
+    x = activations(m, k, seed=8)
     reference = bits(matrix.matmul("generic", x))
     for level, runs in kernels.levels():
         if runs:

@@ -205,8 +205,8 @@ std::vector<Case> all_cases() {
   std::vector<Case> cases;
   for (int t = 0; t < t5g::kNumDataTypes; ++t) {
     const auto type = static_cast<DataType>(t);
-    for (const int m : {0, 1, 2, 3, 7, 13}) {
-      for (const auto& [n, k] : {std::pair{1, 32}, {16, 64}, {85, 160}}) {
+    for (const int m : {0, 1, 2, 3, 7, 13, 22, 139}) {
+      for (const auto& [n, k] : {std::pair{1, 32}, {16, 64}, {85, 160}, {17, 1056}}) {
         cases.push_back({"matmul " + t5g::type_name(type) + " m=" + std::to_string(m) + " n=" + std::to_string(n) +
                              " k=" + std::to_string(k),
                          [=, n = n, k = k](const KernelTable& table) { return matmul(table, type, m, n, k); }});
