@@ -34,9 +34,12 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
   size_ = static_cast<size_t>(status.st_size);
   if (size_ > 0) {
     void* mapped = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0);
-    const int error = errno;
-    ::close(fd);
-    if (mapped == MAP_FAILED) throw IoError(shown, "mapping", error);
+    if (mapped == MAP_FAILED) {
+      const int error = errno;
+      ::close(fd);
+      throw IoError(shown, "mapping", error);
+    }
+    fd_ = fd;
     data_ = static_cast<const std::byte*>(mapped);
   } else {
     ::close(fd);
@@ -44,7 +47,19 @@ MappedFile::MappedFile(const std::string& path) : path_(path) {
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+  if (data_ == nullptr) return;
+  ::munmap(const_cast<std::byte*>(data_), size_);
+  ::close(fd_);
+}
+
+void MappedFile::copy(std::span<const std::byte> range, std::byte* out) const {
+  for (size_t done = 0; done < range.size();) {
+    const auto at = static_cast<off_t>(range.data() - data_) + static_cast<off_t>(done);
+    const ssize_t n = ::pread(fd_, out + done, range.size() - done, at);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) throw IoError(printable(path_), "reading", n < 0 ? errno : EIO);
+    done += static_cast<size_t>(n);
+  }
 }
 
 void MappedFile::release(std::span<const std::byte> range) const {

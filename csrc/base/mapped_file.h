@@ -20,11 +20,15 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
 
+  // Copies bytes of the mapping without making its pages resident in this process. Throws IoError.
+  void copy(std::span<const std::byte> range, std::byte* out) const;
+
   // Tells the kernel that these bytes are not needed soon: their pages leave this process's resident memory.
   void release(std::span<const std::byte> range) const;
 
  private:
   std::string path_;
+  int fd_ = -1;
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
 };

@@ -52,6 +52,10 @@ size_t utf8_character_size(std::string_view text) {
 
 bool is_utf8(std::string_view text) {
   while (!text.empty()) {
+    if (byte_at(text, 0) < 0x80) {  // most of most texts
+      text.remove_prefix(1);
+      continue;
+    }
     const size_t size = utf8_character_size(text);
     if (size == 0) return false;
     text.remove_prefix(size);

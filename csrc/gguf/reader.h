@@ -117,6 +117,11 @@ class GgufFile {
   // Throws ModelFormatError "FILE: tensor 'NAME': WHAT".
   [[noreturn]] void fail_tensor(std::string_view name, const std::string& what) const;
 
+  // Gives back all pages that looking at the file has made resident: the vocabulary's, and those around each tensor's
+  // beginning. They come again when they are needed.
+  void release_pages() const {
+    if (mapped_) mapped_->release(bytes_);
+  }
   // The mapping that holds the data, for giving pages back; null when the bytes are the caller's.
   const MappedFile* mapping() const { return mapped_.get(); }
 

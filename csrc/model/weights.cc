@@ -1,7 +1,9 @@
 // Tensors by name, each with the shape that the config says.
 #include "model/weights.h"
 
+#include <algorithm>
 #include <functional>
+#include <memory>
 #include <numeric>
 #include <string>
 #include <utility>
@@ -14,10 +16,10 @@ namespace {
 // Looks tensors up under a prefix such as "enc.blk.3.".
 class Loader {
  public:
-  Loader(const GgufFile& file, Ops& ops, std::string prefix = "")
-      : file_(file), ops_(ops), prefix_(std::move(prefix)) {}
+  Loader(const GgufFile& file, Ops& ops, Weights& weights, std::string prefix = "")
+      : file_(file), ops_(ops), weights_(weights), prefix_(std::move(prefix)) {}
 
-  Loader at(const std::string& more) const { return {file_, ops_, prefix_ + more}; }
+  Loader at(const std::string& more) const { return {file_, ops_, weights_, prefix_ + more}; }
 
   MatrixPtr matrix(const std::string& name, int64_t rows, int64_t cols, bool as_q8_0 = false) const {
     WeightView weight = view(name, rows, cols);
@@ -36,8 +38,8 @@ class Loader {
         {.type = tensor.type, .rows = shape[0], .cols = cols, .bytes = tensor.data, .file = file_.mapping()});
   }
 
-  Vector vector(const std::string& name, int64_t size) const { return floats(name + ".weight", {size}); }
-  Vector bias(const std::string& name, int64_t size) const { return floats(name + ".bias", {size}); }
+  Vector vector(const std::string& name, int64_t size) const { return copied(name + ".weight", size); }
+  Vector bias(const std::string& name, int64_t size) const { return copied(name + ".bias", size); }
 
   BiasedLinear linear(const std::string& name, int64_t rows, int64_t cols) const {
     return {matrix(name, rows, cols), bias(name, rows)};
@@ -46,7 +48,7 @@ class Loader {
     return {vector(name, size), bias(name, size)};
   }
 
-  // name: with its suffix.
+  // As they lie in the file's mapping. name: with its suffix.
   Vector floats(const std::string& name, const std::vector<int64_t>& shape) const {
     const TensorInfo& tensor = file_.tensor(prefix_ + name, shape);
     if (tensor.type != DataType::kF32) {
@@ -58,6 +60,13 @@ class Loader {
   bool has(const std::string& name) const { return file_.find(prefix_ + name + ".weight") != nullptr; }
 
  private:
+  Vector copied(const std::string& name, int64_t size) const {
+    const auto n = static_cast<size_t>(size);
+    auto copy = std::make_unique_for_overwrite<float[]>(n);
+    std::copy_n(floats(name, {size}), n, copy.get());
+    return weights_.vectors.emplace_back(std::move(copy)).get();
+  }
+
   WeightView view(const std::string& name, int64_t rows, int64_t cols) const {
     const TensorInfo& tensor = file_.tensor(prefix_ + name + ".weight", {rows, cols});
     return {.type = tensor.type, .rows = rows, .cols = cols, .bytes = tensor.data, .file = file_.mapping()};
@@ -65,6 +74,7 @@ class Loader {
 
   const GgufFile& file_;
   Ops& ops_;
+  Weights& weights_;  // that own what is loaded
   const std::string prefix_;
 };
 
@@ -164,8 +174,8 @@ VisionWeights load_vision(const Loader& at, const VisionConfig& c, int64_t hidde
 }  // namespace
 
 Weights load_weights(const GgufFile& file, const Config& config, Ops& ops) {
-  const Loader at(file, ops);
   Weights weights;
+  const Loader at(file, ops, weights);
   load_embeddings(at, config, weights);
   for (int i = 0; i < config.encoder.num_hidden_layers; ++i)
     weights.encoder_layers.push_back(load_encoder_layer(at.at("enc.blk." + std::to_string(i) + "."), config.encoder));

@@ -12,7 +12,7 @@
 namespace t5g {
 
 using MatrixPtr = std::unique_ptr<Matrix>;
-using Vector = const float*;  // lies in the file's mapping
+using Vector = const float*;
 
 // q, k, v and o projections of one attention.
 struct AttentionWeights {
@@ -87,7 +87,9 @@ struct VisionWeights {
 };
 
 struct Weights {
-  std::vector<MatrixPtr> tables;       // owns the embedding tables and the head
+  std::vector<MatrixPtr> tables;  // owns the embedding tables and the head
+  // Copies of all vectors: together they are small, but in the file each would keep the large page around it resident.
+  std::vector<std::unique_ptr<float[]>> vectors;
   EmbeddingWeights encoder_embedding;  // T5Gemma 2 shares one table for both sides and the head
   EmbeddingWeights decoder_embedding;
   const Matrix* lm_head = nullptr;  // [V, D]

@@ -120,7 +120,9 @@ Model::Model(const std::string& path, const ModelOptions& options)
       decoder_workspace_(config_.decoder),
       hidden_(block_of(config_.decoder.hidden_size)),
       last_hidden_(block_of(config_.decoder.hidden_size)),
-      kept_state_bytes_(std::make_shared<std::atomic<int64_t>>(0)) {}
+      kept_state_bytes_(std::make_shared<std::atomic<int64_t>>(0)) {
+  file_.release_pages();
+}
 
 void Model::check_ids(const std::string& side, std::span<const int32_t> ids, int64_t limit) const {
   const auto n = static_cast<int64_t>(ids.size());

@@ -21,9 +21,9 @@ Bpe::Bpe(const PieceTable& table) : table_(table), joins_(256 * 256) {
     if (!is_mergeable(table[id].type)) continue;
     std::string_view rest = table.text(id);
     longest_ = std::max(longest_, rest.size());
-    std::string_view left = rest.substr(0, utf8_character_size(rest));
+    std::string_view left = rest.substr(0, known_utf8_character_size(rest));
     for (rest.remove_prefix(left.size()); !rest.empty(); rest.remove_prefix(left.size())) {
-      const std::string_view right = rest.substr(0, utf8_character_size(rest));
+      const std::string_view right = rest.substr(0, known_utf8_character_size(rest));
       joins_[end_class(left) * 256 + start_class(right)] = true;
       left = right;
     }

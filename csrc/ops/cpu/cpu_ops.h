@@ -8,6 +8,7 @@
 #include "kernels/kernels.h"
 #include "ops/cpu/head_search.h"
 #include "ops/ops.h"
+#include "tensor/arena.h"
 #include "tensor/buffer.h"
 
 namespace t5g {
@@ -15,20 +16,24 @@ namespace t5g {
 // A weight packed for the kernels on first use; its pages in the file are given back then.
 class CpuMatrix : public Matrix {
  public:
-  using Matrix::Matrix;
+  // Takes its memory from the arena, which must outlive it.
+  CpuMatrix(const WeightView& weight, Arena& arena);
   // Packs with the pool's help if that has not been done. Called by the one pass that holds the pool.
   void pack(ThreadPool& pool, Interrupt* interrupt) const;
-  // Null before pack().
-  const std::byte* packed() const { return packed_.data(); }
+  // After pack().
+  const std::byte* packed() const { return packed_; }
   int64_t n_groups() const;
   // As packed, which differs from the file's where the weight is to be held as Q8_0.
   DataType packed_type() const;
   int64_t packed_cols() const;
 
  private:
+  size_t packed_bytes() const;
   void pack_group(int64_t group, std::byte* out) const;
 
-  mutable Buffer packed_;
+  Arena& arena_;
+  mutable std::byte* packed_ = nullptr;
+  mutable bool is_packed_ = false;  // false after an interruption too
 };
 
 // Some queries of one sequence, seen by the query heads that share one key/value head; and the chunks they look at.
@@ -84,6 +89,7 @@ class CpuOps final : public Ops {
   ThreadPool& pool_;
   const kernels::KernelTable& kernels_;
   Interrupt* interrupt_ = nullptr;
+  Arena packed_;  // weights
   // Scratch, kept between calls so that a decode step allocates nothing.
   Buffer quantized_;  // activations as int8, with scales and sums
   Buffer rounded_;    // activations as bfloat16

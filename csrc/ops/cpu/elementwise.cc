@@ -8,6 +8,22 @@ namespace {
 
 // Values below which a loop is not worth sharing (a few microseconds of work).
 constexpr int64_t kInlineValues = 16384;
+// Values of an embedding that are read from a file at a time: whole blocks of every type, at most 4 KB.
+constexpr int64_t kReadValues = 1024;
+
+// A row of a table. From a file it is copied: a page fault would bring many pages around it, and all of them together
+// would make most of the table resident beside its packed copy.
+void read_row(const WeightView& table, size_t row, float* out) {
+  const size_t bytes_per_row = row_bytes(table.type, table.cols);
+  const std::span<const std::byte> bytes = table.bytes.subspan(row * bytes_per_row, bytes_per_row);
+  if (table.file == nullptr) return dequantize_row(table.type, bytes.data(), table.cols, out);
+  alignas(64) std::byte copy[kReadValues * sizeof(float)];
+  for (int64_t first = 0; first < table.cols; first += kReadValues) {
+    const int64_t n = std::min(kReadValues, table.cols - first);
+    table.file->copy(bytes.subspan(row_bytes(table.type, first), row_bytes(table.type, n)), copy);
+    dequantize_row(table.type, copy, n, out + first);
+  }
+}
 
 }  // namespace
 
@@ -26,12 +42,9 @@ void CpuOps::for_each_row(int64_t rows, int64_t values_per_row, FunctionRef<void
 }
 
 void CpuOps::embed(const Matrix& table, std::span<const int32_t> ids, float scale, Tensor out) {
-  const WeightView& weight = table.weight();
-  const size_t bytes_per_row = row_bytes(weight.type, weight.cols);
   for_each_row(out.rows, out.cols, [&](int64_t i) {
-    const size_t id = static_cast<size_t>(ids[static_cast<size_t>(i)]);
     float* row = out.row(i);
-    dequantize_row(weight.type, weight.bytes.data() + id * bytes_per_row, weight.cols, row);
+    read_row(table.weight(), static_cast<size_t>(ids[static_cast<size_t>(i)]), row);
     for (int64_t j = 0; j < out.cols; ++j) row[j] *= scale;
   });
 }

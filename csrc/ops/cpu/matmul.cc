@@ -17,6 +17,10 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 
+CpuMatrix::CpuMatrix(const WeightView& weight, Arena& arena) : Matrix(weight), arena_(arena) {
+  arena_.announce(packed_bytes());
+}
+
 int64_t CpuMatrix::n_groups() const { return ceil_div(rows(), kernels::kGroupRows); }
 
 DataType CpuMatrix::packed_type() const {
@@ -27,21 +31,25 @@ int64_t CpuMatrix::packed_cols() const {
   return is_quantized(packed_type()) ? kernels::padded_to_blocks(cols()) : cols();
 }
 
+size_t CpuMatrix::packed_bytes() const {
+  return kernels::packed_group_bytes(packed_type(), packed_cols()) * static_cast<size_t>(n_groups());
+}
+
 void CpuMatrix::pack_group(int64_t group, std::byte* out) const {
   const auto pack = packed_type() == weight_.type ? kernels::pack_group : kernels::pack_group_as_q8_0;
   pack(weight_.type, weight_.bytes.data(), rows(), cols(), group, out);
 }
 
 void CpuMatrix::pack(ThreadPool& pool, Interrupt* interrupt) const {
-  if (packed_.data() != nullptr) return;
+  if (is_packed_) return;
+  if (packed_ == nullptr) packed_ = arena_.take(packed_bytes());
   const size_t group_bytes = kernels::packed_group_bytes(packed_type(), packed_cols());
-  Buffer packed(group_bytes * static_cast<size_t>(n_groups()));
   pool.parallel_for(
       ceil_div(n_groups(), kPackGroups),
       [&](int64_t item, int) {
         const int64_t begin = item * kPackGroups, end = std::min(begin + kPackGroups, n_groups());
         for (int64_t group = begin; group < end; ++group)
-          pack_group(group, packed.data() + static_cast<size_t>(group) * group_bytes);
+          pack_group(group, packed_ + static_cast<size_t>(group) * group_bytes);
         if (weight_.file != nullptr) {
           const size_t bytes_per_row = row_bytes(weight_.type, cols());
           const int64_t end_row = std::min(end * kernels::kGroupRows, rows());
@@ -50,10 +58,10 @@ void CpuMatrix::pack(ThreadPool& pool, Interrupt* interrupt) const {
         }
       },
       interrupt);
-  packed_ = std::move(packed);
+  is_packed_ = true;
 }
 
-std::unique_ptr<Matrix> CpuOps::load(const WeightView& weight) { return std::make_unique<CpuMatrix>(weight); }
+std::unique_ptr<Matrix> CpuOps::load(const WeightView& weight) { return std::make_unique<CpuMatrix>(weight, packed_); }
 
 kernels::QuantizedRows CpuOps::quantize(Tensor x) {
   const int64_t k = kernels::padded_to_blocks(x.cols), blocks = k / kernels::kBlock;
