@@ -37,7 +37,7 @@ struct QuantizedRows {
   const int32_t* sums;   // [m, k / kBlock], sum of the block's values: corrects for weights stored with an offset
 };
 
-// y[i, n] = sum over k of x[i, k] * w[n, k], for packed groups [group_begin, group_end) of w.
+// y[i, n] = sum over k of x[i, k] * w[n, k] (+ bias[n]), for packed groups [group_begin, group_end) of w.
 struct MatmulArgs {
   const std::byte* weight;  // packed, group 0
   int64_t group_begin;
@@ -50,6 +50,8 @@ struct MatmulArgs {
   QuantizedRows x_q;       // for the quantised types
   float* y;                // [m, ldy]; column n is y[i * ldy + n]
   int64_t ldy;
+  const float* bias;  // [n]; null: none
+  bool add;           // to what y holds
 };
 using MatmulFn = void (*)(const MatmulArgs& args);
 

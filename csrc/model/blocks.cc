@@ -30,11 +30,9 @@ void insert_features(std::span<const int32_t> ids, int32_t image_token_id, std::
 void feed_forward(Ops& ops, const MlpWeights& mlp, Vector pre_norm, Vector post_norm, float eps, Tensor x,
                   Workspace& ws) {
   const Tensor h = ws.hidden(x.rows), gate = ws.gate(x.rows), up = ws.up(x.rows), out = ws.output(x.rows);
-  ops.rms_norm(x, pre_norm, eps, h);                                      // [b, D]
-  ops.linear(h, {{mlp.gate_proj.get(), gate}, {mlp.up_proj.get(), up}});  // [b, F] each
-  ops.geglu(gate, up);                                                    // [b, F]
-  ops.linear(gate, {{mlp.down_proj.get(), out}});                         // [b, D]
-  ops.add_rms_norm(x, out, post_norm, eps);                               // [b, D]
+  ops.rms_norm(x, pre_norm, eps, h);                                                                   // [b, D]
+  ops.geglu_mlp(h, {mlp.gate_proj.get(), gate}, {mlp.up_proj.get(), up}, {mlp.down_proj.get(), out});  // [b, D]
+  ops.add_rms_norm(x, out, post_norm, eps);                                                            // [b, D]
 }
 
 AttentionSpec attention_spec(const TextConfig& config, DataType kv_type, Window window) {

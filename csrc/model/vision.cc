@@ -1,5 +1,6 @@
 // The tower's forward pass. As in the encoder, each layer goes over the patches twice, block by block: first for all
-// keys and values, then for the rest, so that only x and one layer's keys and values grow with the number of patches.
+// keys and values, then for the rest, so that few buffers grow with the number of patches. Queries are among them: they
+// are made in the first pass, where the normed and quantised patches are at hand.
 #include "model/vision.h"
 
 #include <cmath>
@@ -47,7 +48,7 @@ VisionWorkspace::VisionWorkspace(const VisionConfig& config, const Ops& ops, con
       pooled_(floats(mm_tokens_per_image_, hidden_size_)),
       patches_(floats(kBlockRows, patch_values_)),
       hidden_(floats(kBlockRows, hidden_size_)),
-      queries_(floats(kBlockRows, hidden_size_)),
+      queries_(floats(num_patches_, hidden_size_)),
       keys_(floats(kBlockRows, hidden_size_)),
       values_(floats(kBlockRows, hidden_size_)),
       inner_(floats(kBlockRows, intermediate_size_)) {
@@ -56,8 +57,8 @@ VisionWorkspace::VisionWorkspace(const VisionConfig& config, const Ops& ops, con
 }
 
 int64_t VisionWorkspace::size_bytes(const VisionConfig& c, const Ops& ops, const KvFormat& kv_format) {
-  const int64_t per_row = 4 * int64_t{c.hidden_size} + c.intermediate_size + int64_t{3} * c.patch_size * c.patch_size;
-  return 4 * ((c.num_patches() + c.mm_tokens_per_image) * c.hidden_size + kBlockRows * per_row) +
+  const int64_t per_row = 3 * int64_t{c.hidden_size} + c.intermediate_size + int64_t{3} * c.patch_size * c.patch_size;
+  return 4 * ((2 * c.num_patches() + c.mm_tokens_per_image) * c.hidden_size + kBlockRows * per_row) +
          kv_bytes(c, ops, kv_format);
 }
 
@@ -68,7 +69,7 @@ void VisionTower::forward(const uint8_t* pixels, Tensor features, VisionWorkspac
   const Tensor x = ws.x();
   for_each_block(x, [&](Tensor block, int64_t patch) { embed(pixels, block, patch, ws); });  // [P, E]
   for (const VisionLayer& layer : weights_.layers) {
-    for_each_block(x, [&](Tensor block, int64_t patch) { keys_and_values(layer, block, patch, ws); });
+    for_each_block(x, [&](Tensor block, int64_t patch) { queries_keys_values(layer, block, patch, ws); });
     for_each_block(x, [&](Tensor block, int64_t patch) {
       self_attention(layer, block, patch, ws);  // [b, E]
       feed_forward(layer, block, ws);           // [b, E]
@@ -81,39 +82,36 @@ void VisionTower::forward(const uint8_t* pixels, Tensor features, VisionWorkspac
 
 void VisionTower::embed(const uint8_t* pixels, Tensor x, int64_t first_patch, VisionWorkspace& ws) const {
   const Tensor patches = ws.patches(x.rows);
-  ops_.patches(pixels, patch_spec(config_), first_patch, patches);     // [b, 3 * patch_size^2]
-  ops_.linear(patches, {{weights_.patch_embedding.weight.get(), x}});  // [b, E]
-  ops_.add(x, weights_.position_embedding + first_patch * x.cols, weights_.patch_embedding.bias);  // [b, E]
+  ops_.patches(pixels, patch_spec(config_), first_patch, patches);  // [b, 3 * patch_size^2]
+  const BiasedLinear& embedding = weights_.patch_embedding;
+  ops_.linear(patches, {{embedding.weight.get(), x, embedding.bias}});  // [b, E]
+  ops_.add(x, weights_.position_embedding + first_patch * x.cols);      // [b, E]
 }
 
-void VisionTower::keys_and_values(const VisionLayer& layer, Tensor x, int64_t first_patch, VisionWorkspace& ws) const {
+void VisionTower::queries_keys_values(const VisionLayer& layer, Tensor x, int64_t first_patch,
+                                      VisionWorkspace& ws) const {
   const Tensor h = ws.hidden(x.rows), k = ws.keys(x.rows), v = ws.values(x.rows);
+  const Tensor q = ws.queries().slice(first_patch, first_patch + x.rows);
   ops_.layer_norm(x, layer.layer_norm1.weight, layer.layer_norm1.bias, config_.layer_norm_eps, h);  // [b, E]
-  ops_.linear(h, {{layer.k_proj.weight.get(), k}, {layer.v_proj.weight.get(), v}});                 // [b, E] each
-  ops_.add_bias(k, layer.k_proj.bias);
-  ops_.add_bias(v, layer.v_proj.bias);
+  ops_.linear(h, {{layer.q_proj.weight.get(), q, layer.q_proj.bias},                                //
+                  {layer.k_proj.weight.get(), k, layer.k_proj.bias},
+                  {layer.v_proj.weight.get(), v, layer.v_proj.bias}});  // [b, E] each
   ops_.store_kv(k, v, attention_.kv, ws.kv(), first_patch);
 }
 
 void VisionTower::self_attention(const VisionLayer& layer, Tensor x, int64_t first_patch, VisionWorkspace& ws) const {
-  const Tensor h = ws.hidden(x.rows), q = ws.queries(x.rows), a = ws.attended(x.rows), out = ws.output(x.rows);
+  const Tensor q = ws.queries().slice(first_patch, first_patch + x.rows), a = ws.attended(x.rows);
   const AttentionInput input{
       .first_row = 0, .n_rows = x.rows, .first_position = first_patch, .self = ws.kv(), .source = {}};
-  ops_.layer_norm(x, layer.layer_norm1.weight, layer.layer_norm1.bias, config_.layer_norm_eps, h);  // [b, E]
-  ops_.linear(h, {{layer.q_proj.weight.get(), q}});                                                 // [b, E]
-  ops_.add_bias(q, layer.q_proj.bias);
-  ops_.attention(q, attention_, {&input, 1}, a);         // [b, E]
-  ops_.linear(a, {{layer.out_proj.weight.get(), out}});  // [b, E]
-  ops_.add(x, out.data, layer.out_proj.bias);            // [b, E]
+  ops_.attention(q, attention_, {&input, 1}, a);                                          // [b, E]
+  ops_.linear(a, {{layer.out_proj.weight.get(), x, layer.out_proj.bias, /*add=*/true}});  // [b, E]
 }
 
 void VisionTower::feed_forward(const VisionLayer& layer, Tensor x, VisionWorkspace& ws) const {
-  const Tensor h = ws.hidden(x.rows), inner = ws.inner(x.rows), out = ws.output(x.rows);
+  const Tensor h = ws.hidden(x.rows), inner = ws.inner(x.rows);
   ops_.layer_norm(x, layer.layer_norm2.weight, layer.layer_norm2.bias, config_.layer_norm_eps, h);  // [b, E]
-  ops_.linear(h, {{layer.fc1.weight.get(), inner}});                                                // [b, Fv]
-  ops_.bias_gelu(inner, layer.fc1.bias);                                                            // [b, Fv]
-  ops_.linear(inner, {{layer.fc2.weight.get(), out}});                                              // [b, E]
-  ops_.add(x, out.data, layer.fc2.bias);                                                            // [b, E]
+  ops_.gelu_mlp(h, {layer.fc1.weight.get(), inner, layer.fc1.bias},
+                {layer.fc2.weight.get(), x, layer.fc2.bias, /*add=*/true});  // [b, E]
 }
 
 // Averages the grid of patches down to the image's tokens, and takes those to the encoder's width.

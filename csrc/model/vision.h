@@ -22,12 +22,11 @@ class VisionWorkspace {
 
   Tensor x() const { return {x_.floats(), num_patches_, hidden_size_}; }              // [P, E]
   Tensor patches(int64_t rows) const { return view(patches_, rows, patch_values_); }  // [b, 3 * patch_size^2]
-  Tensor hidden(int64_t rows) const { return view(hidden_, rows, hidden_size_); }     // [b, E], as the next five
-  Tensor queries(int64_t rows) const { return view(queries_, rows, hidden_size_); }
+  Tensor queries() const { return {queries_.floats(), num_patches_, hidden_size_}; }  // [P, E]
+  Tensor hidden(int64_t rows) const { return view(hidden_, rows, hidden_size_); }     // [b, E], as the next three
   Tensor keys(int64_t rows) const { return view(keys_, rows, hidden_size_); }
   Tensor values(int64_t rows) const { return view(values_, rows, hidden_size_); }
   Tensor attended(int64_t rows) const { return view(keys_, rows, hidden_size_); }  // the keys are stored by then
-  Tensor output(int64_t rows) const { return view(values_, rows, hidden_size_); }
   Tensor pooled() const { return {pooled_.floats(), mm_tokens_per_image_, hidden_size_}; }
   Tensor inner(int64_t rows) const { return view(inner_, rows, intermediate_size_); }  // [b, Fv]
   KvView kv() const { return {.pages = pages_, .length = num_patches_}; }              // of one layer
@@ -56,7 +55,7 @@ class VisionTower {
 
  private:
   void embed(const uint8_t* pixels, Tensor x, int64_t first_patch, VisionWorkspace& ws) const;
-  void keys_and_values(const VisionLayer& layer, Tensor x, int64_t first_patch, VisionWorkspace& ws) const;
+  void queries_keys_values(const VisionLayer& layer, Tensor x, int64_t first_patch, VisionWorkspace& ws) const;
   void self_attention(const VisionLayer& layer, Tensor x, int64_t first_patch, VisionWorkspace& ws) const;
   void feed_forward(const VisionLayer& layer, Tensor x, VisionWorkspace& ws) const;
   void project(Tensor x, Tensor features, VisionWorkspace& ws) const;

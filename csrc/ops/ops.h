@@ -36,10 +36,12 @@ class Matrix {
   WeightView weight_;
 };
 
-// One linear layer applied to an input shared with others: out = x W^T.
+// One linear layer applied to an input shared with others: out = x W^T + bias, or out += that.
 struct Projection {
   const Matrix* weight;
-  Tensor out;  // [rows of x, weight.rows()]
+  Tensor out;                   // [rows of x, weight.rows()]
+  const float* bias = nullptr;  // [weight.rows()], or none
+  bool add = false;
 };
 
 // The largest logit of a row, asked for without a wish for the others.
@@ -113,6 +115,10 @@ class Ops {
   virtual void embed(const Matrix& table, std::span<const int32_t> ids, float scale, Tensor out) = 0;
   // Several linear layers of one input in one pass.
   virtual void linear(Tensor x, std::initializer_list<Projection> projections) = 0;
+  // The feed-forward layers: down applied to gelu_tanh(gate) * up, fc2 applied to gelu_tanh(fc1). What is written to
+  // gate.out, up.out and fc1.out, if anything, is the backend's own.
+  virtual void geglu_mlp(Tensor x, const Projection& gate, const Projection& up, const Projection& down) = 0;
+  virtual void gelu_mlp(Tensor x, const Projection& fc1, const Projection& fc2) = 0;
   // out = x / rms(x) * weight, row by row; weight [cols] already includes the reference's +1.
   virtual void rms_norm(Tensor x, const float* weight, float eps, Tensor out) = 0;
   // The same over each head of x [rows, n_heads * head_dim], in place.
@@ -123,14 +129,8 @@ class Ops {
   virtual void layer_norm(Tensor x, const float* weight, const float* bias, float eps, Tensor out) = 0;
   // Rotates every head of row i by its position's angles, in place.
   virtual void rope(Tensor x, std::span<const int32_t> positions, const RotaryTable& table) = 0;
-  // gate = gelu_tanh(gate) * up.
-  virtual void geglu(Tensor gate, Tensor up) = 0;
-  // x = gelu_tanh(x + bias); bias [cols].
-  virtual void bias_gelu(Tensor x, const float* bias) = 0;
-  // x += bias.
-  virtual void add_bias(Tensor x, const float* bias) = 0;
-  // x += a + bias; a has the shape of x.
-  virtual void add(Tensor x, const float* a, const float* bias) = 0;
+  // x += a, which has the shape of x.
+  virtual void add(Tensor x, const float* a) = 0;
   // out = patches [first, first + out.rows) of pixels [image_size, image_size, 3], normalised.
   virtual void patches(const uint8_t* pixels, const PatchSpec& spec, int64_t first, Tensor out) = 0;
   // The rows of x are a square grid; out: the means of its windows of window x window, row by row.

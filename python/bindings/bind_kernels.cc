@@ -89,8 +89,8 @@ class PackedMatrix {
     std::vector<int32_t> sums(scales.size());
     std::vector<uint16_t> rounded(static_cast<size_t>(m * kernels::padded_to_pairs(k_)));
     const kernels::QuantizedRows x_q = {values.data(), scales.data(), sums.data()};
-    const kernels::MatmulArgs args = {packed_.data(), group_begin, group_end,        n_, k_, m, x.data(),
-                                      rounded.data(), x_q,         y.mutable_data(), n_};
+    const kernels::MatmulArgs args = {packed_.data(), group_begin, group_end,        n_, k_,      m,    x.data(),
+                                      rounded.data(), x_q,         y.mutable_data(), n_, nullptr, false};
     const py::gil_scoped_release release;
     for (int64_t i = 0; is_quantized(type_) && i < m; ++i) {
       table.quantize_row(args.x + i * k_, k_, values.data() + i * k_, scales.data() + i * n_blocks,

@@ -95,13 +95,18 @@ Result matmul(const KernelTable& table, DataType type, int64_t m, int64_t n, int
     table.round_row(x.data() + i * k, k, rounded.data() + i * t5g::kernels::padded_to_pairs(k));
   const t5g::kernels::QuantizedRows x_q = {values.data(), scales.data(), sums.data()};
   table.matmul[static_cast<size_t>(type)](
-      {packed.data(), 0, n_groups, n, k, m, x.data(), rounded.data(), x_q, y.data(), n});
+      {packed.data(), 0, n_groups, n, k, m, x.data(), rounded.data(), x_q, y.data(), n, nullptr, false});
+  std::vector<float> added(y.size(), 1.0f);
+  const std::vector<float> bias = random.floats(static_cast<size_t>(n));
+  table.matmul[static_cast<size_t>(type)](
+      {packed.data(), 0, n_groups, n, k, m, x.data(), rounded.data(), x_q, added.data(), n, bias.data(), true});
   Result result;
   append(result, values);
   append(result, scales);
   append(result, sums);
   append(result, rounded);
   append(result, y);
+  append(result, added);
   return result;
 }
 

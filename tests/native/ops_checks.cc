@@ -1,5 +1,5 @@
 // Linear layers of the CPU backend with what the kernels' own tests do not see: rows that are no whole number of
-// blocks, held as Q8_0; several projections of one input; threads.
+// blocks, held as Q8_0; several projections of one input; biases; the feed-forward layers; threads.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -101,11 +101,88 @@ void check_exact() {
   }
 }
 
+float gelu_tanh(float x) {
+  const double wide = x, inner = std::sqrt(2 / 3.14159265358979323846) * (wide + 0.044715 * wide * wide * wide);
+  return static_cast<float>(0.5 * wide * (1 + std::tanh(inner)));
+}
+
+bool close(const std::vector<float>& a, const std::vector<float>& b, double tolerance) {
+  double error = 0, size = 0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    error += (double{a[i]} - double{b[i]}) * (double{a[i]} - double{b[i]});
+    size += double{b[i]} * double{b[i]};
+  }
+  return a.size() == b.size() && std::sqrt(error / size) < tolerance;
+}
+
+// Biases and results that are added to what is there: the same as by hand.
+void check_bias(t5g::Ops& ops, const t5g::Matrix& w) {
+  constexpr int64_t kM = 60;
+  const auto n = static_cast<size_t>(w.rows());
+  std::vector<float> x = normal(static_cast<size_t>(kM * w.cols()), 3), plain(kM * n), biased(kM * n);
+  const std::vector<float> bias = normal(n, 4);
+  std::vector<float> added = normal(kM * n, 5), by_hand = added;
+  const t5g::Tensor input{x.data(), kM, w.cols()};
+  ops.linear(input, {{&w, {plain.data(), kM, w.rows()}}});
+  ops.linear(input,
+             {{&w, {biased.data(), kM, w.rows()}, bias.data()}, {&w, {added.data(), kM, w.rows()}, nullptr, true}});
+  for (size_t i = 0; i < by_hand.size(); ++i) {
+    T5G_CHECK(biased[i] == plain[i] + bias[i % n]);
+    T5G_CHECK(added[i] == by_hand[i] + plain[i]);
+  }
+}
+
+// The feed-forward layers of many rows: those of each row alone to the bit, and what their parts give.
+void check_mlps(t5g::Ops& ops, const t5g::Matrix& wide, const t5g::Matrix& gate, const t5g::Matrix& narrow) {
+  constexpr int64_t kM = 45;
+  const int64_t e = wide.cols(), f = wide.rows();
+  std::vector<float> x = normal(static_cast<size_t>(kM * e), 6), bias = normal(static_cast<size_t>(f), 7);
+  std::vector<float> a(static_cast<size_t>(kM * f)), b(a.size()), geglu(x.size()), gelu(x.size());
+  const auto rows = [](std::vector<float>& values, int64_t first, int64_t m) {
+    const auto cols = static_cast<int64_t>(values.size()) / kM;
+    return t5g::Tensor{values.data() + first * cols, m, cols};
+  };
+  ops.geglu_mlp(rows(x, 0, kM), {&gate, rows(a, 0, kM)}, {&wide, rows(b, 0, kM)}, {&narrow, rows(geglu, 0, kM)});
+  ops.gelu_mlp(rows(x, 0, kM), {&wide, rows(a, 0, kM), bias.data()}, {&narrow, rows(gelu, 0, kM)});
+  std::vector<float> alone(x.size());
+  for (int64_t i = 0; i < kM; ++i)
+    ops.geglu_mlp(rows(x, i, 1), {&gate, rows(a, 0, 1)}, {&wide, rows(b, 0, 1)}, {&narrow, rows(alone, i, 1)});
+  T5G_CHECK(alone == geglu);
+  for (int64_t i = 0; i < kM; ++i)
+    ops.gelu_mlp(rows(x, i, 1), {&wide, rows(a, 0, 1), bias.data()}, {&narrow, rows(alone, i, 1)});
+  T5G_CHECK(alone == gelu);
+
+  ops.linear(rows(x, 0, kM), {{&gate, rows(a, 0, kM)}, {&wide, rows(b, 0, kM)}});
+  std::vector<float> gated(a.size()), bent(a.size()), expected(x.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    gated[i] = gelu_tanh(a[i]) * b[i];
+    bent[i] = gelu_tanh(b[i] + bias[i % static_cast<size_t>(f)]);
+  }
+  ops.linear(rows(gated, 0, kM), {{&narrow, rows(expected, 0, kM)}});
+  T5G_CHECK(close(geglu, expected, 1e-3));  // some activations are rounded to 8 bits the other way
+  ops.linear(rows(bent, 0, kM), {{&narrow, rows(expected, 0, kM)}});
+  T5G_CHECK(close(gelu, expected, 1e-3));
+}
+
+void check_fused(int64_t e, int64_t f) {
+  for (const bool as_q8_0 : {false, true}) {
+    const Halves wide(f, e, as_q8_0), gate(f, e, as_q8_0), narrow(e, f, as_q8_0);
+    for (const int n_threads : {1, 3}) {
+      t5g::ThreadPool pool(n_threads);
+      const std::unique_ptr<t5g::Ops> ops = t5g::make_cpu_ops(pool);
+      const auto w = ops->load(wide.view), g = ops->load(gate.view), n = ops->load(narrow.view);
+      check_bias(*ops, *w);
+      check_mlps(*ops, *w, *g, *n);
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
   for (const auto& [rows, cols] : {std::pair<int64_t, int64_t>{1, 1}, {16, 31}, {40, 33}, {70, 588}, {130, 64}})
     check_padded(rows, cols);
   check_exact();
-  std::puts("linear layers: padded rows, several projections, threads.");
+  for (const auto& [e, f] : {std::pair<int64_t, int64_t>{32, 64}, {40, 150}, {70, 200}, {33, 17}}) check_fused(e, f);
+  std::puts("linear layers: padded rows, several projections, biases, feed-forward layers, threads.");
 }

@@ -44,7 +44,7 @@ void multiply_panel(Unit& unit, const MatmulArgs& args, int64_t group, int64_t r
   }
   for (int64_t r = 0; r < n_rows; ++r) {
     const float* tile = sums + r / Unit::kRows * Unit::kRows * kGroupRows;
-    const F32x16 done[1][1] = {{unit.read(tile, static_cast<int>(r % Unit::kRows))}};
+    F32x16 done[1][1] = {{unit.read(tile, static_cast<int>(r % Unit::kRows))}};
     store_tile(args, group, row + r, done);
   }
 }

@@ -36,6 +36,31 @@ class CpuMatrix : public Matrix {
   mutable bool is_packed_ = false;  // false after an interruption too
 };
 
+// Rows of activations as int8, with the scales and sums of their blocks. The memory is kept from use to use.
+class QuantizedActivations {
+ public:
+  // For so many rows of k values, a multiple of kernels::kBlock.
+  void reshape(int64_t rows, int64_t k);
+  // Values [column, column + n) of a row; both are multiples of kernels::kBlock.
+  void set(const kernels::KernelTable& kernels, int64_t row, int64_t column, const float* x, int64_t n);
+  kernels::QuantizedRows rows() const { return {values_, scales_, sums_}; }
+
+ private:
+  Buffer buffer_;
+  int64_t k_ = 0;
+  int8_t* values_ = nullptr;
+  float* scales_ = nullptr;
+  int32_t* sums_ = nullptr;
+};
+
+// One input of matrix products, in the forms that the types of weights want; forms that none wants are null.
+struct MatmulInput {
+  int64_t rows;
+  const float* floats;
+  const uint16_t* bf16;
+  kernels::QuantizedRows quantized;
+};
+
 // Some queries of one sequence, seen by the query heads that share one key/value head; and the chunks they look at.
 struct AttentionBlock {
   const AttentionInput* input;
@@ -57,15 +82,14 @@ class CpuOps final : public Ops {
   std::unique_ptr<Matrix> load_head(const WeightView& weight) override;
   void embed(const Matrix& table, std::span<const int32_t> ids, float scale, Tensor out) override;
   void linear(Tensor x, std::initializer_list<Projection> projections) override;
+  void geglu_mlp(Tensor x, const Projection& gate, const Projection& up, const Projection& down) override;
+  void gelu_mlp(Tensor x, const Projection& fc1, const Projection& fc2) override;
   void rms_norm(Tensor x, const float* weight, float eps, Tensor out) override;
   void rms_norm_heads(Tensor x, const float* weight, float eps, int head_dim) override;
   void add_rms_norm(Tensor x, Tensor a, const float* weight, float eps) override;
   void layer_norm(Tensor x, const float* weight, const float* bias, float eps, Tensor out) override;
   void rope(Tensor x, std::span<const int32_t> positions, const RotaryTable& table) override;
-  void geglu(Tensor gate, Tensor up) override;
-  void bias_gelu(Tensor x, const float* bias) override;
-  void add_bias(Tensor x, const float* bias) override;
-  void add(Tensor x, const float* a, const float* bias) override;
+  void add(Tensor x, const float* a) override;
   void patches(const uint8_t* pixels, const PatchSpec& spec, int64_t first, Tensor out) override;
   void mean_pool(Tensor x, int64_t window, Tensor out) override;
   void softcap(Tensor x, float cap) override;
@@ -80,6 +104,11 @@ class CpuOps final : public Ops {
 
  private:
   void for_each_row(int64_t rows, int64_t values_per_row, FunctionRef<void(int64_t)> body);
+  void multiply(const MatmulInput& x, std::initializer_list<Projection> projections);
+  // Panels of inner activations (see mlp.cc): bend() makes them of `n` columns of each layer's output.
+  bool suits_panels(int64_t rows, std::initializer_list<const Matrix*> weights) const;
+  kernels::QuantizedRows panels(Tensor x, std::initializer_list<const Matrix*> layers,
+                                FunctionRef<void(float* row, int64_t column, int64_t n)> bend);
   void head_of_few(const kernels::Planes& planes, const kernels::QuantizedRows& x, Tensor logits);
   // Rows of x padded with zeros to whole blocks.
   kernels::QuantizedRows quantize(Tensor x);
@@ -91,9 +120,11 @@ class CpuOps final : public Ops {
   Interrupt* interrupt_ = nullptr;
   Arena packed_;  // weights
   // Scratch, kept between calls so that a decode step allocates nothing.
-  Buffer quantized_;  // activations as int8, with scales and sums
-  Buffer rounded_;    // activations as bfloat16
-  Buffer joined_;     // groups of a plane matrix put together, of each thread; or few activations in the planes' order
+  QuantizedActivations quantized_;
+  QuantizedActivations inner_;  // those between the two layers of a feed-forward
+  Buffer panels_;               // of each thread
+  Buffer rounded_;              // activations as bfloat16
+  Buffer joined_;  // groups of a plane matrix put together, of each thread; or few activations in the planes' order
   HeadSearch search_{pool_, kernels_};
   std::vector<AttentionBlock> attention_blocks_;
   Buffer attention_scratch_;  // scaled queries and partial results

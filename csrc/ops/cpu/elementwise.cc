@@ -78,27 +78,11 @@ void CpuOps::rope(Tensor x, std::span<const int32_t> positions, const RotaryTabl
   });
 }
 
-void CpuOps::geglu(Tensor gate, Tensor up) {
-  for_each_row(gate.rows, gate.cols,
-               [&](int64_t i) { kernels_.geglu(gate.row(i), up.row(i), gate.cols, gate.row(i)); });
-}
-
-void CpuOps::bias_gelu(Tensor x, const float* bias) {
-  for_each_row(x.rows, x.cols, [&](int64_t i) { kernels_.bias_gelu(x.row(i), bias, x.cols); });
-}
-
-void CpuOps::add_bias(Tensor x, const float* bias) {
-  for_each_row(x.rows, x.cols, [&](int64_t i) {
-    float* row = x.row(i);
-    for (int64_t j = 0; j < x.cols; ++j) row[j] += bias[j];
-  });
-}
-
-void CpuOps::add(Tensor x, const float* a, const float* bias) {
+void CpuOps::add(Tensor x, const float* a) {
   for_each_row(x.rows, 2 * x.cols, [&](int64_t i) {
     float* row = x.row(i);
     const float* added = a + i * x.cols;
-    for (int64_t j = 0; j < x.cols; ++j) row[j] += added[j] + bias[j];
+    for (int64_t j = 0; j < x.cols; ++j) row[j] += added[j];
   });
 }
 

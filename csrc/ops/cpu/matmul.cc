@@ -63,25 +63,36 @@ void CpuMatrix::pack(ThreadPool& pool, Interrupt* interrupt) const {
 
 std::unique_ptr<Matrix> CpuOps::load(const WeightView& weight) { return std::make_unique<CpuMatrix>(weight, packed_); }
 
+void QuantizedActivations::reshape(int64_t rows, int64_t k) {
+  const size_t values_bytes = static_cast<size_t>(rows * k);
+  const size_t n_blocks = values_bytes / static_cast<size_t>(kernels::kBlock);
+  const size_t scales_at = (values_bytes + 63) / 64 * 64;
+  const size_t needed = scales_at + n_blocks * (sizeof(float) + sizeof(int32_t));
+  if (buffer_.size_bytes() < needed) buffer_ = Buffer(needed);
+  k_ = k;
+  values_ = reinterpret_cast<int8_t*>(buffer_.data());
+  scales_ = reinterpret_cast<float*>(buffer_.data() + scales_at);
+  sums_ = reinterpret_cast<int32_t*>(scales_ + n_blocks);
+}
+
+void QuantizedActivations::set(const kernels::KernelTable& kernels, int64_t row, int64_t column, const float* x,
+                               int64_t n) {
+  const int64_t value = row * k_ + column, block = value / kernels::kBlock;
+  kernels.quantize_row(x, n, values_ + value, scales_ + block, sums_ + block);
+}
+
 kernels::QuantizedRows CpuOps::quantize(Tensor x) {
-  const int64_t k = kernels::padded_to_blocks(x.cols), blocks = k / kernels::kBlock;
-  const int64_t whole = x.cols / kernels::kBlock, left = x.cols % kernels::kBlock;
-  const size_t values_bytes = static_cast<size_t>(x.rows * k), per_block = static_cast<size_t>(x.rows * blocks);
-  const size_t needed = (values_bytes + 63) / 64 * 64 + per_block * (sizeof(float) + sizeof(int32_t));
-  if (quantized_.size_bytes() < needed) quantized_ = Buffer(needed);
-  auto* values = reinterpret_cast<int8_t*>(quantized_.data());
-  auto* scales = reinterpret_cast<float*>(quantized_.data() + (values_bytes + 63) / 64 * 64);
-  auto* sums = reinterpret_cast<int32_t*>(scales + per_block);
+  const int64_t left = x.cols % kernels::kBlock, whole = x.cols - left;
+  quantized_.reshape(x.rows, kernels::padded_to_blocks(x.cols));
   for_each_row(x.rows, x.cols, [&](int64_t i) {
-    kernels_.quantize_row(x.row(i), x.cols - left, values + i * k, scales + i * blocks, sums + i * blocks);
+    quantized_.set(kernels_, i, 0, x.row(i), whole);
     if (left > 0) {
       float last[kernels::kBlock] = {};
-      std::copy_n(x.row(i) + x.cols - left, left, last);
-      const int64_t at = i * blocks + whole;
-      kernels_.quantize_row(last, kernels::kBlock, values + at * kernels::kBlock, scales + at, sums + at);
+      std::copy_n(x.row(i) + whole, left, last);
+      quantized_.set(kernels_, i, whole, last, kernels::kBlock);
     }
   });
-  return {values, scales, sums};
+  return quantized_.rows();
 }
 
 const uint16_t* CpuOps::round(Tensor x) {
@@ -95,17 +106,26 @@ const uint16_t* CpuOps::round(Tensor x) {
 
 void CpuOps::linear(Tensor x, std::initializer_list<Projection> projections) {
   if (x.rows == 0) return;
-  int64_t total_groups = 0;
   bool any_quantized = false, any_bf16 = false;
+  for (const Projection& projection : projections) {
+    const DataType type = static_cast<const CpuMatrix&>(*projection.weight).packed_type();
+    any_quantized |= is_quantized(type);
+    any_bf16 |= type == DataType::kBF16;
+  }
+  multiply({.rows = x.rows,
+            .floats = x.data,
+            .bf16 = any_bf16 ? round(x) : nullptr,
+            .quantized = any_quantized ? quantize(x) : kernels::QuantizedRows{}},
+           projections);
+}
+
+void CpuOps::multiply(const MatmulInput& x, std::initializer_list<Projection> projections) {
+  int64_t total_groups = 0;
   for (const Projection& projection : projections) {
     const auto& matrix = static_cast<const CpuMatrix&>(*projection.weight);
     matrix.pack(pool_, interrupt_);
     total_groups += matrix.n_groups();
-    any_quantized |= is_quantized(matrix.packed_type());
-    any_bf16 |= matrix.packed_type() == DataType::kBF16;
   }
-  const kernels::QuantizedRows x_q = any_quantized ? quantize(x) : kernels::QuantizedRows{};
-  const uint16_t* x_bf16 = any_bf16 ? round(x) : nullptr;
   const int64_t per_item = std::max(
       kMinGroupsPerItem, total_groups / (pool_.n_threads() * kItemsPerThread) / kMinGroupsPerItem * kMinGroupsPerItem);
   int64_t n_items = 0;
@@ -129,11 +149,13 @@ void CpuOps::linear(Tensor x, std::initializer_list<Projection> projections) {
           args.n = matrix.rows();
           args.k = matrix.packed_cols();
           args.m = x.rows;
-          args.x = x.data;
-          args.x_bf16 = x_bf16;
-          args.x_q = x_q;
+          args.x = x.floats;
+          args.x_bf16 = x.bf16;
+          args.x_q = x.quantized;
           args.y = projection.out.data;
           args.ldy = projection.out.cols;
+          args.bias = projection.bias;
+          args.add = projection.add;
           kernels_.matmul[static_cast<size_t>(matrix.packed_type())](args);
           return;
         }
