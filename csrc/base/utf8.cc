@@ -9,8 +9,6 @@ namespace {
 
 uint8_t byte_at(std::string_view text, size_t i) { return static_cast<uint8_t>(text[i]); }
 
-bool is_continuation(uint8_t byte) { return (byte & 0xC0) == 0x80; }
-
 // The smallest and largest second byte after this first one: overlong forms, surrogates and too large values fall
 // outside.
 bool is_second_byte(uint8_t first, uint8_t second) {
@@ -24,7 +22,7 @@ bool is_second_byte(uint8_t first, uint8_t second) {
     case 0xF4:
       return second >= 0x80 && second <= 0x8F;
     default:
-      return is_continuation(second);
+      return is_utf8_continuation(static_cast<char>(second));
   }
 }
 
@@ -45,7 +43,7 @@ size_t utf8_character_size(std::string_view text) {
   if (size <= 1) return size;
   if (size > text.size() || !is_second_byte(byte_at(text, 0), byte_at(text, 1))) return 0;
   for (size_t i = 2; i < size; ++i) {
-    if (!is_continuation(byte_at(text, i))) return 0;
+    if (!is_utf8_continuation(text[i])) return 0;
   }
   return size;
 }

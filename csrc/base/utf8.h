@@ -1,7 +1,6 @@
 // UTF-8, as strictly as the standard has it: no overlong forms, no surrogates, nothing above U+10FFFF.
 #pragma once
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -16,10 +15,7 @@ size_t utf8_character_size(std::string_view text);
 
 bool is_utf8(std::string_view text);
 
-// The same as utf8_character_size where the text is known to be well-formed and not empty.
-inline size_t known_utf8_character_size(std::string_view text) {
-  const auto first = static_cast<uint8_t>(text[0]);
-  return first < 0x80 ? 1 : static_cast<size_t>(std::countl_one(first));
-}
+// Whether a byte of well-formed text goes on with a character that began before it.
+constexpr bool is_utf8_continuation(char byte) { return (static_cast<uint8_t>(byte) & 0xC0) == 0x80; }
 
 }  // namespace t5g

@@ -19,23 +19,12 @@ bool is_mergeable(PieceType type) { return type == PieceType::kNormal; }
 Bpe::Bpe(const PieceTable& table) : table_(table), joins_(256 * 256) {
   for (int32_t id = 0; id < table.size(); ++id) {
     if (!is_mergeable(table[id].type)) continue;
-    std::string_view rest = table.text(id);
-    longest_ = std::max(longest_, rest.size());
-    std::string_view left = rest.substr(0, known_utf8_character_size(rest));
-    for (rest.remove_prefix(left.size()); !rest.empty(); rest.remove_prefix(left.size())) {
-      const std::string_view right = rest.substr(0, known_utf8_character_size(rest));
-      joins_[end_class(left) * 256 + start_class(right)] = true;
-      left = right;
+    const std::string_view text = table.text(id);
+    longest_ = std::max(longest_, text.size());
+    for (size_t i = 1; i < text.size(); ++i) {
+      if (!is_utf8_continuation(text[i])) joins_[end_class(text.substr(0, i)) * 256 + start_class(text.substr(i))] = 1;
     }
   }
-}
-
-size_t Bpe::end_class(std::string_view character) {
-  return character == kSpaceMark ? 0xFF : static_cast<uint8_t>(character.back());
-}
-
-size_t Bpe::start_class(std::string_view character) {
-  return character == kSpaceMark ? 0xFF : static_cast<uint8_t>(character.front());
 }
 
 int32_t Bpe::find_mergeable(std::string_view text) const {

@@ -17,7 +17,7 @@ class Bpe {
 
   // Whether some piece has these neighbours inside it. Where none has, no joining ever crosses, and the text can be cut
   // there without changing the result: that keeps the segments, and with them the work, as short as words.
-  // Each is one UTF-8 character.
+  // Each is one UTF-8 character, or text that ends or begins with it.
   bool may_join(std::string_view left, std::string_view right) const {
     return joins_[end_class(left) * 256 + start_class(right)];
   }
@@ -56,12 +56,16 @@ class Bpe {
 
   // A character's class when it stands left or right of another: its last or first byte. U+2581, which begins most
   // words and hardly ever follows anything, has a class of its own, a byte that UTF-8 does not use.
-  static size_t end_class(std::string_view character);
-  static size_t start_class(std::string_view character);
+  static size_t end_class(std::string_view left) {
+    return left.ends_with(kSpaceMark) ? 0xFF : static_cast<uint8_t>(left.back());
+  }
+  static size_t start_class(std::string_view right) {
+    return right.starts_with(kSpaceMark) ? 0xFF : static_cast<uint8_t>(right.front());
+  }
 
   const PieceTable& table_;
-  size_t longest_ = 0;  // bytes of the longest mergeable piece
-  std::vector<bool> joins_;
+  size_t longest_ = 0;          // bytes of the longest mergeable piece
+  std::vector<uint8_t> joins_;  // 0 or 1
 };
 
 }  // namespace t5g
