@@ -1,9 +1,11 @@
 """What t5g does on this machine from end to end: every kind of work, for shapes, types and numbers of threads.
 
-    python benchmarks/end_to_end.py --dir SCRATCH [--shapes 270m,1b] [--types q8_0,...] [--threads 1,2] [--json OUT]
+    python benchmarks/end_to_end.py --dir SCRATCH [--shapes 270m,1b] [--types q8_0,...] [--threads 1,2]
+                                    [--all] [--json OUT] [--markdown OUT]
 
-Makes files with random weights in SCRATCH. Every file and number of threads gets a process of its own; its peak memory
-is that of the work that needs most. Needs t5g[convert].
+Makes files with random weights in SCRATCH (6 GB each at most; they stay). Every file and number of threads gets a
+process of its own. q8_0 does all work; the other types, unless there is --all, what shows how they differ. That takes
+a quarter of an hour on two cores once the files are there. Needs t5g[convert].
 """
 
 from __future__ import annotations
@@ -22,16 +24,23 @@ from work import Work
 FOLDER = Path(__file__).parent
 NAMES = {"270m": "t5gemma-2-270m-270m", "1b": "t5gemma-2-1b-1b"}
 TYPES = ("f16", "bf16", "q8_0", "q5_0", "q4_0")
+ENCODE, DECODE = Work("encode", 512), Work("decode", 512)
+FEW_WORKS = (ENCODE, DECODE)
+# In the order of the memory that they need: what is reported is the process's peak up to then.
 WORKS = (
-    *(Work("encode", n) for n in (128, 512)),
-    *(Work("decode", n) for n in (0, 512)),
-    *(Work("decode", 512, batch=n) for n in (8, 32)),
+    Work("encode", 128),
+    ENCODE,
+    Work("decode", 0),
+    DECODE,
     Work("decode", 512, beams=4),
+    Work("decode", 512, batch=8),
     Work("encode", 2048),
     Work("decode", 4096),
     Work("encode", 8192),
+    Work("decode", 512, batch=32),
 )
 IMAGE = Work("image")
+ENOUGH_SECONDS = 3  # for repeating one question
 
 
 def model_file(folder: Path, shape: str, kind: str) -> Path:
@@ -46,7 +55,7 @@ def model_file(folder: Path, shape: str, kind: str) -> Path:
 def measure(path: Path, n_threads: int, works: tuple[Work, ...]) -> list[dict[str, Any]]:
     """Ask a worker for all of them, one after the other."""
     questions = "".join(json.dumps(work) + "\n" for work in works)
-    command = [sys.executable, FOLDER / "compare" / "worker.py", "t5g", path, str(n_threads)]
+    command = [sys.executable, FOLDER / "compare" / "worker.py", "t5g", path, str(n_threads), str(ENOUGH_SECONDS)]
     done = subprocess.run(command, input=questions, stdout=subprocess.PIPE, text=True, check=True)
     load, *answers = (json.loads(line) for line in done.stdout.splitlines())
     rows = [{"kind": "load", "seconds": load["load_seconds"], "peak_bytes": 0}]
@@ -62,18 +71,27 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     head = " | ".join(f"{shape} {kind}, {n} thread{'s' * (n > 1)}" for shape, kind, n in columns)
     lines = [f"| | {head} |", "| --- |" + " ---: |" * len(columns)]
     cells: dict[str, dict[Any, str]] = {}
-    peaks: dict[Any, int] = {}
     for row in rows:
         column = row["shape"], row["type"], row["threads"]
         if row["kind"] in ("load", "image"):
-            label, cell = f"{row['kind']}, seconds", f"{row['seconds']:.2f}"
+            label, cell = f"{row['kind']}, seconds", f"{row['seconds']:.3g}"
         else:
             work = Work(*(row[field] for field in Work._fields))
             tokens = work.source_tokens if work.kind == "encode" else work.batch
             label, cell = f"{work.label()}, tokens/s", f"{tokens / row['seconds']:,.0f}"
         cells.setdefault(label, {})[column] = cell
-        peaks[column] = max(peaks.get(column, 0), row["peak_bytes"])
-    cells["peak memory, MB"] = {column: f"{peak / 1e6:,.0f}" for column, peak in peaks.items()}
+    for label, kind, size in (
+        ("decode @ 512", "decode", 512),
+        ("encode 8192", "encode", 8192),
+        ("an image", "image", 0),
+    ):
+        peaks = {
+            (row["shape"], row["type"], row["threads"]): f"{row['peak_bytes'] / 1e6:,.0f}"
+            for row in rows
+            if (row["kind"], row.get("source_tokens"), row.get("batch"), row.get("beams")) == (kind, size, 1, 1)
+        }
+        if peaks:
+            cells[f"peak memory up to {label}, MB"] = peaks
     for label, found in cells.items():
         lines.append(f"| {label} | " + " | ".join(found.get(column, "") for column in columns) + " |")
     return "\n".join(lines)
@@ -85,7 +103,9 @@ def main() -> None:
     parser.add_argument("--shapes", default="270m,1b")
     parser.add_argument("--types", default=",".join(TYPES))
     parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--all", action="store_true", help="all work for every type, not for q8_0 alone")
     parser.add_argument("--json", type=Path, help="write all rows here")
+    parser.add_argument("--markdown", type=Path, help="write the table here, not to standard output")
     options = parser.parse_args()
     options.dir.mkdir(parents=True, exist_ok=True)
     rows = []
@@ -93,13 +113,18 @@ def main() -> None:
         for kind in options.types.split(","):
             path = model_file(options.dir, shape, kind)
             for n_threads in map(int, options.threads.split(",")):
-                works = (*WORKS, IMAGE) if kind == "q8_0" and shape == "270m" else WORKS
+                works = WORKS if options.all or kind == "q8_0" else FEW_WORKS
+                if kind == "q8_0" and shape == "270m":
+                    works = (*works, IMAGE)
                 for row in measure(path, n_threads, works):
                     rows.append({"shape": shape, "type": kind, "threads": n_threads, **row})
-                print(f"{shape} {kind} {n_threads}: done", file=sys.stderr, flush=True)
+                print(f"{shape} {kind}, {n_threads} threads: done", file=sys.stderr, flush=True)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    print(markdown(rows))
+    if options.markdown:
+        options.markdown.write_text(markdown(rows) + "\n", encoding="utf-8")
+    else:
+        print(markdown(rows))
 
 
 if __name__ == "__main__":

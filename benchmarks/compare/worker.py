@@ -1,14 +1,17 @@
 """One peer in a process of its own: loads a model, then measures what it is asked for, one JSON line per question.
 
-    python worker.py PEER MODEL THREADS        (started by __main__.py)
+    python worker.py PEER MODEL THREADS [SECONDS]        (started by __main__.py and ../end_to_end.py)
 
 A question is a JSON list, the fields of a Work; the answer is a list of seconds: of one encoding, of one image, or of
-one decode step of the whole batch. A step's time is what N more tokens cost over a generation of one.
+one decode step of the whole batch. A step's time is what N more tokens cost over a generation of one. With SECONDS,
+nothing is repeated once it has taken so long.
 """
 
 from __future__ import annotations
 
+import functools
 import json
+import math
 import resource
 import statistics
 import sys
@@ -22,26 +25,38 @@ from work import N_NEW_TOKENS, Work, source_ids
 
 REPEATS = 3  # of one question, after one time that warms up
 Run = Callable[[Work, int], Callable[[], object]]  # (work, new tokens) -> what to time
+enough = math.inf  # seconds
+
+
+def once(call: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
 
 
 def seconds(call: Callable[[], object]) -> list[float]:
-    call()
-    found = []
-    for _ in range(REPEATS):
-        begin = time.perf_counter()
-        call()
-        found.append(time.perf_counter() - begin)
+    first = once(call)
+    if first > enough:
+        return [first]
+    found = [once(call)]
+    while len(found) < REPEATS and sum(found) < enough:
+        found.append(once(call))
     return found
 
 
 def t5g(model_path: str, n_threads: int) -> Run:
-    import numpy as np
     import t5g
 
     model = t5g.Model(model_path, n_threads=n_threads)
     pictures = iter(range(1 << 30))
 
+    @functools.lru_cache(maxsize=1)
+    def encoded(n_tokens: int, batch: int) -> list[t5g.EncodedSource]:
+        return [model.encode(source_ids(n_tokens, i)) for i in range(batch)]
+
     def image() -> object:
+        import numpy as np
+
         size = model.config.vision.image_size
         pixels = np.random.default_rng(next(pictures)).integers(0, 256, (size, size, 3), dtype=np.uint8)
         ids = [model.config.image_token_index] * model.config.vision.mm_tokens_per_image
@@ -52,7 +67,7 @@ def t5g(model_path: str, n_threads: int) -> Run:
             return image
         if work.kind == "encode":
             return lambda: model.encode(source_ids(work.source_tokens))
-        sources = [model.encode(source_ids(work.source_tokens, i)) for i in range(work.batch)]
+        sources = encoded(work.source_tokens, work.batch)
         options = {"max_new_tokens": n_new, "min_new_tokens": n_new, "num_beams": work.beams, "draft": "off"}
         return lambda: model.generate_batch(sources, max_batch_size=work.batch * work.beams, **options)
 
@@ -127,7 +142,9 @@ def measure(peer: str, run: Run, work: Work) -> list[float]:
 
 
 def main() -> None:
-    peer, model_path, n_threads = sys.argv[1:]
+    global enough
+    peer, model_path, n_threads, *rest = sys.argv[1:]
+    enough = float(rest[0]) if rest else math.inf
     begin = time.perf_counter()
     run = PEERS[peer](model_path, int(n_threads))
     print(json.dumps({"load_seconds": time.perf_counter() - begin}), flush=True)
