@@ -18,6 +18,7 @@
 #endif
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
@@ -40,6 +41,8 @@ uint64_t detect() {
   const bool avx512 = os_zmm && ((b >> 16) & 1u) && ((b >> 17) & 1u) && ((b >> 30) & 1u) && ((b >> 31) & 1u);
   if (avx512 && (features & kCpuAvx2)) features |= kCpuAvx512;
   if (avx512 && ((c >> 11) & 1u)) features |= kCpuAvx512Vnni;
+  const bool os_tiles = (low & 0x60000u) == 0x60000u;
+  if (os_tiles && ((d >> 24) & 1u) && ((d >> 25) & 1u)) features |= kCpuAmxInt8;
   if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) {
     if (features & kCpuAvx2) features |= ((a >> 4) & 1u) * kCpuAvxVnni;
     if (avx512 && ((a >> 5) & 1u)) features |= kCpuAvx512Bf16;
@@ -117,12 +120,24 @@ uint64_t cpu_features() {
   return features;
 }
 
+bool may_use_amx() {
+#if defined(__x86_64__) && defined(__linux__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  static const bool permitted =
+      (cpu_features() & kCpuAmxInt8) != 0 && syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return permitted;
+#else
+  return false;
+#endif
+}
+
 std::vector<std::string> cpu_feature_names(uint64_t features) {
   static const std::pair<CpuFeature, const char*> kNames[] = {{kCpuAvx2, "avx2"},
                                                               {kCpuAvx512, "avx512"},
                                                               {kCpuAvx512Vnni, "avx512_vnni"},
                                                               {kCpuAvx512Bf16, "avx512_bf16"},
                                                               {kCpuAvxVnni, "avx_vnni"},
+                                                              {kCpuAmxInt8, "amx_int8"},
                                                               {kCpuNeon, "neon"},
                                                               {kCpuNeonDotprod, "dotprod"},
                                                               {kCpuNeonI8mm, "i8mm"}};

@@ -13,6 +13,7 @@ enum CpuFeature : uint64_t {
   kCpuAvx512Vnni = 1u << 2,  // VPDPBUSD on 512-bit registers
   kCpuAvx512Bf16 = 1u << 3,
   kCpuAvxVnni = 1u << 4,  // VPDPBUSD, VEX-coded, without AVX-512
+  kCpuAmxInt8 = 1u << 5,  // tiles and their products of bytes; the OS has to be asked (see may_use_amx)
   kCpuNeon = 1u << 8,
   kCpuNeonDotprod = 1u << 9,
   kCpuNeonI8mm = 1u << 10,
@@ -20,6 +21,10 @@ enum CpuFeature : uint64_t {
 
 // Bit set of CpuFeature.
 uint64_t cpu_features();
+
+// Asks the operating system once to let this process use tiles, for good. Called only where they are wanted: with them,
+// signal stacks that a program has set up may become too small.
+bool may_use_amx();
 
 // Names of the bits that are set, in the order above; for system_info().
 std::vector<std::string> cpu_feature_names(uint64_t features);

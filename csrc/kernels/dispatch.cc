@@ -84,7 +84,7 @@ const KernelTable& choose() {
   }
   const KernelTable* best = nullptr;
   for (const KernelTable* table : all_levels()) {
-    if (runs_here(*table)) best = table;
+    if (!table->on_request && runs_here(*table)) best = table;
   }
   return *best;  // the generic level runs everywhere
 }
@@ -103,7 +103,12 @@ bool runs_here(const KernelTable& table) {
 
 const KernelTable& level(const std::string& name) {
   for (const KernelTable* table : all_levels()) {
-    if (name == table->name) return *table;
+    if (name != table->name) continue;
+    if ((table->required_features & kCpuAmxInt8) && runs_here(*table) && !may_use_amx()) {
+      throw Unsupported("T5G_CPU: this system does not let the process use the tiles that the level '" + name +
+                        "' needs. Choose another level.");
+    }
+    return *table;
   }
   throw Unsupported("T5G_CPU: no level '" + name + "' in this build. Choose one of: " + names_of_levels() + ".");
 }

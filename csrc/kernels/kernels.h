@@ -170,16 +170,20 @@ struct KernelTable {
   int64_t (*argmax)(const float* x, int64_t n);
   // log(sum(exp(x))), stable.
   float (*log_sum_exp)(const float* x, int64_t n);
+
+  bool on_request = false;  // in use only where T5G_CPU names it: nobody has run it on such a CPU
 };
 
-// The table in use: the best level of this CPU, or the one named by the environment variable T5G_CPU.
+// The table in use: the best level of this CPU that is not on_request, or the one named by the environment variable
+// T5G_CPU.
 // Throws Unsupported, listing what there is, when T5G_CPU names a level that is unknown or that this CPU cannot run.
 const KernelTable& active();
 
 // Every level built in, lowest first; those this CPU cannot run too.
 std::vector<const KernelTable*> all_levels();
 bool runs_here(const KernelTable& table);
-// By name, throwing Unsupported as active() does.
+// By name, throwing Unsupported as active() does. For a level that the operating system has to permit, it is asked
+// here.
 const KernelTable& level(const std::string& name);
 
 }  // namespace t5g::kernels

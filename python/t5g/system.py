@@ -13,7 +13,7 @@ def system_info() -> dict[str, Any]:
     Returns
     -------
     dict
-        ``kernels``: the CPU level in use (the best one, or the environment variable ``T5G_CPU``);
+        ``kernels``: the CPU level in use (the best proven one, or the environment variable ``T5G_CPU``);
         ``kernels_available``: all that run here; ``cpu_features``; ``default_threads``;
         ``devices``: each with ``"available"`` or the reason why not.
 

@@ -1,6 +1,6 @@
-// Every level that this CPU can run against the portable one, on seeded random data: all results must have the same
-// bits, for every op and type and for sizes that leave tails. Plain C++, so that it also runs cross-built in an
-// emulator. Usage: kernels_selftest [LEVEL ...], where each LEVEL must be one that runs here.
+// Every level that this CPU can run, or that can be emulated, against the portable one, on seeded random data: all
+// results must have the same bits, for every op and type and for sizes that leave tails. Plain C++, so that it also
+// runs cross-built in an emulator. Usage: kernels_selftest [LEVEL ...], where each LEVEL must be one that runs here.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "emulated_levels.h"
 #include "kernels/kernels.h"
 #include "kernels/kv_layout.h"
 #include "kernels/pack.h"
@@ -261,15 +262,18 @@ int main(int argc, char** argv) try {
     }
   }
   const std::vector<Case> cases = all_cases();
-  int mismatches = 0;
+  int mismatches = compare(portable_tiles(), cases);
   for (const KernelTable* table : t5g::kernels::all_levels()) {
-    if (t5g::kernels::runs_here(*table)) {
-      mismatches += compare(*table, cases);
+    if (t5g::kernels::runs_here(*table) || emulate(*table)) {
+      mismatches += compare(t5g::kernels::level(table->name), cases);
     } else {
       std::printf("%s: skipped, this CPU cannot run it\n", table->name);
     }
   }
-  return mismatches == 0 ? 0 : 1;
+  const char* fault = emulation_fault();
+  std::printf("%ld instructions emulated%s%s\n", emulated_instructions(), fault ? ", and a fault: " : "",
+              fault ? fault : "");
+  return mismatches == 0 && fault == nullptr ? 0 : 1;
 } catch (const std::exception& e) {
   std::printf("%s\n", e.what());
   return 1;
