@@ -64,11 +64,11 @@ def test_float_types_take_any_k(level: str, type_name: str, k: int) -> None:
 @each_level
 @each_type
 def test_an_output_depends_on_its_own_row_only(level: str, type_name: str) -> None:
-    n, k, m = 150, 96, 29
+    n, k, m = 150, 96, 61
     matrix, _ = random_matrix(type_name, n, k, seed=3)
     x = activations(m, k, seed=4)
     alone = np.concatenate([matrix.matmul(level, x[i : i + 1]) for i in range(m)])
-    for count in range(2, m + 1):
+    for count in (*range(2, 30), *range(49, m + 1)):  # of more than 48, other tiles are made
         assert np.array_equal(bits(matrix.matmul(level, x[m - count :])), bits(alone[m - count :]))
 
 

@@ -15,6 +15,7 @@ namespace {
 // activation row.
 struct FloatProducts {
   static constexpr bool kFloat = true;
+  static constexpr int kRows = Tiles::kFloatRows;
   static constexpr int kStep = 1;
   using Operand = F32x16;
   static const float* x(const MatmulArgs& args) { return args.x; }
@@ -31,6 +32,7 @@ struct PackedF16 : FloatProducts {
 };
 struct PackedBF16 {
   static constexpr bool kFloat = true;
+  static constexpr int kRows = Tiles::kFloatRows;
   static constexpr int kStep = 2, kStepBytes = 64;
   using Operand = Pairs;
   static const uint16_t* x(const MatmulArgs& args) { return args.x_bf16; }
@@ -44,12 +46,13 @@ constexpr int kVectorBytes = 64;
 
 // Quantised types: per block kSteps steps, each of which yields kQuads vectors of four values of each row; quad q of
 // step s holds the values 4s + 16q and on. Stored values are larger than true ones by 2^kOffsetLog2 (none when
-// negative).
+// negative). kRows: of x, in a tile.
 struct PackedQ8_0 {
   static constexpr bool kFloat = false, kHasMinima = false;
   static constexpr int kOffsetLog2 = kSignedOffsetLog2;
   static constexpr int kBlockBytes = kHalvesBytes + 8 * kVectorBytes;
   static constexpr int kSteps = 8, kQuads = 1;
+  static constexpr int kRows = Tiles::kQuantizedRows;
   struct Step {
     SignedBytes quad[kQuads];
   };
@@ -66,6 +69,7 @@ struct PackedQ4 {
   static constexpr int kValuesAt = kMinima ? 2 * kHalvesBytes : kHalvesBytes;
   static constexpr int kBlockBytes = kValuesAt + 4 * kVectorBytes;
   static constexpr int kSteps = 4, kQuads = 2;
+  static constexpr int kRows = Tiles::kQuantizedRows;
   struct Step {
     Bytes64 quad[kQuads];
   };
@@ -85,6 +89,7 @@ struct PackedQ5 {
   static constexpr int kValuesAt = kMinima ? 2 * kHalvesBytes : kHalvesBytes;
   static constexpr int kBlockBytes = kValuesAt + 5 * kVectorBytes;
   static constexpr int kSteps = 4, kQuads = 2;
+  static constexpr int kRows = Tiles::kFiveBitRows;
   using Step = typename PackedQ4<kMinima>::Step;
   static Step load(const std::byte* block, int step) {
     const Bytes64 fifth_bits = load_bytes(block + kValuesAt + 4 * kVectorBytes);

@@ -149,15 +149,25 @@ void quantized_tile(const MatmulArgs& args, int64_t group, int64_t row) {
   store_tile(args, group, row, sums);
 }
 
+template <typename Format, int kGroups, int kRows>
+inline void tile(const MatmulArgs& args, int64_t group, int64_t row) {
+  if constexpr (Format::kFloat) {
+    float_tile<Format, kGroups, kRows>(args, group, row);
+  } else {
+    quantized_tile<Format, kGroups, kRows>(args, group, row);
+  }
+}
+
 // Rows [row, m) of kGroups groups, kRows at a time, then fewer.
 template <typename Format, int kGroups, int kRows>
 void sweep_rows(const MatmulArgs& args, int64_t group, int64_t row) {
+  // A last row alone would take almost as long as several: it makes the tile before it a larger one.
+  constexpr bool kJoins = !Format::kFloat && kGroups > 1 && kRows == Format::kRows;
   for (; row + kRows <= args.m; row += kRows) {
-    if constexpr (Format::kFloat) {
-      float_tile<Format, kGroups, kRows>(args, group, row);
-    } else {
-      quantized_tile<Format, kGroups, kRows>(args, group, row);
+    if constexpr (kJoins) {
+      if (args.m - row == kRows + 1) return tile<Format, kGroups, kRows + 1>(args, group, row);
     }
+    tile<Format, kGroups, kRows>(args, group, row);
   }
   if constexpr (kRows > 1) {
     if (row < args.m) sweep_rows<Format, kGroups, kRows - 1>(args, group, row);
@@ -179,7 +189,6 @@ constexpr int64_t kFewRows = 48;
 template <typename Format>
 void matmul(const MatmulArgs& args) {
   constexpr int kGroups = Format::kFloat ? Tiles::kFloatGroups : Tiles::kQuantizedGroups;
-  constexpr int kRows = Format::kFloat ? Tiles::kFloatRows : Tiles::kQuantizedRows;
   // With one row, float groups need company for the latency of their sums. Quantised ones do not, and the weights of
   // one group at a time are one stream of memory: measured 10 to 40 % faster than two or four.
   constexpr int kMatvecGroups = Format::kFloat ? Tiles::kFloatMatvecGroups : 1;
@@ -187,9 +196,9 @@ void matmul(const MatmulArgs& args) {
     sweep_groups<Format, kMatvecGroups, 1>(args, args.group_begin);
   } else if (!Format::kFloat && args.m <= kFewRows) {
     // The rows of a batch or of beams: again one stream of weights, read once.
-    sweep_groups<Format, 1, kGroups == 1 ? kRows : 8>(args, args.group_begin);
+    sweep_groups<Format, 1, kGroups == 1 ? Format::kRows : 8>(args, args.group_begin);
   } else {
-    sweep_groups<Format, kGroups, kRows>(args, args.group_begin);
+    sweep_groups<Format, kGroups, Format::kRows>(args, args.group_begin);
   }
 }
 
