@@ -118,16 +118,19 @@ def bench_matmul(level: str, type_name: str, m: int, n_threads: int, peaks: Peak
 
 
 def bench_attend(level: str, type_name: str, rows: int, head_dim: int, peaks: Peaks) -> Row:
-    """Rows of queries over one chunk of 64 keys stored in a type, all visible, on one thread."""
+    """Rows of queries over one part of keys (1024 in bf16, else 64) stored in a type, all visible, on one thread."""
+    n_keys = 1024 if type_name == "bf16" else 64
     rng = np.random.default_rng(2)
     q = (rng.standard_normal((rows, head_dim)) * head_dim**-0.5).astype(np.float32)
-    keys, values = (rng.standard_normal((64, head_dim)).astype(np.float32) for _ in range(2))
-    begin, end = np.zeros(rows, np.int32), np.full(rows, 64, np.int32)
-    s = seconds(lambda _, repeat: kernels.attend(level, q, keys, values, begin, end, repeat=repeat, kv_type=type_name))
-    row: Row = {"op": "attend", "level": level, "type": type_name, "threads": 1, "m": rows, "n": 64, "k": head_dim}
+    keys, values = (rng.standard_normal((n_keys, head_dim)).astype(np.float32) for _ in range(2))
+    begin, end = np.zeros(rows, np.int32), np.full(rows, n_keys, np.int32)
+    often = 32  # a call also stores all keys and values
+    s = seconds(lambda _, n: kernels.attend(level, q, keys, values, begin, end, repeat=often * n, kv_type=type_name))
+    s /= often
+    row: Row = {"op": "attend", "level": level, "type": type_name, "threads": 1, "m": rows, "n": n_keys, "k": head_dim}
     value_bytes = {"f32": 4.0, "q8_0": 1 + 4 / 32}.get(type_name, 2.0)
-    row |= {"seconds": s, "gops": 4 * rows * 64 * head_dim / s / 1e9}
-    row["gb_per_s"] = 2 * value_bytes * 64 * head_dim / s / 1e9
+    row |= {"seconds": s, "gops": 4 * rows * n_keys * head_dim / s / 1e9}
+    row["gb_per_s"] = 2 * value_bytes * n_keys * head_dim / s / 1e9
     limit = peaks.get("bf16" if type_name == "bf16" else "fp32")
     return row | {"share_of_arithmetic": row["gops"] / limit if limit else None, "share_of_bandwidth": None}
 
@@ -164,8 +167,8 @@ def main() -> None:
                     results.append(bench_matmul(level, type_name, m, n_threads, peaks[n_threads]))
                     show(results[-1])
         for type_name in KV_TYPES:
-            for m in (4, 64):
-                results.append(bench_attend(level, type_name, m, 256, peaks[1]))
+            for m, head_dim in ((4, 256), (64, 256), (64, 72)):
+                results.append(bench_attend(level, type_name, m, head_dim, peaks[1]))
                 show(results[-1])
     if args.json:
         args.json.write_text(json.dumps({"peaks": peaks, "results": results}, indent=1), encoding="utf-8")

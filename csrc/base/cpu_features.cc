@@ -41,6 +41,7 @@ uint64_t detect() {
   const bool avx512 = os_zmm && ((b >> 16) & 1u) && ((b >> 17) & 1u) && ((b >> 30) & 1u) && ((b >> 31) & 1u);
   if (avx512 && (features & kCpuAvx2)) features |= kCpuAvx512;
   if (avx512 && ((c >> 11) & 1u)) features |= kCpuAvx512Vnni;
+  if (avx512 && ((c >> 1) & 1u)) features |= kCpuAvx512Vbmi;
   const bool os_tiles = (low & 0x60000u) == 0x60000u;
   if (os_tiles && ((d >> 24) & 1u) && ((d >> 25) & 1u)) features |= kCpuAmxInt8;
   if (__get_cpuid_count(7, 1, &a, &b, &c, &d)) {
@@ -138,6 +139,7 @@ std::vector<std::string> cpu_feature_names(uint64_t features) {
                                                               {kCpuAvx512Bf16, "avx512_bf16"},
                                                               {kCpuAvxVnni, "avx_vnni"},
                                                               {kCpuAmxInt8, "amx_int8"},
+                                                              {kCpuAvx512Vbmi, "avx512_vbmi"},
                                                               {kCpuNeon, "neon"},
                                                               {kCpuNeonDotprod, "dotprod"},
                                                               {kCpuNeonI8mm, "i8mm"}};

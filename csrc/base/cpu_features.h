@@ -14,6 +14,7 @@ enum CpuFeature : uint64_t {
   kCpuAvx512Bf16 = 1u << 3,
   kCpuAvxVnni = 1u << 4,  // VPDPBUSD, VEX-coded, without AVX-512
   kCpuAmxInt8 = 1u << 5,  // tiles and their products of bytes; the OS has to be asked (see may_use_amx)
+  kCpuAvx512Vbmi = 1u << 6,
   kCpuNeon = 1u << 8,
   kCpuNeonDotprod = 1u << 9,
   kCpuNeonI8mm = 1u << 10,

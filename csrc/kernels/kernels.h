@@ -22,8 +22,8 @@ inline constexpr int kGroupRows = 16;
 inline constexpr int kBlock = 32;
 // Weights and activations of type BF16 are multiplied and added in pairs; the last one of an odd number is padded.
 inline constexpr int64_t padded_to_pairs(int64_t k) { return (k + 1) / 2 * 2; }
-// Keys of one attention chunk. A chunk's partial result is computed on its own and then merged, in order of chunks, so
-// that it does not matter which thread computes it.
+// Keys of one attention chunk, of which a part has one or several (see kv_layout.h). A part's result is computed on its
+// own and then merged, in order of parts, so that it does not matter which thread computes it.
 inline constexpr int kChunkKeys = 64;
 // Keys of one K tile: keys are stored transposed in tiles [head_dim][kTileKeys], so that one register holds 16 keys.
 inline constexpr int kTileKeys = 16;
@@ -90,20 +90,21 @@ struct BoundArgs {
 
 // ---- Attention ------------------------------------------------------------------------------------------------------
 
-// One chunk of keys seen by several query rows that share its key/value head.
+// A part of the keys, one chunk or a few in a row, seen by several query rows that share its key/value head.
 struct AttendArgs {
   const float* const* q;  // [rows] made by prepare_query()
   int rows;
-  int head_dim;            // any
-  const std::byte* chunk;  // keys and values of one head (see kv_layout.h)
-  const std::byte* next;   // the chunk that will be asked for next, to be fetched meanwhile; or null
-  int n_keys;              // the chunk's first keys, which all rows see where `begin` is null
-  const int32_t* begin;    // [rows] visible keys of the chunk: [begin, end), empty when begin >= end. Or null.
-  const int32_t* end;      //        Keys that nobody sees are never read as anything but finite numbers.
-  float softcap;           // c * tanh(s / c) before masking; 0 = none
-  float* max;              // out [rows]: largest visible score, -infinity when none is visible
-  float* sum;              // out [rows]: sum of exp(score - max)
-  float* acc;              // out [rows, acc_stride(head_dim)]: sum of exp(score - max) * value, zeros behind
+  int head_dim;                    // any
+  const std::byte* const* chunks;  // keys and values of one head, at most chunks_per_part() (see kv_layout.h)
+  const std::byte* next;           // the chunk that will be asked for next, to be fetched meanwhile; or null
+  int n_keys;                      // the chunks' first keys, which all rows see where `begin` is null
+  const int32_t* begin;            // [rows] visible keys of the part: [begin, end), empty when begin >= end. Or null.
+  const int32_t* end;              //        Keys that nobody sees are never read as anything but finite numbers.
+  float softcap;                   // c * tanh(s / c) before masking; 0 = none
+  float* max;      // out [rows]: largest visible score, or for BF16 one that may be lower; -infinity without any
+  float* sum;      // out [rows]: sum of exp(score - max)
+  float* acc;      // out [rows, acc_stride(head_dim)]: sum of exp(score - max) * value, zeros behind
+  float* scratch;  // [attend_scratch()]
 };
 
 // What is done with keys and values stored in one type. F16 and Q8_0 are read as the floats they stand for: the result
@@ -116,7 +117,7 @@ struct KvKernels {
   void (*attend)(const AttendArgs& args);
 };
 
-// A running softmax state and a chunk's partial result, of `rows` rows: state = merge(state, part).
+// A running softmax state and a part's result, of `rows` rows: state = merge(state, part).
 struct MergeArgs {
   int rows;
   int head_dim;

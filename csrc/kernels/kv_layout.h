@@ -25,6 +25,18 @@ constexpr int acc_stride(int head_dim) { return (head_dim + kTileKeys - 1) / kTi
 // Blocks of 32 dimensions that share a scale.
 constexpr size_t kv_blocks(int head_dim) { return round_up(static_cast<size_t>(head_dim), kBlock) / kBlock; }
 
+// Chunks that have one result together, as BF16 is never decoded with: few rows would leave threads without work.
+constexpr int kMaxPartChunks = 16;
+constexpr int chunks_per_part(DataType type) { return type == DataType::kBF16 ? kMaxPartChunks : 1; }
+
+// Rows that BF16 has in work at once.
+constexpr int kBlockRows = 64;
+// Floats of attend()'s scratch: for BF16 its rows' queries and results, transposed.
+constexpr size_t attend_scratch(DataType type, int head_dim) {
+  const size_t steps = round_up(static_cast<size_t>(head_dim + 1) / 2, 16);
+  return type == DataType::kBF16 ? kBlockRows * (steps + static_cast<size_t>(acc_stride(head_dim))) : 0;
+}
+
 // Whether keys and values can be stored in this type.
 constexpr bool is_kv_type(DataType type) {
   return type == DataType::kF32 || type == DataType::kF16 || type == DataType::kBF16 || type == DataType::kQ8_0;

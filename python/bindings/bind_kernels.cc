@@ -267,22 +267,24 @@ const kernels::KvKernels& kv_kernels(const KernelTable& table, const std::string
   return table.kv[static_cast<size_t>(type)];
 }
 
-// A chunk of keys and values [64, head_dim], stored as the level stores them.
-Buffer stored_chunk(const kernels::KvKernels& kv, DataType type, const Floats& keys, const Floats& values,
-                    int head_dim) {
-  require(keys.size() == int64_t{kernels::kChunkKeys} * head_dim, "keys: expected [64, head_dim].");
+// Chunks of keys and values [64 n, head_dim], one after the other, stored as the level stores them.
+Buffer stored_chunks(const kernels::KvKernels& kv, DataType type, const Floats& keys, const Floats& values) {
+  require(keys.ndim() == 2 && keys.shape(0) > 0 && keys.shape(0) % kernels::kChunkKeys == 0,
+          "keys: expected [64 n, head_dim].");
   require_equal_size(keys, values, "keys, values");
-  Buffer chunk(kernels::kv_head_bytes(type, head_dim));
-  for (int key = 0; key < kernels::kChunkKeys; ++key)
-    kv.store_token(keys.data() + key * head_dim, values.data() + key * head_dim, head_dim, key, chunk.data());
-  return chunk;
+  const auto n_keys = static_cast<int>(keys.shape(0)), head_dim = static_cast<int>(keys.shape(1));
+  const size_t bytes = kernels::kv_head_bytes(type, head_dim);
+  Buffer chunks(static_cast<size_t>(n_keys / kernels::kChunkKeys) * bytes);
+  for (int key = 0; key < n_keys; ++key) {
+    kv.store_token(keys.data() + key * head_dim, values.data() + key * head_dim, head_dim, key % kernels::kChunkKeys,
+                   chunks.data() + static_cast<size_t>(key / kernels::kChunkKeys) * bytes);
+  }
+  return chunks;
 }
 
 Bytes store_tokens(const std::string& level, const std::string& kv_type, const Floats& keys, const Floats& values) {
-  require(keys.ndim() == 2, "keys: expected [64, head_dim].");
-  const Buffer chunk = stored_chunk(kv_kernels(runnable(level), kv_type), parse_type(kv_type), keys, values,
-                                    static_cast<int>(keys.shape(1)));
-  return Bytes(static_cast<py::ssize_t>(chunk.size_bytes()), reinterpret_cast<const uint8_t*>(chunk.data()));
+  const Buffer chunks = stored_chunks(kv_kernels(runnable(level), kv_type), parse_type(kv_type), keys, values);
+  return Bytes(static_cast<py::ssize_t>(chunks.size_bytes()), reinterpret_cast<const uint8_t*>(chunks.data()));
 }
 
 // acc [rows, head_dim] to and from the rows of whole vectors that kernels write.
@@ -300,14 +302,22 @@ std::vector<float> with_padding(const Floats& acc) {
   return padded;
 }
 
-// keys and values: [64, head_dim].
+// keys and values: [64 n, head_dim], one part.
 py::tuple attend(const std::string& level, const Floats& q, const Floats& keys, const Floats& values, const Ints& begin,
                  const Ints& end, float cap, int repeat, const std::string& kv_type) {
   const kernels::KvKernels& kv = kv_kernels(runnable(level), kv_type);
   require(q.ndim() == 2, "q: expected [rows, head_dim].");
   const auto rows = static_cast<int>(q.shape(0)), head_dim = static_cast<int>(q.shape(1));
   require(begin.size() == rows && end.size() == rows, "begin, end: expected [rows].");
-  const Buffer chunk = stored_chunk(kv, parse_type(kv_type), keys, values, head_dim);
+  const DataType type = parse_type(kv_type);
+  const Buffer stored = stored_chunks(kv, type, keys, values);
+  const auto n_keys = static_cast<int>(keys.shape(0));
+  require(keys.shape(1) == head_dim, "q, keys: expected the same head_dim.");
+  require(n_keys <= kernels::chunks_per_part(type) * kernels::kChunkKeys, "keys: more than one part.");
+  std::vector<const std::byte*> chunks;
+  for (int i = 0; i < n_keys / kernels::kChunkKeys; ++i)
+    chunks.push_back(stored.data() + static_cast<size_t>(i) * kernels::kv_head_bytes(type, head_dim));
+  const Buffer scratch(kernels::attend_scratch(type, head_dim) * sizeof(float));
   std::vector<float> prepared(static_cast<size_t>(q.size()));
   std::vector<const float*> q_rows;
   for (int i = 0; i < rows; ++i) {
@@ -320,13 +330,15 @@ py::tuple attend(const std::string& level, const Floats& q, const Floats& keys, 
   args.q = q_rows.data();
   args.rows = rows;
   args.head_dim = head_dim;
-  args.chunk = chunk.data();
+  args.chunks = chunks.data();
+  args.n_keys = n_keys;
   args.begin = begin.data();
   args.end = end.data();
   args.softcap = cap;
   args.max = max.mutable_data();
   args.sum = sum.mutable_data();
   args.acc = acc.data();
+  args.scratch = scratch.floats();
   {
     const py::gil_scoped_release release;
     for (int i = 0; i < repeat; ++i) kv.attend(args);
@@ -413,7 +425,7 @@ void bind_kernels(py::module_& core) {
   m.def("attend", &attend, arg("level"), arg("q"), arg("keys"), arg("values"), arg("begin"), arg("end"),
         arg("softcap") = 0.0f, arg("repeat") = 1, arg("kv_type") = "f32");
   m.def("store_tokens", &store_tokens, arg("level"), arg("kv_type"), arg("keys"), arg("values"),
-        "The bytes of a chunk of keys and values.");
+        "The bytes of chunks of keys and values.");
   m.def("merge", &merge, arg("level"), arg("state"), arg("part"));
   m.def("argmax", &argmax, arg("level"), arg("x"));
   m.def("log_sum_exp", &log_sum_exp, arg("level"), arg("x"));

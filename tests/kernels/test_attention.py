@@ -1,4 +1,6 @@
-"""Attention over one chunk and the merging of chunks, at every level."""
+"""Attention over one part and the merging of parts, at every level."""
+
+import copy
 
 import numpy as np
 import pytest
@@ -6,18 +8,20 @@ from support.kernels import bits, each_level
 from t5g._core import kernels
 
 CHUNK = 64
+PART = 16 * CHUNK  # the keys of one part in bf16
+SCORE_UNITS = np.float32(128 * np.log2(np.e))  # in which bf16 queries are scaled before they are rounded
 
 
 class Chunk:
-    """Random queries, keys, values and visible ranges."""
+    """Random queries, keys, values and visible ranges; keys of one chunk or several."""
 
-    def __init__(self, rows: int, head_dim: int, seed: int) -> None:
+    def __init__(self, rows: int, head_dim: int, seed: int, n_keys: int = CHUNK) -> None:
         rng = np.random.default_rng(seed)
         self.q = (rng.standard_normal((rows, head_dim)) * head_dim**-0.5).astype(np.float32)
-        self.keys = (rng.standard_normal((CHUNK, head_dim)) * 3).astype(np.float32)
-        self.values = rng.standard_normal((CHUNK, head_dim)).astype(np.float32)
-        self.begin = rng.integers(-3, CHUNK, rows).astype(np.int32)
-        self.end = rng.integers(0, CHUNK + 4, rows).astype(np.int32)  # empty where not above begin
+        self.keys = (rng.standard_normal((n_keys, head_dim)) * 3).astype(np.float32)
+        self.values = rng.standard_normal((n_keys, head_dim)).astype(np.float32)
+        self.begin = rng.integers(-3, n_keys, rows).astype(np.int32)
+        self.end = rng.integers(0, n_keys + 4, rows).astype(np.int32)  # empty where not above begin
 
     def attend(
         self, level: str, rows: slice = slice(None), softcap: float = 0.0, kv_type: str = "f32"
@@ -93,20 +97,52 @@ def test_stored_keys_are_the_floats_they_stand_for(level: str, kv_type: str, hea
         assert np.array_equal(bits(some), bits(exact))
 
 
+def check_bf16(level: str, chunk: Chunk, softcap: float = 0.0) -> None:
+    """Operands rounded to bf16, and weights to 8 bits of a power of two: of 0.23 % standard deviation."""
+    top, total, acc = chunk.attend(level, softcap=softcap, kv_type="bf16")
+    exact = copy.copy(chunk)
+    exact.q = rounded_to_bf16(chunk.q * SCORE_UNITS) / SCORE_UNITS
+    exact.keys, exact.values = map(rounded_to_bf16, (chunk.keys, chunk.values))
+    for row in range(len(top)):
+        expected = expected_row(exact, row, softcap)
+        if expected[1] == 0:
+            assert (top[row], total[row], acc[row].any()) == (-np.inf, 0, False)
+            continue
+        assert np.isclose(top[row] + np.log(total[row]), expected[0] + np.log(expected[1]), rtol=1e-5, atol=0.007)
+        # The values are of the order of 1, the squares of the weights sum to less than the weights: six deviations.
+        assert np.allclose(acc[row] / total[row], expected[2] / expected[1], atol=0.014 / expected[1] ** 0.5)
+
+
 @each_level
 @pytest.mark.parametrize("head_dim", [2, 7, 20, 72, 80, 256])
 @pytest.mark.parametrize("softcap", [0.0, 2.5])
 def test_bf16_rounds_operands_and_sums_in_f32(level: str, head_dim: int, softcap: float) -> None:
     for rows in (1, 2, 5, 64, 70):
-        chunk = Chunk(rows, head_dim, seed=rows)
-        top, total, acc = chunk.attend(level, softcap=softcap, kv_type="bf16")
-        chunk.q, chunk.keys, chunk.values = map(rounded_to_bf16, (chunk.q, chunk.keys, chunk.values))
-        for row in range(rows):
-            expected = expected_row(chunk, row, softcap)
-            assert np.isclose(top[row], expected[0], rtol=1e-5, atol=1e-5)
-            assert np.isclose(total[row], expected[1], rtol=2e-4)  # a coarse exponential
-            # Each weight is within 2^-9 of its value, values are of the order of 1: four standard deviations.
-            assert np.allclose(acc[row], expected[2], atol=2**-7 * max(expected[1] ** 0.5, 1))
+        check_bf16(level, Chunk(rows, head_dim, seed=rows), softcap)
+
+
+@each_level
+@pytest.mark.parametrize("n_keys", [2 * CHUNK, PART])
+def test_bf16_parts_are_right(level: str, n_keys: int) -> None:
+    check_bf16(level, Chunk(35, 20, seed=9, n_keys=n_keys))
+
+
+def far_apart(rows: int, n_keys: int) -> Chunk:
+    """Scores that rise by hundreds along the keys in every other row: too far above the first for their weights."""
+    chunk = Chunk(rows, 16, seed=10, n_keys=n_keys)
+    chunk.q[:, 0] = np.where(np.arange(rows) % 2 == 1, 8.0, 0.0)
+    chunk.keys[:, 0] = np.linspace(-20, 20, n_keys)
+    return chunk
+
+
+@each_level
+def test_bf16_scores_may_rise_without_limit(level: str) -> None:
+    chunk = far_apart(20, 3 * CHUNK)
+    check_bf16(level, chunk)
+    together = chunk.attend(level, kv_type="bf16")
+    for row in range(20):
+        for whole, some in zip(together, chunk.attend(level, slice(row, row + 1), kv_type="bf16"), strict=True):
+            assert np.array_equal(bits(some), bits(whole[row : row + 1]))
 
 
 @each_level
@@ -209,6 +245,15 @@ def test_levels_agree_to_the_bit(kv_type: str, softcap: float) -> None:
             if runs:
                 part = chunk.attend(level, softcap=softcap, kv_type=kv_type)
                 results.append([*part, *kernels.merge(level, tuple(part), tuple(x[::-1].copy() for x in part))])
+        for result in results:
+            for found, expected in zip(result, results[0], strict=True):
+                assert np.array_equal(bits(found), bits(expected))
+
+
+def test_levels_agree_on_parts_to_the_bit() -> None:
+    chunks = [Chunk(70, 36, seed=11, n_keys=PART), Chunk(13, 256, seed=12, n_keys=2 * CHUNK), far_apart(9, 4 * CHUNK)]
+    for chunk in chunks:
+        results = [chunk.attend(level, kv_type="bf16") for level, runs in kernels.levels() if runs]
         for result in results:
             for found, expected in zip(result, results[0], strict=True):
                 assert np.array_equal(bits(found), bits(expected))

@@ -173,25 +173,33 @@ Result row_ops(const KernelTable& table, int n) {
 Result attention(const KernelTable& table, DataType type, int rows, int head_dim, float softcap) {
   Random random(static_cast<uint32_t>(rows * 1000 + head_dim));
   const size_t state = static_cast<size_t>(rows) * static_cast<size_t>(head_dim);
-  const size_t chunk = static_cast<size_t>(t5g::kernels::kChunkKeys) * static_cast<size_t>(head_dim);
-  const std::vector<float> q = random.floats(state), keys = random.floats(chunk, 2.0f), values = random.floats(chunk);
+  const int n_chunks = std::min(3, t5g::kernels::chunks_per_part(type)), n_keys = n_chunks * t5g::kernels::kChunkKeys;
+  const size_t size = static_cast<size_t>(n_keys) * static_cast<size_t>(head_dim);
+  const std::vector<float> q = random.floats(state), keys = random.floats(size, 2.0f), values = random.floats(size);
   const t5g::kernels::KvKernels& kv = table.kv[static_cast<size_t>(type)];
-  std::vector<std::byte> stored(t5g::kernels::kv_head_bytes(type, head_dim));
-  for (int key = 0; key < t5g::kernels::kChunkKeys; ++key)
-    kv.store_token(keys.data() + key * head_dim, values.data() + key * head_dim, head_dim, key, stored.data());
+  const size_t chunk_bytes = t5g::kernels::kv_head_bytes(type, head_dim);
+  std::vector<std::byte> stored(static_cast<size_t>(n_chunks) * chunk_bytes);
+  std::vector<const std::byte*> chunks;
+  for (int key = 0; key < n_keys; ++key) {
+    std::byte* chunk = stored.data() + static_cast<size_t>(key / t5g::kernels::kChunkKeys) * chunk_bytes;
+    if (key % t5g::kernels::kChunkKeys == 0) chunks.push_back(chunk);
+    kv.store_token(keys.data() + key * head_dim, values.data() + key * head_dim, head_dim,
+                   key % t5g::kernels::kChunkKeys, chunk);
+  }
   std::vector<float> prepared(state);
   std::vector<const float*> q_rows;
   std::vector<int32_t> begin, end;
   for (int r = 0; r < rows; ++r) {
     kv.prepare_query(q.data() + r * head_dim, 0.7f, head_dim, prepared.data() + r * head_dim);
     q_rows.push_back(prepared.data() + r * head_dim);
-    begin.push_back(random.below(60) - 5);
-    end.push_back(random.below(70));
+    begin.push_back(random.below(n_keys) - 5);
+    end.push_back(random.below(n_keys + 6));
   }
   std::vector<float> max(static_cast<size_t>(rows)), sum(max.size());
   std::vector<float> acc(max.size() * static_cast<size_t>(t5g::kernels::acc_stride(head_dim)));
-  kv.attend({q_rows.data(), rows, head_dim, stored.data(), nullptr, t5g::kernels::kChunkKeys, begin.data(), end.data(),
-             softcap, max.data(), sum.data(), acc.data()});
+  std::vector<float> scratch(t5g::kernels::attend_scratch(type, head_dim));
+  kv.attend({q_rows.data(), rows, head_dim, chunks.data(), nullptr, n_keys, begin.data(), end.data(), softcap,
+             max.data(), sum.data(), acc.data(), scratch.data()});
   std::vector<float> state_max = max, state_sum = sum, state_acc = acc;
   for (auto* part : {&max, &sum, &acc}) std::reverse(part->begin(), part->end());
   table.merge(

@@ -76,6 +76,9 @@ inline F32x16 copy_sign(const F32x16& a, const F32x16& b) {
 inline Mask16 less(const F32x16& a, const F32x16& b) {
   return {{vcltq_f32(a.q[0], b.q[0]), vcltq_f32(a.q[1], b.q[1]), vcltq_f32(a.q[2], b.q[2]), vcltq_f32(a.q[3], b.q[3])}};
 }
+inline bool any(const Mask16& mask) {
+  return vmaxvq_u32(vorrq_u32(vorrq_u32(mask.q[0], mask.q[1]), vorrq_u32(mask.q[2], mask.q[3]))) != 0;
+}
 // Lanes first, first + 1, ... of the sixteen.
 inline uint32x4_t four_between(int begin, int end, int first) {
   const int32x4_t lane = vaddq_s32(
@@ -251,6 +254,7 @@ struct Tiles {
   static constexpr int kQuantizedGroups = 1, kQuantizedRows = 4, kFiveBitRows = 4;
   static constexpr int kScoreRows = 6, kScoreTiles = 1;
   static constexpr int kValueRows = 6, kValueVectors = 1;
+  static constexpr int kPairVectors = 1;
 };
 
 }  // namespace

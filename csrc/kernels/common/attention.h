@@ -1,4 +1,4 @@
-// Attention of query rows over one chunk of keys.
+// Attention of query rows over one chunk of keys, for the types whose products are of single numbers.
 //
 // Rows are taken a few at a time, so that a key or value in a register serves them all; what is computed for a row does
 // not depend on the rows beside it: they only decide which keys outside its own range are passed over with weight zero.
@@ -45,7 +45,7 @@ class Prefetch {
  public:
   // offset: in the chunk, of what is read now.
   Prefetch(const AttendArgs& args, int row, int64_t offset)
-      : wanted_(row == 0 && args.next != nullptr), at_(wanted_ ? args.next + offset : args.chunk) {}
+      : wanted_(row == 0 && args.next != nullptr), at_(wanted_ ? args.next + offset : args.chunks[0]) {}
   template <int kBytes>
   void step() {
     T5G_UNROLL
@@ -63,7 +63,6 @@ constexpr int fewer(int n) { return n > 4 ? 4 : n / 2; }
 // scores[r][key] = q[r] . key, for kRows rows and the keys of kTiles tiles.
 template <typename Format, int kRows, int kTiles>
 void score_tile(const AttendArgs& args, int row, int tile, float* scores) {
-  using Operand = typename Format::Operand;
   const float* q[kRows];
   for (int r = 0; r < kRows; ++r) q[r] = args.q[row + r];
   F32x16 sums[kRows][kTiles];
@@ -72,19 +71,18 @@ void score_tile(const AttendArgs& args, int row, int tile, float* scores) {
     T5G_UNROLL
     for (int t = 0; t < kTiles; ++t) sums[r][t] = splat(0.0f);
   }
-  const typename Format::Keys first(args.chunk, args.head_dim, tile);
-  const typename Format::Keys last(args.chunk, args.head_dim, tile + kTiles - 1);
+  const typename Format::Keys first(args.chunks[0], args.head_dim, tile);
+  const typename Format::Keys last(args.chunks[0], args.head_dim, tile + kTiles - 1);
   static_assert(kTiles <= 2);
-  const int steps = (args.head_dim + Format::kPack - 1) / Format::kPack;
-  Prefetch ahead(args, row, int64_t{tile} * steps * Format::kOperandBytes);
-  for (int step = 0; step < steps; ++step) {
+  Prefetch ahead(args, row, int64_t{tile} * args.head_dim * Format::kOperandBytes);
+  for (int d = 0; d < args.head_dim; ++d) {
     ahead.step<kTiles * Format::kOperandBytes>();
-    const Operand k[2] = {first.load(step), last.load(step)};
+    const F32x16 k[2] = {first.load(d), last.load(d)};
     T5G_UNROLL
     for (int r = 0; r < kRows; ++r) {
-      const Operand x = Format::splat_number(q[r] + step);
+      const F32x16 x = splat(q[r][d]);
       T5G_UNROLL
-      for (int t = 0; t < kTiles; ++t) sums[r][t] = Format::multiply_add(x, k[t], sums[r][t]);
+      for (int t = 0; t < kTiles; ++t) sums[r][t] = fma(x, k[t], sums[r][t]);
     }
   }
   T5G_UNROLL
@@ -121,9 +119,8 @@ void mask_row(const AttendArgs& args, KeyRange keys, float* scores) {
   }
 }
 
-// Scores [kChunkKeys] become weights exp(score - max) in the form that Format sums, zero outside the row's range.
-template <typename Format>
-void softmax_row(const AttendArgs& args, int row, float* scores) {
+// Scores [kChunkKeys] become weights exp(score - max), zero outside the row's range.
+inline void softmax_row(const AttendArgs& args, int row, float* scores) {
   const KeyRange keys = visible(args, row);
   if (args.softcap > 0 || keys.begin > 0 || keys.end < kChunkKeys) mask_row(args, keys, scores);
   F32x16 s[kTilesPerChunk];
@@ -135,8 +132,8 @@ void softmax_row(const AttendArgs& args, int row, float* scores) {
   const F32x16 shift = splat(max_score == -kInfinity ? 0.0f : max_score);
   T5G_UNROLL
   for (int tile = 0; tile < kTilesPerChunk; ++tile) {
-    s[tile] = Format::weight(s[tile] - shift);
-    Format::store_weights(scores + tile * kTileKeys / Format::kPack, s[tile]);
+    s[tile] = exp_of_nonpositive(s[tile] - shift);
+    store(scores + tile * kTileKeys, s[tile]);
   }
   args.sum[row] = sum_lanes((s[0] + s[1]) + (s[2] + s[3]));
 }
@@ -151,20 +148,19 @@ void value_tile(const AttendArgs& args, int row, int vector, const float* weight
     T5G_UNROLL
     for (int c = 0; c < kVectors; ++c) sums[r][c] = splat(0.0f);
   }
-  const std::byte* values = args.chunk + kv_keys_bytes(Format::kType, args.head_dim);
+  const std::byte* values = args.chunks[0] + kv_keys_bytes(Format::kType, args.head_dim);
   const KeyRange keys = visible_to_any(args, row, kRows);
-  const int end = (keys.end + Format::kPack - 1) / Format::kPack;
-  Prefetch ahead(args, row, values - args.chunk + int64_t{vector} * kChunkKeys / Format::kPack * Format::kOperandBytes);
-  for (int step = keys.begin / Format::kPack; step < end; ++step) {
+  Prefetch ahead(args, row, values - args.chunks[0] + int64_t{vector} * kChunkKeys * Format::kOperandBytes);
+  for (int key = keys.begin; key < keys.end; ++key) {
     ahead.step<kVectors * Format::kOperandBytes>();
-    typename Format::Operand v[kVectors];
+    F32x16 v[kVectors];
     T5G_UNROLL
-    for (int c = 0; c < kVectors; ++c) v[c] = Values(values, args.head_dim, vector + c).load(step);
+    for (int c = 0; c < kVectors; ++c) v[c] = Values(values, args.head_dim, vector + c).load(key);
     T5G_UNROLL
     for (int r = 0; r < kRows; ++r) {
-      const typename Format::Operand w = Format::splat_number(weights + r * kChunkKeys + step);
+      const F32x16 w = splat(weights[r * kChunkKeys + key]);
       T5G_UNROLL
-      for (int c = 0; c < kVectors; ++c) sums[r][c] = Format::multiply_add(w, v[c], sums[r][c]);
+      for (int c = 0; c < kVectors; ++c) sums[r][c] = fma(w, v[c], sums[r][c]);
     }
   }
   T5G_UNROLL
@@ -194,7 +190,7 @@ template <typename Format, int kVectors>
 void value_columns(const AttendArgs& args, int row, int end, int vector, const float* weights) {
   const int n_vectors = (args.head_dim + 15) / 16;
   for (; vector + kVectors <= n_vectors; vector += kVectors)
-    value_rows<Format, Format::Shape::value_rows(kVectors), kVectors>(args, row, end, vector, weights);
+    value_rows<Format, Tiles::kValueRows, kVectors>(args, row, end, vector, weights);
   if constexpr (kVectors > 1) {
     if (vector < n_vectors) value_columns<Format, fewer(kVectors)>(args, row, end, vector, weights);
   }
@@ -202,21 +198,14 @@ void value_columns(const AttendArgs& args, int row, int end, int vector, const f
 
 template <typename Format>
 void attend(const AttendArgs& args) {
-  using Shape = typename Format::Shape;
   alignas(64) float scores[kMaxRows * kChunkKeys];
   for (int row = 0; row < args.rows; row += kMaxRows) {
     const int end = args.rows - row < kMaxRows ? args.rows : row + kMaxRows;
     // Tile by tile: the keys of one tile column stay in the first cache for all rows.
-    for (int tile = 0; tile < kTilesPerChunk; tile += Shape::kScoreTiles)
-      score_rows<Format, Shape::kScoreRows, Shape::kScoreTiles>(args, row, end, tile, scores);
-    for (int r = row; r < end; ++r) softmax_row<Format>(args, r, scores + (r - row) * kChunkKeys);
-    if constexpr (Shape::kFiveVectors) {
-      if (args.head_dim > 64 && args.head_dim <= 80) {
-        value_columns<Format, 5>(args, row, end, 0, scores);
-        continue;
-      }
-    }
-    value_columns<Format, Shape::kValueVectors>(args, row, end, 0, scores);
+    for (int tile = 0; tile < kTilesPerChunk; tile += Tiles::kScoreTiles)
+      score_rows<Format, Tiles::kScoreRows, Tiles::kScoreTiles>(args, row, end, tile, scores);
+    for (int r = row; r < end; ++r) softmax_row(args, r, scores + (r - row) * kChunkKeys);
+    value_columns<Format, Tiles::kValueVectors>(args, row, end, 0, scores);
   }
 }
 

@@ -28,21 +28,11 @@ struct ElementF16 {
   static void store(std::byte* to, const F32x16& a) { store_f16(to, a); }
 };
 
-// Weights and queries of the types whose operands are single numbers.
+// What the types read as single numbers share (see attention.h).
 struct SingleNumbers {
-  static constexpr int kPack = 1;  // numbers of one operand's lane
-  using Operand = F32x16;
-  struct Shape : Tiles {
-    static constexpr bool kFiveVectors = false;
-    static constexpr int value_rows(int) { return kValueRows; }
-  };
-  static Operand splat_number(const float* from) { return splat(*from); }
-  static F32x16 multiply_add(const Operand& a, const Operand& b, const F32x16& sum) { return fma(a, b, sum); }
   static void prepare_query(const float* q, float scale, int head_dim, float* out) {
     for (int d = 0; d < head_dim; ++d) out[d] = q[d] * scale;
   }
-  static F32x16 weight(const F32x16& score) { return exp_of_nonpositive(score); }
-  static void store_weights(float* to, const F32x16& weights) { store(to, weights); }
 };
 
 template <typename Element>
@@ -140,40 +130,19 @@ struct KvQ8_0 : SingleNumbers {
 };
 
 // Keys, values, queries and weights rounded to bfloat16, products summed in f32, two at a time: one instruction where
-// there is one, the same operations elsewhere.
+// there is one, the same operations elsewhere. What is done with them is in attention_pairs.h.
 struct KvBF16 {
   static constexpr DataType kType = DataType::kBF16;
-  static constexpr int kPack = 2;
   static constexpr int kOperandBytes = 64;
-  using Operand = Pairs;
-  using Shape = PairShape;
-
-  struct Keys {
-    const std::byte* tile;
-    Keys(const std::byte* chunk, int head_dim, int index)
-        : tile(chunk + index * ((head_dim + 1) / 2) * kOperandBytes) {}
-    Pairs load(int step) const { return load_pairs(tile + step * kOperandBytes); }
-  };
-  struct Values {
-    const std::byte* tile;
-    Values(const std::byte* values, int, int index) : tile(values + index * (kChunkKeys / 2) * kOperandBytes) {}
-    Pairs load(int step) const { return load_pairs(tile + step * kOperandBytes); }
-  };
-  // One float's room holds a pair.
-  static Pairs splat_number(const float* from) { return splat_pair(reinterpret_cast<const std::byte*>(from)); }
-  static F32x16 multiply_add(const Pairs& a, const Pairs& b, const F32x16& sum) { return fma_pairs(a, b, sum); }
-
   // Numbers below 2^-50 become zero: then no product or sum is ever subnormal, which the instruction would flush.
   static F32x16 without_tiny(const F32x16& a) { return select(less(abs(a), splat(0x1p-50f)), splat(0.0f), a); }
-  static F32x16 weight(const F32x16& score) { return coarse_exp_of_nonpositive(score); }
-  static void store_weights(float* to, const F32x16& weights) { store_bf16(reinterpret_cast<std::byte*>(to), weights); }
 
   static void prepare_query(const float* q, float scale, int head_dim, float* out) {
     auto* to = reinterpret_cast<std::byte*>(out);
     for (int d = 0; d < head_dim; d += 16) {
       const int left = lanes_left(head_dim, d);
       alignas(64) std::byte row[32];
-      store_bf16(row, without_tiny(load_first(q + d, left) * splat(scale)));
+      store_bf16(row, without_tiny(load_first(q + d, left) * splat(scale * kScoreUnits)));
       copy_bytes(to + 2 * d, row, left == 16 ? 32 : 4 * ((left + 1) / 2));
     }
   }

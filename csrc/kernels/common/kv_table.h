@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/common/attention.h"
+#include "kernels/common/attention_pairs.h"
 
 namespace t5g::kernels {
 namespace {
@@ -9,6 +10,11 @@ namespace {
 template <typename Format>
 constexpr void add_kv_kernels(std::array<KvKernels, kNumDataTypes>& table) {
   table[static_cast<size_t>(Format::kType)] = {&Format::prepare_query, &Format::store_token, &attend<Format>};
+}
+
+template <>
+constexpr void add_kv_kernels<KvBF16>(std::array<KvKernels, kNumDataTypes>& table) {
+  table[static_cast<size_t>(DataType::kBF16)] = {&KvBF16::prepare_query, &KvBF16::store_token, &attend_pairs};
 }
 
 constexpr std::array<KvKernels, kNumDataTypes> all_kv_kernels() {

@@ -46,19 +46,18 @@ inline F32x16 exp_of_nonpositive(const F32x16& x) {
   return select(less(x, splat(-0x1.5d589ep+6f)), splat(0.0f), fma(e.power, e.p, e.power));
 }
 
-// e^x for x <= 0 to 1e-4 of its value, for results that are then rounded to 8 bits: 2^n times a cubic fitted to 2^r.
-// 0 below 2^-50.
-inline F32x16 coarse_exp_of_nonpositive(const F32x16& x) {
-  const F32x16 log2_e = splat(0x1.715476p+0f), bounded = max(x, splat(-41.0f));
-  const F32x16 shifted = fma(bounded, log2_e, splat(kRoundToInt));
-  const F32x16 r = fma(bounded, log2_e, splat(kRoundToInt) - shifted);
-  F32x16 p = splat(0x1.c3f760p-5f);
-  p = fma(p, r, splat(0x1.f0de1ap-3f));
-  p = fma(p, r, splat(0x1.62f31ap-1f));
-  p = fma(p, r, splat(0x1.fff692p-1f));
-  const F32x16 e = as_float(as_bits(p) + shift_left<23>(as_bits(shifted)));
-  return select(less(e, splat(0x1p-50f)), splat(0.0f), e);
+// Scores that become weights of 8 bits are in units of log2(e) / 128: those bits hold no finer exponent.
+constexpr float kUnitsPerOctave = 128.0f;
+constexpr float kScoreUnits = 0x1.715476p+0f * kUnitsPerOctave;
+
+// 2^(score / 128), at least 2^-50, as what its bfloat16 would be if mantissas grew evenly: that is a fixed-point
+// number, in the low 16 bits of the result.
+inline F32x16 even_weight(const F32x16& score) {
+  return max(score, splat(-50.0f * kUnitsPerOctave)) + splat(kRoundToInt + 127.0f * kUnitsPerOctave);
 }
+constexpr float kNoWeight = kRoundToInt;  // stands for 0
+// The mantissa of 2^(f / 128) for f in [0, 128): round(f * (a + f * (b + f * c))), at most 0.52 from the true one.
+constexpr float kMantissa[3] = {0x1.6417f4p-1f, 0x1.cfb5f6p-10f, 0x1.3f361ep-18f};
 
 // tanh|x| = (1 - e^-2|x|) / (1 + e^-2|x|), with e^t - 1 formed without cancellation: right to a few units in the last
 // place near zero too.

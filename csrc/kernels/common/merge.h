@@ -1,4 +1,4 @@
-// The merging of chunks: two partial softmaxes to one.
+// The merging of parts: two partial softmaxes to one.
 #pragma once
 
 #include "kernels/common/math.h"

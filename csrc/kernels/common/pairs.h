@@ -2,7 +2,7 @@
 // the products are added one after the other, the odd one first, as VDPBF16PS does.
 #pragma once
 
-#include T5G_VECTORS
+#include "kernels/common/math.h"
 
 namespace t5g::kernels {
 namespace {
@@ -24,13 +24,19 @@ inline F32x16 fma_pairs(const Pairs& a, const Pairs& b, const F32x16& sum) {
   return fma(a.even, b.even, fma(a.odd, b.odd, sum));
 }
 
-// How much of a chunk is held in registers at once (see attention.h).
-struct PairShape {
-  static constexpr int kScoreRows = Tiles::kScoreRows > 1 ? 4 : 1, kScoreTiles = Tiles::kScoreTiles;
-  static constexpr int kValueVectors = Tiles::kValueVectors;
-  static constexpr bool kFiveVectors = false;
-  static constexpr int value_rows(int) { return kScoreRows; }
-};
+// The bfloat16 that an even_weight() stands for, in the low half.
+inline I32x16 weight_bits(const F32x16& even) {
+  const I32x16 bits = as_bits(even);
+  const F32x16 f = to_float(bits & splat(127));
+  const F32x16 slope = fma(fma(splat(kMantissa[2]), f, splat(kMantissa[1])), f, splat(kMantissa[0]));
+  return (bits & splat(0xff80)) + (as_bits(fma(slope, f, splat(kRoundToInt))) & splat(127));
+}
+// Weights of two keys.
+inline Pairs pair_weights(const F32x16& even, const F32x16& odd, std::byte* to) {
+  const I32x16 pairs = weight_bits(even) + shift_left<16>(weight_bits(odd));
+  store(to, pairs);
+  return unpack_pairs(pairs);
+}
 
 // Rounded to nearest even. Not for NaN.
 inline void store_bf16(std::byte* to, const F32x16& a) {

@@ -126,6 +126,11 @@ inline Mask16 less(const F32x16& a, const F32x16& b) {
   T5G_LANES r.lane[i] = a.lane[i] < b.lane[i] ? ~0u : 0u;
   return r;
 }
+inline bool any(const Mask16& mask) {
+  uint32_t r = 0;
+  T5G_LANES r |= mask.lane[i];
+  return r != 0;
+}
 // Lanes i with begin <= i < end.
 inline Mask16 lanes_between(int begin, int end) {
   Mask16 r;
@@ -332,6 +337,7 @@ struct Tiles {
   static constexpr int kQuantizedGroups = 1, kQuantizedRows = 1, kFiveBitRows = 1;
   static constexpr int kScoreRows = 1, kScoreTiles = 1;
   static constexpr int kValueRows = 1, kValueVectors = 1;
+  static constexpr int kPairVectors = 1;
 };
 
 }  // namespace

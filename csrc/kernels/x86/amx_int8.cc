@@ -12,7 +12,7 @@ namespace {
 
 constexpr KernelTable table_of_tiles() {
   KernelTable table = table_of_many<TileUnit<AmxTiles>, kAvx512VnniLevel>(
-      "amx_int8", kCpuAvx512 | kCpuAvx512Vnni | kCpuAvx512Bf16 | kCpuAmxInt8);
+      "amx_int8", kCpuAvx512 | kCpuAvx512Vnni | kCpuAvx512Bf16 | kCpuAvx512Vbmi | kCpuAmxInt8);
   table.on_request = true;
   return table;
 }

@@ -1,4 +1,5 @@
-// AVX-512 BF16: what multiplies pairs of bfloat16; the rest is inherited.
+// AVX-512 BF16: what multiplies pairs of bfloat16; the rest is inherited. Every such CPU but one has VBMI too, whose
+// table lookups make attention's weights.
 #include "kernels/levels.h"
 
 #define T5G_VECTORS "kernels/x86/vectors_avx512.h"
@@ -14,7 +15,7 @@ namespace {
 constexpr KernelTable table_of_pairs() {
   KernelTable table = {};
   table.name = "avx512_bf16";
-  table.required_features = kCpuAvx512 | kCpuAvx512Vnni | kCpuAvx512Bf16;
+  table.required_features = kCpuAvx512 | kCpuAvx512Vnni | kCpuAvx512Bf16 | kCpuAvx512Vbmi;
   table.matmul[static_cast<size_t>(DataType::kBF16)] = &matmul<PackedBF16>;
   table.round_row = &round_row;
   add_kv_kernels<KvBF16>(table.kv);

@@ -74,6 +74,7 @@ inline F32x16 copy_sign(const F32x16& a, const F32x16& b) {
 inline Mask16 less(const F32x16& a, const F32x16& b) {
   return {_mm256_cmp_ps(a.low, b.low, _CMP_LT_OQ), _mm256_cmp_ps(a.high, b.high, _CMP_LT_OQ)};
 }
+inline bool any(const Mask16& mask) { return _mm256_movemask_ps(_mm256_or_ps(mask.low, mask.high)) != 0; }
 inline Mask16 lanes_between(int begin, int end) {
   return {_mm256_castsi256_ps(eight_between(begin, end, 0)), _mm256_castsi256_ps(eight_between(begin, end, 8))};
 }
@@ -245,6 +246,7 @@ struct Tiles {
   static constexpr int kQuantizedGroups = 1, kQuantizedRows = 4, kFiveBitRows = 4;
   static constexpr int kScoreRows = 6, kScoreTiles = 1;
   static constexpr int kValueRows = 6, kValueVectors = 1;
+  static constexpr int kPairVectors = 1;
 };
 
 }  // namespace

@@ -43,6 +43,7 @@ inline F32x16 copy_sign(F32x16 a, F32x16 b) {
 }
 
 inline Mask16 less(F32x16 a, F32x16 b) { return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)}; }
+inline bool any(Mask16 mask) { return mask.v != 0; }
 inline Mask16 lanes_between(int begin, int end) {
   const int first = begin < 0 ? 0 : begin < 16 ? begin : 16, last = end < 0 ? 0 : end < 16 ? end : 16;
   return {static_cast<__mmask16>(first_lanes(last) & ~first_lanes(first))};
@@ -144,14 +145,15 @@ inline Bytes64 join_high_nibbles(Bytes64 high, Bytes64 low) {
 }
 inline Bytes64 flip_top_bits(Bytes64 a) { return {_mm512_xor_si512(a.v, _mm512_set1_epi8(-128))}; }
 
-// 32 registers: 24 sums, the rest for operands. Of the quantised types' 24, integer ones included, some are spilled,
-// and 20 are 2 to 6 % faster; but where unpacking takes long, it counts more that it is done for a sixth row too. With
-// a single row, several groups keep as many streams of weights going.
+// 32 registers: 24 sums, the rest for operands; of pairs 16, as operands may be unpacked. Of the quantised types' 24,
+// integer ones included, some are spilled, and 20 are 2 to 6 % faster; but where unpacking takes long, it counts more
+// that it is done for a sixth row too. With a single row, several groups keep as many streams of weights going.
 struct Tiles {
   static constexpr int kFloatGroups = 2, kFloatRows = 12, kFloatMatvecGroups = 4;
   static constexpr int kQuantizedGroups = 2, kQuantizedRows = 5, kFiveBitRows = 6;
   static constexpr int kScoreRows = 8, kScoreTiles = 2;
   static constexpr int kValueRows = 8, kValueVectors = 2;
+  static constexpr int kPairVectors = 4;
 };
 
 }  // namespace

@@ -1,8 +1,9 @@
-// Two-segment online softmax: the keys of a sequence's own tokens and those of its source are visited chunk by chunk,
-// and each chunk's partial result is merged into a running one. Nothing is concatenated, copied per head, or n x n.
+// Two-segment online softmax: the keys of a sequence's own tokens and those of its source are visited part by part, a
+// part being one chunk or several that begin at a multiple of their number, and each part's result is merged into a
+// running one. Nothing is concatenated, copied per head, or n x n.
 //
-// A chunk's partial result is always computed on its own and merged in order of chunks (self first, then source). So it
-// makes no difference to a single bit whether one thread walks the chunks or many threads share them.
+// A part's result is always computed on its own and merged in order of parts (self first, then source). So it makes no
+// difference to a single bit whether one thread walks the parts or many threads share them.
 #include <algorithm>
 #include <limits>
 
@@ -15,8 +16,8 @@ namespace {
 static_assert(kKvChunk == kernels::kChunkKeys);
 
 constexpr int kMaxRows = 64;             // query rows of one block
-constexpr int64_t kBlocksPerThread = 3;  // with fewer query blocks than this, threads share the chunks of a block
-constexpr int64_t kItemsPerThread = 4;   // into which those chunks are then divided
+constexpr int64_t kBlocksPerThread = 3;  // with fewer query blocks than this, threads share the parts of a block
+constexpr int64_t kItemsPerThread = 4;   // into which those parts are then divided
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -42,63 +43,69 @@ class Attention {
         head_dim_(spec.kv.head_dim),
         acc_stride_(kernels::acc_stride(head_dim_)),
         group_(spec.n_heads / spec.kv.n_kv_heads),
+        part_chunks_(kernels::chunks_per_part(spec.kv.type)),
+        part_keys_(part_chunks_ * kKvChunk),
         q_(q),
         out_(out) {}
 
   int64_t floats_per_block() const { return int64_t{kMaxRows} * acc_stride_; }
+  // Each thread's scratch.
+  int64_t floats_per_thread() const {
+    return 3 * floats_per_block() + static_cast<int64_t>(kernels::attend_scratch(spec_.kv.type, head_dim_));
+  }
 
   void split(std::span<const AttentionInput> inputs, std::vector<AttentionBlock>& blocks) const {
     const int64_t queries_per_block = std::max(1, kMaxRows / group_);
-    int64_t n_chunks = 0;
+    int64_t n_parts = 0;
     blocks.clear();
     for (const AttentionInput& input : inputs) {
-      for (int64_t first = 0; first < input.n_rows; first += queries_per_block) {
-        const int64_t n = std::min(queries_per_block, input.n_rows - first);
-        const int64_t position = input.first_position + first;
-        const int64_t begin = std::max<int64_t>(0, position - spec_.window.before) / kKvChunk;
-        const int64_t end = ceil_div(std::min(input.self.length, position + n + spec_.window.after), kKvChunk);
-        for (int head = 0; head < spec_.kv.n_kv_heads; ++head) {
+      // Head by head: all threads look at the same keys, which stay in a cache.
+      for (int head = 0; head < spec_.kv.n_kv_heads; ++head) {
+        for (int64_t first = 0; first < input.n_rows; first += queries_per_block) {
+          const int64_t n = std::min(queries_per_block, input.n_rows - first);
+          const int64_t position = input.first_position + first;
+          const int64_t begin = std::max<int64_t>(0, position - spec_.window.before) / part_keys_;
+          const int64_t end = ceil_div(std::min(input.self.length, position + n + spec_.window.after), part_keys_);
           blocks.push_back({&input, head, first, static_cast<int>(n) * group_, begin, std::max<int64_t>(0, end - begin),
-                            ceil_div(input.source.length, kKvChunk), n_chunks});
-          n_chunks += blocks.back().n_chunks();
+                            ceil_div(input.source.length, part_keys_), n_parts});
+          n_parts += blocks.back().n_parts();
         }
       }
     }
   }
 
-  // One thread walks all chunks. scratch: 3 * floats_per_block().
+  // One thread walks all parts.
   void in_order(const AttentionBlock& block, float* scratch) const {
-    float* part_acc = scratch + floats_per_block();
-    SoftmaxState state = empty_state(block, part_acc + floats_per_block()), part;
+    float *part_acc = scratch + floats_per_block(), *state_acc = part_acc + floats_per_block();
+    SoftmaxState state = empty_state(block, state_acc), part;
     part.acc = part_acc;
     const float* queries[kMaxRows];
     prepare_queries(block, scratch, queries);
-    for (int64_t i = 0; i < block.n_chunks(); ++i) {
-      attend(block, i, block.n_chunks(), queries, part.max, part.sum, part.acc);
+    for (int64_t i = 0; i < block.n_parts(); ++i) {
+      attend(block, i, block.n_parts(), queries, part.max, part.sum, part.acc, state_acc + floats_per_block());
       merge(block, state, part.max, part.sum, part.acc);
     }
     write(block, state);
   }
 
-  // Floats of one chunk's partial result for so many rows: acc, max and sum of each, in whole cache lines.
+  // Floats of one part's result for so many rows: acc, max and sum of each, in whole cache lines.
   int64_t partial_floats(int rows) const { return rows * int64_t{acc_stride_} + ceil_div(2 * rows, 16) * 16; }
 
-  // Chunks [begin, end) of the block on their own, to partial results `stride` floats apart.
-  // scratch: floats_per_block().
-  void some_chunks(const AttentionBlock& block, int64_t begin, int64_t end, float* scratch, float* partials,
-                   int64_t stride) const {
+  // Parts [begin, end) of the block on their own, to results `stride` floats apart.
+  void some_parts(const AttentionBlock& block, int64_t begin, int64_t end, float* scratch, float* partials,
+                  int64_t stride) const {
     const float* queries[kMaxRows];
     prepare_queries(block, scratch, queries);
     for (int64_t i = begin; i < end; ++i, partials += stride) {
       float* max = partials + block.rows * acc_stride_;
-      attend(block, i, end, queries, max, max + block.rows, partials);
+      attend(block, i, end, queries, max, max + block.rows, partials, scratch + floats_per_block());
     }
   }
 
   // All of a block's partial results, in order, `stride` floats apart. scratch: floats_per_block().
   void merge_partials(const AttentionBlock& block, const float* partials, int64_t stride, float* scratch) const {
     SoftmaxState state = empty_state(block, scratch);
-    for (int64_t i = 0; i < block.n_chunks(); ++i, partials += stride) {
+    for (int64_t i = 0; i < block.n_parts(); ++i, partials += stride) {
       const float* max = partials + block.rows * acc_stride_;
       merge(block, state, max, max + block.rows, partials);
     }
@@ -128,31 +135,39 @@ class Attention {
     }
   }
 
-  // The i-th chunk in the block's order: first those of its own keys, then the source's.
-  const std::byte* chunk(const AttentionBlock& block, int64_t i) const {
-    const std::byte* heads =
-        i < block.n_self ? block.input->self.chunk(block.self_begin + i) : block.input->source.chunk(i - block.n_self);
-    return heads + block.kv_head * head_bytes(spec_.kv);
+  // The first n chunks of the i-th part in the block's order: first the parts of its own keys, then the source's.
+  // Returns how many keys the part has.
+  int64_t chunks(const AttentionBlock& block, int64_t i, int n, const std::byte** chunks) const {
+    const bool is_self = i < block.n_self;
+    const KvView& view = is_self ? block.input->self : block.input->source;
+    const int64_t first = (is_self ? block.self_begin + i : i - block.n_self) * part_chunks_;
+    const int64_t filled = std::min(view.length - first * kKvChunk, part_keys_);
+    for (int chunk = 0; chunk < n && chunk * kKvChunk < filled; ++chunk)
+      chunks[chunk] = view.chunk(first + chunk) + block.kv_head * head_bytes(spec_.kv);
+    return filled;
   }
 
-  // n: where the caller's walk over the chunks ends.
+  // n: where the caller's walk over the parts ends. scratch: for the kernel.
   void attend(const AttentionBlock& block, int64_t i, int64_t n, const float* const* queries, float* max, float* sum,
-              float* acc) const {
+              float* acc, float* scratch) const {
     const bool is_self = i < block.n_self;
-    const int64_t first_key = (is_self ? block.self_begin + i : i - block.n_self) * kKvChunk;
-    const int64_t filled = std::min((is_self ? block.input->self : block.input->source).length - first_key, kKvChunk);
+    const std::byte *own[kernels::kMaxPartChunks], *next = nullptr;
+    const int64_t filled = chunks(block, i, part_chunks_, own);
+    if (i + 1 < n) chunks(block, i + 1, 1, &next);
     kernels::AttendArgs args{};
     args.q = queries;
     args.rows = block.rows;
     args.head_dim = head_dim_;
-    args.chunk = chunk(block, i);
-    args.next = i + 1 < n ? chunk(block, i + 1) : nullptr;
+    args.chunks = own;
+    args.next = next;
     args.n_keys = static_cast<int>(filled);
     args.softcap = spec_.softcap;
     args.max = max;
     args.sum = sum;
     args.acc = acc;
+    args.scratch = scratch;
     int32_t begin[kMaxRows], end[kMaxRows];
+    const int64_t first_key = (block.self_begin + i) * part_keys_;
     if (is_self && !all_visible(block, first_key, filled)) {
       for (int row = 0; row < block.rows; ++row) {
         const int64_t position = block.input->first_position + block.first + row / group_;
@@ -193,6 +208,8 @@ class Attention {
   const int head_dim_;
   const int acc_stride_;  // floats from one row of a result to the next
   const int group_;       // query heads per key/value head
+  const int part_chunks_;
+  const int64_t part_keys_;  // of a full part
   const Tensor q_, out_;
 };
 
@@ -216,40 +233,40 @@ void CpuOps::attention(Tensor q, const AttentionSpec& spec, std::span<const Atte
   attention.split(inputs, blocks);
   if (blocks.empty()) return;
   const auto n_blocks = static_cast<int64_t>(blocks.size());
-  const int64_t n_chunks = blocks.back().first_partial + blocks.back().n_chunks();
-  const int64_t per_thread = 3 * attention.floats_per_block();
-  const bool share_chunks =
-      pool_.n_threads() > 1 && n_blocks < kBlocksPerThread * pool_.n_threads() && n_chunks > 2 * n_blocks;
+  const int64_t n_parts = blocks.back().first_part + blocks.back().n_parts();
+  const int64_t per_thread = attention.floats_per_thread();
+  const bool share_parts =
+      pool_.n_threads() > 1 && n_blocks < kBlocksPerThread * pool_.n_threads() && n_parts > 2 * n_blocks;
   int max_rows = 0;
   for (const AttentionBlock& block : blocks) max_rows = std::max(max_rows, block.rows);
-  const int64_t stride = share_chunks ? attention.partial_floats(max_rows) : 0;
+  const int64_t stride = share_parts ? attention.partial_floats(max_rows) : 0;
 
-  const size_t needed = static_cast<size_t>(pool_.n_threads() * per_thread + n_chunks * stride) * sizeof(float);
+  const size_t needed = static_cast<size_t>(pool_.n_threads() * per_thread + n_parts * stride) * sizeof(float);
   if (attention_scratch_.size_bytes() < needed) attention_scratch_ = Buffer(needed + needed / 2);
   float* scratch = attention_scratch_.floats();
   float* partials = scratch + pool_.n_threads() * per_thread;
   const auto block_at = [&](int64_t i) -> const AttentionBlock& { return blocks[static_cast<size_t>(i)]; };
 
-  if (!share_chunks) {
+  if (!share_parts) {
     pool_.parallel_for(
         n_blocks, [&](int64_t i, int thread) { attention.in_order(block_at(i), scratch + thread * per_thread); },
         interrupt_);
     return;
   }
-  // Several chunks in a row: they are one stream of memory.
-  const int64_t per_item = std::max<int64_t>(1, n_chunks / (pool_.n_threads() * kItemsPerThread));
+  // Several parts in a row: they are one stream of memory.
+  const int64_t per_item = std::max<int64_t>(1, n_parts / (pool_.n_threads() * kItemsPerThread));
   pool_.parallel_for(
-      ceil_div(n_chunks, per_item),
+      ceil_div(n_parts, per_item),
       [&](int64_t item, int thread) {
-        const int64_t end = std::min((item + 1) * per_item, n_chunks);
+        const int64_t end = std::min((item + 1) * per_item, n_parts);
         for (int64_t i = item * per_item; i < end;) {
           const auto after =
               std::upper_bound(blocks.begin(), blocks.end(), i,
-                               [](int64_t chunk, const AttentionBlock& b) { return chunk < b.first_partial; });
+                               [](int64_t part, const AttentionBlock& b) { return part < b.first_part; });
           const AttentionBlock& block = *(after - 1);
-          const int64_t first = i - block.first_partial;
-          const int64_t last = std::min(end - block.first_partial, block.n_chunks());
-          attention.some_chunks(block, first, last, scratch + thread * per_thread, partials + i * stride, stride);
+          const int64_t first = i - block.first_part;
+          const int64_t last = std::min(end - block.first_part, block.n_parts());
+          attention.some_parts(block, first, last, scratch + thread * per_thread, partials + i * stride, stride);
           i += last - first;
         }
       },
@@ -258,7 +275,7 @@ void CpuOps::attention(Tensor q, const AttentionSpec& spec, std::span<const Atte
       n_blocks,
       [&](int64_t i, int thread) {
         const AttentionBlock& block = block_at(i);
-        attention.merge_partials(block, partials + block.first_partial * stride, stride, scratch + thread * per_thread);
+        attention.merge_partials(block, partials + block.first_part * stride, stride, scratch + thread * per_thread);
       },
       interrupt_);
 }

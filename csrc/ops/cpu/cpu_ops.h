@@ -61,17 +61,18 @@ struct MatmulInput {
   kernels::QuantizedRows quantized;
 };
 
-// Some queries of one sequence, seen by the query heads that share one key/value head; and the chunks they look at.
+// Some queries of one sequence, seen by the query heads that share one key/value head; and the parts they look at
+// (see attention.cc).
 struct AttentionBlock {
   const AttentionInput* input;
   int kv_head;
   int64_t first;  // first query, counted within the sequence
   int rows;       // queries times the query heads of the key/value head
   int64_t self_begin;
-  int64_t n_self;         // chunks [self_begin, self_begin + n_self) of the sequence's own keys
-  int64_t n_source;       // chunks of the source's keys
-  int64_t first_partial;  // chunks of all blocks before this one
-  int64_t n_chunks() const { return n_self + n_source; }
+  int64_t n_self;      // parts [self_begin, self_begin + n_self) of the sequence's own keys
+  int64_t n_source;    // parts of the source's keys
+  int64_t first_part;  // parts of all blocks before this one
+  int64_t n_parts() const { return n_self + n_source; }
 };
 
 class CpuOps final : public Ops {

@@ -183,5 +183,5 @@ def store_tokens(
     values: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
 ) -> numpy.typing.NDArray[numpy.uint8]:
     """
-    The bytes of a chunk of keys and values.
+    The bytes of chunks of keys and values.
     """
