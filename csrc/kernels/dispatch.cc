@@ -18,8 +18,7 @@ KernelTable complete(const KernelTable& level, const KernelTable& below) {
   KernelTable table = level;
   for (size_t type = 0; type < table.matmul.size(); ++type) inherit(table.matmul[type], below.matmul[type]);
   inherit(table.bound_groups, below.bound_groups);
-  inherit(table.score_rows, below.score_rows);
-  inherit(table.join_planes, below.join_planes);
+  inherit(table.score_groups, below.score_groups);
   inherit(table.quantize_row, below.quantize_row);
   inherit(table.round_row, below.round_row);
   inherit(table.rms_norm, below.rms_norm);

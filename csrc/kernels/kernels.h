@@ -55,8 +55,7 @@ struct MatmulArgs {
 };
 using MatmulFn = void (*)(const MatmulArgs& args);
 
-// ---- Q8_0 split into planes (see planes.h)
-// ---------------------------------------------------------------------------
+// ---- Q8_0 split into planes (see planes.h) --------------------------------------------------------------------------
 
 // The norm of what the fine plane adds to a block is stored in units of this, rounded up.
 inline constexpr float kPlaneNormUnit = 0.2f;
@@ -69,23 +68,37 @@ struct Planes {
   int64_t k;
 };
 
-// A row of activations in the planes' order (see prepare_plane_input).
-struct PlaneInput {
-  const int8_t* values;  // [k]
-  const float* scales;   // [k / kBlock], as in QuantizedRows
-  const int32_t* sums;   // [k / kBlock], as in QuantizedRows
-  const float* norms;    // [k / kBlock], scale times the length of the block's values, rounded up
+// Rows of activations as bounds need them (see measure_plane_input). norms, offsets: [m, k / kBlock].
+struct PlaneRows {
+  QuantizedRows q;
+  const float* norms;    // scale times the length of the block's values, rounded up
+  const float* offsets;  // what is added to the product with h, for each unit of a weight's scale
 };
 
-// Upper bounds of the outputs of groups [group_begin, group_end), for m rows of activations.
+// y[i, 16 g + j] = output of row j of the g-th listed group for row i of x: the same bits as matmul's.
+struct PlaneScoreArgs {
+  Planes weight;
+  const int32_t* groups;
+  int64_t n_groups;
+  int64_t m;
+  QuantizedRows x;
+  float* y;  // [m, ldy]; rows beyond weight.n are not written
+  int64_t ldy;
+};
+
+// Upper bounds of the outputs of groups [group_begin, group_end). Blocks for which `exact` is not 0 are multiplied with
+// both planes; the more of them, the tighter the bounds.
 struct BoundArgs {
   Planes weight;
   int64_t group_begin;
   int64_t group_end;
-  int m;
-  const PlaneInput* x;         // [m]
-  float* const* bounds;        // [m] pointers to one float per row of weight; the last group is written in full
-  float* const* group_bounds;  // [m] pointers to one float per group: the largest of its 16
+  int64_t m;
+  PlaneRows x;
+  const uint8_t* exact;  // [k / kBlock]
+  float* bounds;         // [m, ldb], column 0 being the first row of group_begin; the last group is written in full
+  int64_t ldb;
+  float* group_bounds;  // [m, ldg], column 0 being group_begin: the largest of its 16
+  int64_t ldg;
 };
 
 // ---- Attention ------------------------------------------------------------------------------------------------------
@@ -138,10 +151,7 @@ struct KernelTable {
   std::array<MatmulFn, kNumDataTypes> matmul;  // by DataType
 
   void (*bound_groups)(const BoundArgs& args);
-  // The outputs of n_rows rows of weight, 1 to kGroupRows of them: the same bits as matmul's.
-  void (*score_rows)(const Planes& weight, const PlaneInput& x, const int32_t* rows, int n_rows, float* scores);
-  // One group as matmul wants it for Q8_0.
-  void (*join_planes)(const Planes& weight, int64_t group, std::byte* packed);
+  void (*score_groups)(const PlaneScoreArgs& args);
 
   // x [k] -> values [k], scales and sums [k / kBlock]. k is a multiple of kBlock.
   void (*quantize_row)(const float* x, int64_t k, int8_t* values, float* scales, int32_t* sums);

@@ -114,7 +114,7 @@ class SplitHead {
   SplitHead(const Bytes& rows, int64_t n, int64_t k)
       : bytes_(rows.data(), rows.data() + rows.size()),
         matrix_({.type = DataType::kQ8_0, .rows = n, .cols = k, .bytes = std::as_bytes(std::span(bytes_))}) {
-    require(n > 0 && k > 0 && k % kernels::kStripValues == 0, "k: must be a positive multiple of 128.");
+    require(n > 0 && k > 0 && k % kernels::kBlock == 0, "k: must be a positive multiple of 32.");
     require(bytes_.size() == static_cast<size_t>(n) * row_bytes(DataType::kQ8_0, k), "rows: not n rows of k values.");
     ThreadPool pool(1);
     matrix_.pack(pool, nullptr);
@@ -122,73 +122,80 @@ class SplitHead {
 
   bool finite() const { return matrix_.finite(); }
 
-  // Upper bounds of one row's outputs.
-  Floats bounds(const std::string& level, const Floats& x) const {
+  // Upper bounds [m, 16 * groups] and, in the same units, those of groups [m, groups].
+  py::tuple bounds(const std::string& level, const Floats& x, const Bytes& exact) const {
     const Quantized q(level, x, matrix_.cols());
-    Floats bounds(matrix_.n_groups() * kernels::kGroupRows), groups(matrix_.n_groups());
-    float *rows = bounds.mutable_data(), *largest = groups.mutable_data();
-    runnable(level).bound_groups({matrix_.planes(), 0, matrix_.n_groups(), 1, &q.input, &rows, &largest});
-    return bounds;
+    require(exact.size() == matrix_.cols() / kernels::kBlock, "exact: expected one per block.");
+    const int64_t n_groups = matrix_.n_groups(), n_rows = n_groups * kernels::kGroupRows;
+    Floats rows({q.m, n_rows}), groups({q.m, n_groups});
+    runnable(level).bound_groups({matrix_.planes(), 0, n_groups, q.m, q.input, exact.data(), rows.mutable_data(),
+                                  n_rows, groups.mutable_data(), n_groups});
+    return py::make_tuple(rows, groups);
   }
 
-  Floats scores(const std::string& level, const Floats& x, const Ints& rows) const {
-    require(rows.size() > 0 && rows.size() <= kernels::kGroupRows, "rows: expected 1 to 16.");
-    for (py::ssize_t i = 0; i < rows.size(); ++i)
-      require(rows.data()[i] >= 0 && rows.data()[i] < matrix_.rows(), "rows: outside of the matrix.");
+  // Exact scores [m, 16 * listed groups]; 0 for rows that do not exist. Computed `repeat` times, for benchmarks.
+  Floats scores(const std::string& level, const Floats& x, const Ints& groups, int repeat) const {
+    for (py::ssize_t i = 0; i < groups.size(); ++i)
+      require(groups.data()[i] >= 0 && groups.data()[i] < matrix_.n_groups(), "groups: outside of the matrix.");
     const Quantized q(level, x, matrix_.cols());
-    Floats scores(rows.size());
-    runnable(level).score_rows(matrix_.planes(), q.input, rows.data(), static_cast<int>(rows.size()),
-                               scores.mutable_data());
+    Floats scores({q.m, groups.size() * kernels::kGroupRows});
+    std::fill_n(scores.mutable_data(), scores.size(), 0.0f);
+    for (int i = 0; i < repeat; ++i) {
+      runnable(level).score_groups(
+          {matrix_.planes(), groups.data(), groups.size(), q.m, q.input.q, scores.mutable_data(), scores.shape(1)});
+    }
     return scores;
   }
 
-  // The bytes of a Q8_0 PackedMatrix.
-  Bytes joined(const std::string& level) const {
-    const size_t group_bytes = kernels::packed_group_bytes(DataType::kQ8_0, matrix_.cols());
-    Bytes bytes(static_cast<py::ssize_t>(group_bytes) * matrix_.n_groups());
-    auto* out = reinterpret_cast<std::byte*>(bytes.mutable_data());
-    for (int64_t g = 0; g < matrix_.n_groups(); ++g)
-      runnable(level).join_planes(matrix_.planes(), g, out + static_cast<size_t>(g) * group_bytes);
-    return bytes;
-  }
-
-  // (best, its logit, logits of `apart`, exact scores computed), or None where all logits would be computed instead.
-  py::object best(const std::string& level, const Floats& x, float softcap, const Ints& apart, int n_threads,
-                  int repeat) const {
+  // Of each row of x: (best, its logit, logits of `apart`), and the number of groups scored exactly; or None where all
+  // logits would be computed instead.
+  py::object best(const std::string& level, const Floats& x, float softcap, const std::vector<Ints>& apart,
+                  int n_threads, int repeat) const {
     const Quantized q(level, x, matrix_.cols());
-    Floats logits(apart.size());
-    BestQuery query{.apart = {apart.data(), static_cast<size_t>(apart.size())}, .apart_logits = logits.mutable_data()};
+    require(q.m <= HeadSearch::kMaxQueries, "x: too many rows.");
+    require(apart.empty() || static_cast<int64_t>(apart.size()) == q.m, "apart: expected one array for each row of x.");
+    std::vector<Floats> logits;
+    std::vector<BestQuery> queries(static_cast<size_t>(q.m));
+    for (size_t i = 0; i < queries.size(); ++i) {
+      const Ints ids = apart.empty() ? Ints(0) : apart[i];
+      logits.emplace_back(ids.size());
+      if (!apart.empty()) queries[i].apart = {apart[i].data(), static_cast<size_t>(ids.size())};
+      queries[i].apart_logits = logits[i].mutable_data();
+    }
     ThreadPool pool(n_threads);
     HeadSearch search(pool, runnable(level));
     bool found = false;
     {
       const py::gil_scoped_release release;
-      for (int i = 0; i < repeat; ++i) found = search.run(matrix_, q.rows, softcap, {&query, 1}, nullptr);
+      for (int i = 0; i < repeat; ++i) found = search.run(matrix_, q.input.q, softcap, queries, nullptr);
     }
     if (!found) return py::none();
-    return py::make_tuple(query.best, query.best_logit, logits, search.n_scored());
+    py::list results;
+    for (size_t i = 0; i < queries.size(); ++i)
+      results.append(py::make_tuple(queries[i].best, queries[i].best_logit, logits[i]));
+    return py::make_tuple(results, search.n_scored());
   }
 
  private:
-  // One row of activations, as the kernels want it.
+  // Rows of activations [m, k], as the kernels want them.
   struct Quantized {
     Quantized(const std::string& level, const Floats& x, int64_t k)
-        : values(static_cast<size_t>(k)),
-          ordered(values.size()),
+        : m(x.ndim() == 2 ? x.shape(0) : 0),
+          values(static_cast<size_t>(m * k)),
           scales(values.size() / kernels::kBlock),
           norms(scales.size()),
+          offsets(scales.size()),
           sums(scales.size()) {
-      require(x.size() == k, "x: expected [k].");
-      runnable(level).quantize_row(x.data(), k, values.data(), scales.data(), sums.data());
-      rows = {values.data(), scales.data(), sums.data()};
-      kernels::prepare_plane_input(rows, 0, k, ordered.data(), norms.data());
-      input = {ordered.data(), scales.data(), sums.data(), norms.data()};
+      require(x.ndim() == 2 && x.shape(1) == k, "x: expected [m, k].");
+      runnable(level).quantize_row(x.data(), m * k, values.data(), scales.data(), sums.data());
+      input = {{values.data(), scales.data(), sums.data()}, norms.data(), offsets.data()};
+      kernels::measure_plane_input(input.q, m, k, norms.data(), offsets.data());
     }
-    std::vector<int8_t> values, ordered;
-    std::vector<float> scales, norms;
+    int64_t m;
+    std::vector<int8_t> values;
+    std::vector<float> scales, norms, offsets;
     std::vector<int32_t> sums;
-    kernels::QuantizedRows rows;
-    kernels::PlaneInput input;
+    kernels::PlaneRows input;
   };
 
   std::vector<uint8_t> bytes_;
@@ -408,11 +415,10 @@ void bind_kernels(py::module_& core) {
   py::class_<SplitHead>(m, "SplitHead", "A Q8_0 output head [n, k] split into planes of 4 bits.")
       .def(py::init<const Bytes&, int64_t, int64_t>(), arg("rows"), arg("n"), arg("k"))
       .def_property_readonly("finite", &SplitHead::finite)
-      .def("bounds", &SplitHead::bounds, arg("level"), arg("x"))
-      .def("scores", &SplitHead::scores, arg("level"), arg("x"), arg("rows"))
-      .def("joined", &SplitHead::joined, arg("level"))
-      .def("best", &SplitHead::best, arg("level"), arg("x"), arg("softcap") = 0.0f,
-           arg("apart") = std::vector<int32_t>{}, arg("n_threads") = 1, arg("repeat") = 1);
+      .def("bounds", &SplitHead::bounds, arg("level"), arg("x"), arg("exact"))
+      .def("scores", &SplitHead::scores, arg("level"), arg("x"), arg("groups"), arg("repeat") = 1)
+      .def("best", &SplitHead::best, arg("level"), arg("x"), arg("softcap") = 0.0f, arg("apart") = std::vector<Ints>(),
+           arg("n_threads") = 1, arg("repeat") = 1);
   m.def("quantize_row", &quantize_row, arg("level"), arg("x"));
   m.def("round_row", &round_row, arg("level"), arg("x"));
   m.def("rms_norm", &rms_norm, arg("level"), arg("x"), arg("weight"), arg("eps"));

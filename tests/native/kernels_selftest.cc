@@ -111,42 +111,51 @@ Result matmul(const KernelTable& table, DataType type, int64_t m, int64_t n, int
   return result;
 }
 
-// A Q8_0 matrix in two planes: bounds, some scores, and the planes joined.
-Result planes(const KernelTable& table, int64_t n, int64_t k) {
+// A Q8_0 matrix in two planes: bounds with every third block exact, and the exact scores of some groups.
+Result planes(const KernelTable& table, int64_t m, int64_t n, int64_t k) {
   namespace kernels = t5g::kernels;
-  Random random(static_cast<uint32_t>(n + k));
-  const int64_t n_groups = (n + kernels::kGroupRows - 1) / kernels::kGroupRows;
-  const auto groups = static_cast<size_t>(n_groups), size = static_cast<size_t>(k), blocks = size / 32;
+  Random random(static_cast<uint32_t>(n + k + m));
+  const int64_t n_groups = (n + kernels::kGroupRows - 1) / kernels::kGroupRows, n_rows = n_groups * kernels::kGroupRows;
+  const auto groups = static_cast<size_t>(n_groups), queries = static_cast<size_t>(m);
+  const auto size = static_cast<size_t>(m * k), blocks = size / 32;
   const std::vector<uint8_t> rows = random_rows(DataType::kQ8_0, n, k, random);
   std::vector<std::byte> coarse(groups * kernels::coarse_group_bytes(k)), fine(groups * kernels::fine_group_bytes(k));
-  std::vector<uint8_t> plane_norms(groups * kernels::norm_group_bytes(k));
+  std::vector<uint8_t> plane_norms(groups * kernels::norm_group_bytes(k)), exact(static_cast<size_t>(k / 32));
   for (int64_t g = 0; g < n_groups; ++g) {
     kernels::pack_planes(reinterpret_cast<const std::byte*>(rows.data()), n, k, g, coarse.data(), fine.data(),
                          plane_norms.data());
   }
+  for (size_t b = 0; b < exact.size(); b += 3) exact[b] = 1;
   const kernels::Planes weight = {coarse.data(), fine.data(), plane_norms.data(), n, k};
 
-  std::vector<int8_t> values(size), ordered(size);
-  std::vector<float> scales(blocks), norms(blocks);
+  std::vector<int8_t> values(size);
+  std::vector<float> scales(blocks), norms(blocks), offsets(blocks);
   std::vector<int32_t> sums(blocks);
-  table.quantize_row(random.floats(size, 5.0f).data(), k, values.data(), scales.data(), sums.data());
-  kernels::prepare_plane_input({values.data(), scales.data(), sums.data()}, 0, k, ordered.data(), norms.data());
-  const kernels::PlaneInput x = {ordered.data(), scales.data(), sums.data(), norms.data()};
+  table.quantize_row(random.floats(size, 5.0f).data(), m * k, values.data(), scales.data(), sums.data());
+  const kernels::QuantizedRows x = {values.data(), scales.data(), sums.data()};
+  kernels::measure_plane_input(x, m, k, norms.data(), offsets.data());
 
-  std::vector<float> bounds(groups * kernels::kGroupRows), group_bounds(groups), scores(kernels::kGroupRows);
-  float *row_out = bounds.data(), *group_out = group_bounds.data();
-  table.bound_groups({weight, 0, n_groups, 1, &x, &row_out, &group_out});
+  std::vector<float> bounds(queries * static_cast<size_t>(n_rows)), group_bounds(queries * groups);
+  table.bound_groups({weight,
+                      0,
+                      n_groups,
+                      m,
+                      {x, norms.data(), offsets.data()},
+                      exact.data(),
+                      bounds.data(),
+                      n_rows,
+                      group_bounds.data(),
+                      n_groups});
   std::vector<int32_t> chosen;
-  for (int i = 0; i < 11; ++i) chosen.push_back(random.below(static_cast<int>(n)));
-  table.score_rows(weight, x, chosen.data(), static_cast<int>(chosen.size()), scores.data());
-  std::vector<uint8_t> joined(kernels::packed_group_bytes(DataType::kQ8_0, k));
-  table.join_planes(weight, n_groups - 1, reinterpret_cast<std::byte*>(joined.data()));
+  for (int64_t g = n_groups - 1; g >= 0; g -= 2) chosen.push_back(static_cast<int32_t>(g));
+  const int64_t ldy = static_cast<int64_t>(chosen.size()) * kernels::kGroupRows;
+  std::vector<float> scores(queries * static_cast<size_t>(ldy));
+  table.score_groups({weight, chosen.data(), static_cast<int64_t>(chosen.size()), m, x, scores.data(), ldy});
 
   Result result;
   append(result, bounds);
   append(result, group_bounds);
   append(result, scores);
-  append(result, joined);
   return result;
 }
 
@@ -227,9 +236,11 @@ std::vector<Case> all_cases() {
       }
     }
   }
-  for (const auto& [n, k] : {std::pair{1, 128}, {85, 384}}) {
-    cases.push_back({"planes n=" + std::to_string(n) + " k=" + std::to_string(k),
-                     [n = n, k = k](const KernelTable& table) { return planes(table, n, k); }});
+  for (const int m : {1, 2, 3, 7, 8, 13}) {
+    for (const auto& [n, k] : {std::pair{1, 32}, {85, 384}}) {
+      cases.push_back({"planes m=" + std::to_string(m) + " n=" + std::to_string(n) + " k=" + std::to_string(k),
+                       [=, n = n, k = k](const KernelTable& table) { return planes(table, m, n, k); }});
+    }
   }
   for (const int n : {1, 2, 15, 16, 17, 64, 100, 1152, 5000})
     cases.push_back({"rows n=" + std::to_string(n), [=](const KernelTable& table) { return row_ops(table, n); }});

@@ -18,12 +18,6 @@ inline I32x16 dot_signed(const I32x16& sum, const SignedBytes& w, const Quad& x)
            add_products(sum.q[2], w.q[2], x.v), add_products(sum.q[3], w.q[3], x.v)}};
 }
 inline I32x16 dot_small(const I32x16& sum, const Bytes64& w, const Quad& x) { return dot_signed(sum, w, x); }
-inline I32x16 dot_bytes(const I32x16& sum, const Bytes64& w, const Bytes64& x) {
-  return {{add_products(sum.q[0], w.q[0], vreinterpretq_s8_u8(x.q[0])),
-           add_products(sum.q[1], w.q[1], vreinterpretq_s8_u8(x.q[1])),
-           add_products(sum.q[2], w.q[2], vreinterpretq_s8_u8(x.q[2])),
-           add_products(sum.q[3], w.q[3], vreinterpretq_s8_u8(x.q[3]))}};
-}
 
 }  // namespace
 }  // namespace t5g::kernels

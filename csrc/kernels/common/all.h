@@ -23,8 +23,7 @@ constexpr KernelTable table_of_all(const char* name, uint64_t required_features)
       },
 #undef T5G_TYPE
       &bound_groups,
-      &score_rows,
-      &join_planes,
+      &score_groups,
       &quantize_row,
       &round_row,
       &rms_norm,

@@ -1,153 +1,163 @@
-// The kernels of matrices that are split into planes of 4 bits (see kernels/planes.h).
+// The kernels of matrices that are split into planes of 4 bits (see kernels/planes.h). One pass over a group serves
+// several rows of activations, whose sums stay in registers.
 #pragma once
 
 #include "kernels/common/formats.h"
+#include "kernels/common/matmul.h"
 #include "kernels/common/unroll.h"
 #include "kernels/kernels.h"
 
 namespace t5g::kernels {
 namespace {
 
-constexpr int kPlaneRowBytes = 64;  // of one strip
-constexpr int kPlaneScalesBytes = 4 * kHalvesBytes;
-constexpr int kCoarseStripBytes = kPlaneScalesBytes + kGroupRows * kPlaneRowBytes;
-constexpr int kFineStripBytes = kGroupRows * kPlaneRowBytes;
+constexpr int kFineBlockBytes = 4 * kVectorBytes;
+constexpr int kCoarseBlockBytes = PackedQ4_0::kBlockBytes;
+// Groups ahead of the one in work of which an exact block is fetched: these reads lie too far apart for the processor
+// to see their order.
+constexpr int kGroupsAhead = 4;
 
-// The processor's own prefetching keeps fewer reads in flight than the arithmetic here leaves time for.
-constexpr int kPrefetchAhead = 4 * kCoarseStripBytes;
-
-struct StripInput {
-  Bytes64 low, high;  // the activations that low and high nibbles meet
-};
-inline StripInput load_strip(const int8_t* values) {
-  const auto* bytes = reinterpret_cast<const std::byte*>(values);
-  return {load_bytes(bytes), load_bytes(bytes + 64)};
-}
-inline I32x16 dot_nibbles(const std::byte* nibbles, const StripInput& x) {
-  const Bytes64 both = load_bytes(nibbles);
-  return dot_bytes(dot_bytes(splat(0), low_nibbles(both), x.low), high_nibbles(both), x.high);
-}
-
-// Upper bounds of 16 outputs. Every rounding, here and in the exact score, is within `slack` of the norms: a term of
-// either is at most 128 sqrt(32) d |x|, and k / 32 + 4 roundings of 2^-24 on two such sums are less than
-// (k / 32 + 4) 2^-13 d |x|.
-F32x16 upper_bounds(const std::byte* strip, const uint8_t* norms, int64_t k, const PlaneInput& x) {
-  const float slack = static_cast<float>(k / kBlock + 4) * 0x1p-13f;
-  F32x16 score = splat(0.0f), error = splat(1e-30f);  // what underflow can do
-  for (int64_t b = 0; b < k / kBlock; b += 4, strip += kCoarseStripBytes) {
+// The integer products of one block with both planes, as those of PackedQ8_0.
+template <int kRows>
+inline void dot_planes(const std::byte* coarse, const std::byte* fine, const int8_t* x, int64_t k,
+                       I32x16 (&dots)[kRows]) {
+  T5G_UNROLL
+  for (int r = 0; r < kRows; ++r) dots[r] = splat(0);
+  T5G_UNROLL
+  for (int step = 0; step < 4; ++step) {
+    const Bytes64 high = load_bytes(coarse + kHalvesBytes + step * kVectorBytes);
+    const Bytes64 low = load_bytes(fine + step * kVectorBytes);
+    const SignedBytes first = signed_bytes(flip_top_bits(join_low_nibbles(high, low)));
+    const SignedBytes second = signed_bytes(flip_top_bits(join_high_nibbles(high, low)));
     T5G_UNROLL
-    for (int line = 0; line < kCoarseStripBytes; line += 64) __builtin_prefetch(strip + kPrefetchAhead + line);
-    const StripInput input = load_strip(x.values + b * kBlock);
-    const std::byte* rows = strip + kPlaneScalesBytes;
-    I32x16 dots[4];
-    T5G_UNROLL
-    for (int q = 0; q < 4; ++q, rows += 4 * kPlaneRowBytes) {
-      dots[q] = add_quads(dot_nibbles(rows, input), dot_nibbles(rows + kPlaneRowBytes, input),
-                          dot_nibbles(rows + 2 * kPlaneRowBytes, input), dot_nibbles(rows + 3 * kPlaneRowBytes, input));
-    }
-    transpose_quarters(dots);
-    T5G_UNROLL
-    for (int j = 0; j < 4; ++j) {
-      const F32x16 scales = load_f16(strip + j * kHalvesBytes);
-      // Twice the dot product with 16 h + 7.5 - 128.
-      const I32x16 twice = shift_left<5>(dots[j]) - splat(241 * x.sums[b + j]);
-      score = fma(to_float(twice), scales * splat(0.5f * x.scales[b + j]), score);
-      const float norm = static_cast<float>(norms[b + j]) * kPlaneNormUnit + slack;
-      error = fma(abs(scales), splat(norm * x.norms[b + j]), error);
+    for (int r = 0; r < kRows; ++r) {
+      dots[r] = dot_signed(dots[r], first, load_quad(x + r * k + 4 * step));
+      dots[r] = dot_signed(dots[r], second, load_quad(x + r * k + 4 * step + 16));
     }
   }
-  return score + error;
+}
+
+// sums += scales of weights and activations times the products: the same operations as in the Q8_0 matrix product.
+template <int kRows>
+inline void add_exact_block(const std::byte* coarse, const std::byte* fine, const QuantizedRows& x, int64_t at,
+                            int64_t k, F32x16 (&sums)[kRows]) {
+  I32x16 dots[kRows];
+  dot_planes(coarse, fine, x.values + at * kBlock, k, dots);
+  const F32x16 scales = load_f16(coarse);
+  T5G_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    const int64_t block = at + r * (k / kBlock);
+    if constexpr (kSignedOffsetLog2 >= 0) dots[r] = dots[r] - shift_left<kSignedOffsetLog2>(splat(x.sums[block]));
+    sums[r] = fma(to_float(dots[r]), scales * splat(x.scales[block]), sums[r]);
+  }
+}
+
+// sums += what the coarse plane says of a block.
+template <int kRows>
+inline void add_coarse_block(const std::byte* coarse, const PlaneRows& x, int64_t at, int64_t k,
+                             F32x16 (&sums)[kRows]) {
+  I32x16 dots[1][kRows];
+  dot_block<PackedQ4_0>(coarse, 0, x.q.values + at * kBlock, k, dots);
+  const F32x16 scales = load_f16(coarse);
+  T5G_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    const int64_t block = at + r * (k / kBlock);
+    sums[r] = fma(scales, splat(x.offsets[block]), sums[r]);
+    sums[r] = fma(to_float(dots[0][r]), scales * splat(16 * x.q.scales[block]), sums[r]);
+  }
+}
+
+// The next group is fetched meanwhile, but for one that follows at once: the processor's own prefetching knows it, and
+// asking for it too cost 15 % of the speed.
+template <int kRows>
+void score_tile(const PlaneScoreArgs& args, int64_t i, int64_t row) {
+  const Planes& w = args.weight;
+  const int64_t n_blocks = w.k / kBlock, group = args.groups[i], next = args.groups[i + 1 < args.n_groups ? i + 1 : i];
+  const std::byte* coarse = w.coarse + group * n_blocks * kCoarseBlockBytes;
+  const std::byte* fine = w.fine + group * n_blocks * kFineBlockBytes;
+  const int64_t to_next = (next - group) * n_blocks;
+  F32x16 sums[kRows];
+  T5G_UNROLL
+  for (int r = 0; r < kRows; ++r) sums[r] = splat(0.0f);
+  for (int64_t b = 0; b < n_blocks; ++b, coarse += kCoarseBlockBytes, fine += kFineBlockBytes) {
+    if (row == 0 && next != group + 1) {
+      prefetch<kCoarseBlockBytes>(coarse + to_next * kCoarseBlockBytes);
+      prefetch<kFineBlockBytes>(fine + to_next * kFineBlockBytes);
+    }
+    add_exact_block(coarse, fine, args.x, row * n_blocks + b, w.k, sums);
+  }
+  const int64_t n_left = w.n - group * kGroupRows;
+  T5G_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    float* y = args.y + (row + r) * args.ldy + i * kGroupRows;
+    if (n_left >= kGroupRows) {
+      store(y, sums[r]);
+    } else {
+      store_first(y, sums[r], static_cast<int>(n_left));
+    }
+  }
+}
+
+// Upper bounds of a group's outputs. A term of the sum is at most 369 sqrt(32) d |x| here and 128 sqrt(32) d |x| in the
+// exact score, sums of k / 32 blocks are rounded at most 3 k / 32 + 1 times here and k / 32 + 1 times there, each by
+// 2^-24: all that is within `slack` of the norms.
+template <int kRows>
+void bound_tile(const BoundArgs& args, int64_t group, int64_t row) {
+  const Planes& w = args.weight;
+  const int64_t n_blocks = w.k / kBlock;
+  const float slack = static_cast<float>(n_blocks + 4) * 0x1p-11f;
+  const std::byte* coarse = w.coarse + group * n_blocks * kCoarseBlockBytes;
+  const std::byte* fine = w.fine + group * n_blocks * kFineBlockBytes;
+  const uint8_t* norms = w.norms + group * n_blocks;
+  F32x16 sums[kRows];
+  T5G_UNROLL
+  for (int r = 0; r < kRows; ++r) sums[r] = splat(1e-30f);  // what underflow can do
+  for (int64_t b = 0; b < n_blocks; ++b, coarse += kCoarseBlockBytes, fine += kFineBlockBytes) {
+    const int64_t at = row * n_blocks + b;
+    prefetch<kCoarseBlockBytes>(coarse + kAhead);
+    float unknown = slack;
+    if (args.exact[b]) {
+      prefetch<kFineBlockBytes>(fine + kGroupsAhead * n_blocks * kFineBlockBytes);
+      add_exact_block(coarse, fine, args.x.q, at, w.k, sums);
+    } else {
+      unknown += static_cast<float>(norms[b]) * kPlaneNormUnit;
+      add_coarse_block(coarse, args.x, at, w.k, sums);
+    }
+    const F32x16 reach = abs(load_f16(coarse)) * splat(unknown);
+    T5G_UNROLL
+    for (int r = 0; r < kRows; ++r) sums[r] = fma(reach, splat(args.x.norms[at + r * n_blocks]), sums[r]);
+  }
+  const int64_t column = group - args.group_begin;
+  T5G_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    store(args.bounds + (row + r) * args.ldb + column * kGroupRows, sums[r]);
+    args.group_bounds[(row + r) * args.ldg + column] = max_lane(sums[r]);
+  }
+}
+
+constexpr int kPlaneRows = Tiles::kQuantizedGroups == 1 ? Tiles::kQuantizedRows : 8;
+
+template <int kRows>
+void sweep_scores(const PlaneScoreArgs& args, int64_t i, int64_t row) {
+  for (; row + kRows <= args.m; row += kRows) score_tile<kRows>(args, i, row);
+  if constexpr (kRows > 1) {
+    if (row < args.m) sweep_scores<kRows - 1>(args, i, row);
+  }
+}
+
+template <int kRows>
+void sweep_bounds(const BoundArgs& args, int64_t group, int64_t row) {
+  for (; row + kRows <= args.m; row += kRows) bound_tile<kRows>(args, group, row);
+  if constexpr (kRows > 1) {
+    if (row < args.m) sweep_bounds<kRows - 1>(args, group, row);
+  }
+}
+
+void score_groups(const PlaneScoreArgs& args) {
+  for (int64_t i = 0; i < args.n_groups; ++i) sweep_scores<kPlaneRows>(args, i, 0);
 }
 
 void bound_groups(const BoundArgs& args) {
-  const Planes& w = args.weight;
-  const int64_t n_strips = w.k / 128;
-  for (int64_t group = args.group_begin; group < args.group_end; ++group) {
-    for (int i = 0; i < args.m; ++i) {
-      const F32x16 upper =
-          upper_bounds(w.coarse + group * n_strips * kCoarseStripBytes, w.norms + group * n_strips * 4, w.k, args.x[i]);
-      store(args.bounds[i] + group * kGroupRows, upper);
-      args.group_bounds[i][group] = max_lane(upper);
-    }
-  }
-}
-
-// The same operations in the same order as in the Q8_0 matrix product, and so the same bits.
-void score_rows(const Planes& w, const PlaneInput& x, const int32_t* rows, int n_rows, float* scores) {
-  const int64_t n_strips = w.k / 128;
-  const std::byte *coarse[kGroupRows], *fine[kGroupRows];
-  int lane[kGroupRows];
-  for (int i = 0; i < kGroupRows; ++i) {
-    const int64_t row = rows[i < n_rows ? i : 0], group = row / kGroupRows;
-    lane[i] = static_cast<int>(row % kGroupRows);
-    coarse[i] = w.coarse + group * n_strips * kCoarseStripBytes;
-    fine[i] = w.fine + group * n_strips * kFineStripBytes + lane[i] * kPlaneRowBytes;
-  }
-  F32x16 sum = splat(0.0f);
-  for (int64_t b = 0; b < w.k / kBlock; b += 4) {
-    const StripInput input = load_strip(x.values + b * kBlock);
-    uint16_t halves[4][kGroupRows];
-    I32x16 dots[4], parts[4];
-    for (int i = 0; i < kGroupRows; ++i) {
-      const std::byte* high = coarse[i] + kPlaneScalesBytes + lane[i] * kPlaneRowBytes;
-      parts[i % 4] = shift_left<4>(dot_nibbles(high, input)) + dot_nibbles(fine[i], input);
-      if (i % 4 == 3) dots[i / 4] = add_quads(parts[0], parts[1], parts[2], parts[3]);
-      for (int j = 0; j < 4; ++j)
-        __builtin_memcpy(&halves[j][i], coarse[i] + j * kHalvesBytes + lane[i] * 2, sizeof(uint16_t));
-      coarse[i] += kCoarseStripBytes;
-      fine[i] += kFineStripBytes;
-    }
-    transpose_quarters(dots);
-    for (int j = 0; j < 4; ++j) {
-      const F32x16 scales = load_f16(reinterpret_cast<const std::byte*>(halves[j]));
-      const I32x16 dot = dots[j] - shift_left<7>(splat(x.sums[b + j]));
-      sum = fma(to_float(dot), scales * splat(x.scales[b + j]), sum);
-    }
-  }
-  store_first(scores, sum, n_rows);
-}
-
-// Vectors g of four packed blocks, from one half of the nibbles of 16 rows.
-template <bool kHigh>
-void join_half(const std::byte* high, const std::byte* low, std::byte* block) {
-  I32x16 words[4][4];  // [four values][four rows]
-  T5G_UNROLL
-  for (int q = 0; q < 4; ++q) {
-    I32x16 rows[4];
-    T5G_UNROLL
-    for (int r = 0; r < 4; ++r) {
-      const int at = (4 * q + r) * kPlaneRowBytes;
-      const Bytes64 h = load_bytes(high + at), l = load_bytes(low + at);
-      rows[r] = as_words(flip_top_bits(kHigh ? join_high_nibbles(h, l) : join_low_nibbles(h, l)));
-    }
-    transpose_quads(rows);
-    T5G_UNROLL
-    for (int g = 0; g < 4; ++g) words[g][q] = rows[g];
-  }
-  T5G_UNROLL
-  for (int g = 0; g < 4; ++g) {
-    transpose_quarters(words[g]);
-    T5G_UNROLL
-    for (int j = 0; j < 4; ++j)
-      store(block + j * PackedQ8_0::kBlockBytes + kHalvesBytes + ((kHigh ? 4 : 0) + g) * kVectorBytes, words[g][j]);
-  }
-}
-
-void join_planes(const Planes& w, int64_t group, std::byte* packed) {
-  const int64_t n_strips = w.k / 128;
-  const std::byte* coarse = w.coarse + group * n_strips * kCoarseStripBytes;
-  const std::byte* fine = w.fine + group * n_strips * kFineStripBytes;
-  for (int64_t strip = 0; strip < n_strips; ++strip) {
-    for (int line = 0; line < kCoarseStripBytes; line += 64) __builtin_prefetch(coarse + kPrefetchAhead + line, 0, 2);
-    for (int line = 0; line < kFineStripBytes; line += 64) __builtin_prefetch(fine + kPrefetchAhead + line, 0, 2);
-    for (int j = 0; j < 4; ++j)
-      __builtin_memcpy(packed + j * PackedQ8_0::kBlockBytes, coarse + j * kHalvesBytes, kHalvesBytes);
-    join_half<false>(coarse + kPlaneScalesBytes, fine, packed);
-    join_half<true>(coarse + kPlaneScalesBytes, fine, packed);
-    coarse += kCoarseStripBytes;
-    fine += kFineStripBytes;
-    packed += 4 * PackedQ8_0::kBlockBytes;
-  }
+  for (int64_t group = args.group_begin; group < args.group_end; ++group) sweep_bounds<kPlaneRows>(args, group, 0);
 }
 
 }  // namespace

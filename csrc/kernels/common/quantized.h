@@ -28,8 +28,7 @@ constexpr KernelTable table_of_quantized(const char* name, uint64_t required_fea
 #undef T5G_TYPE
   };
   table.bound_groups = &bound_groups;
-  table.score_rows = &score_rows;
-  table.join_planes = &join_planes;
+  table.score_groups = &score_groups;
   return table;
 }
 

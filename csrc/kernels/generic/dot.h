@@ -30,16 +30,5 @@ inline I32x16 dot_small(const I32x16& sum, const Bytes64& w, const Quad& x) {
   return dot_signed(sum, signed_bytes(w), x);
 }
 
-// A different activation (signed) for every weight.
-inline I32x16 dot_bytes(const I32x16& sum, const Bytes64& w, const Bytes64& x) {
-  I32x16 r;
-  T5G_LANES {
-    int32_t dot = sum.lane[i];
-    for (int j = 4 * i; j < 4 * i + 4; ++j) dot += w.byte[j] * static_cast<int8_t>(x.byte[j]);
-    r.lane[i] = dot;
-  }
-  return r;
-}
-
 }  // namespace
 }  // namespace t5g::kernels

@@ -293,26 +293,6 @@ inline I32x16 as_words(const Bytes64& a) {
   return r;
 }
 inline void store(std::byte* to, const I32x16& a) { __builtin_memcpy(to, a.lane, sizeof a.lane); }
-// Of every quarter of a vector (four lanes), with a .. d for its lanes: the sums of the quarter's lanes in a .. d.
-inline I32x16 add_quads(const I32x16& a, const I32x16& b, const I32x16& c, const I32x16& d) {
-  const I32x16* from[4] = {&a, &b, &c, &d};
-  I32x16 r;
-  T5G_LANES {
-    const int32_t* quad = from[i % 4]->lane + i / 4 * 4;
-    r.lane[i] = (quad[0] + quad[1]) + (quad[2] + quad[3]);
-  }
-  return r;
-}
-// Within every quarter: lane i of vector j becomes lane j of vector i.
-inline void transpose_quads(I32x16 (&a)[4]) {
-  const I32x16 from[4] = {a[0], a[1], a[2], a[3]};
-  for (int j = 0; j < 4; ++j) T5G_LANES a[j].lane[i] = from[i % 4].lane[i / 4 * 4 + j];
-}
-// Quarter i of vector j becomes quarter j of vector i.
-inline void transpose_quarters(I32x16 (&a)[4]) {
-  const I32x16 from[4] = {a[0], a[1], a[2], a[3]};
-  for (int j = 0; j < 4; ++j) T5G_LANES a[j].lane[i] = from[i / 4].lane[4 * j + i % 4];
-}
 // Bytes whose upper halves are the low (high) nibbles of `high`, their lower halves those of `low`.
 inline Bytes64 join_low_nibbles(const Bytes64& high, const Bytes64& low) {
   Bytes64 r;

@@ -25,9 +25,6 @@ inline I32x16 dot_signed(const I32x16& sum, const SignedBytes& w, const Quad& x)
 inline I32x16 dot_small(const I32x16& sum, const Bytes64& w, const Quad& x) {
   return {add_products(sum.low, w.low, x.v), add_products(sum.high, w.high, x.v)};
 }
-inline I32x16 dot_bytes(const I32x16& sum, const Bytes64& w, const Bytes64& x) {
-  return {add_products(sum.low, w.low, x.low), add_products(sum.high, w.high, x.high)};
-}
 
 }  // namespace
 }  // namespace t5g::kernels

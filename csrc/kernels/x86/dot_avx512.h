@@ -23,7 +23,6 @@ inline I32x16 dot_signed(I32x16 sum, SignedBytes w, Quad x) {
   return add_products(sum, w.magnitude, _mm512_mask_sub_epi8(x.v, w.negative, _mm512_setzero_si512(), x.v));
 }
 inline I32x16 dot_small(I32x16 sum, Bytes64 w, Quad x) { return add_products(sum, w.v, x.v); }
-inline I32x16 dot_bytes(I32x16 sum, Bytes64 w, Bytes64 x) { return add_products(sum, w.v, x.v); }
 
 }  // namespace
 }  // namespace t5g::kernels

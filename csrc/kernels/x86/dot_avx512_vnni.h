@@ -15,7 +15,6 @@ inline SignedBytes signed_bytes(Bytes64 a) { return {_mm512_xor_si512(a.v, _mm51
 
 inline I32x16 dot_signed(I32x16 sum, SignedBytes w, Quad x) { return {_mm512_dpbusd_epi32(sum.v, w.plus_128, x.v)}; }
 inline I32x16 dot_small(I32x16 sum, Bytes64 w, Quad x) { return {_mm512_dpbusd_epi32(sum.v, w.v, x.v)}; }
-inline I32x16 dot_bytes(I32x16 sum, Bytes64 w, Bytes64 x) { return {_mm512_dpbusd_epi32(sum.v, w.v, x.v)}; }
 
 }  // namespace
 }  // namespace t5g::kernels

@@ -22,9 +22,6 @@ inline I32x16 dot_small(const I32x16& sum, const Bytes64& w, const Quad& x) {
 inline I32x16 dot_signed(const I32x16& sum, const SignedBytes& w, const Quad& x) {
   return dot_small(sum, w.plus_128, x);
 }
-inline I32x16 dot_bytes(const I32x16& sum, const Bytes64& w, const Bytes64& x) {
-  return {_mm256_dpbusd_avx_epi32(sum.low, w.low, x.low), _mm256_dpbusd_avx_epi32(sum.high, w.high, x.high)};
-}
 
 }  // namespace
 }  // namespace t5g::kernels

@@ -110,7 +110,6 @@ class CpuOps final : public Ops {
   bool suits_panels(int64_t rows, std::initializer_list<const Matrix*> weights) const;
   kernels::QuantizedRows panels(Tensor x, std::initializer_list<const Matrix*> layers,
                                 FunctionRef<void(float* row, int64_t column, int64_t n)> bend);
-  void head_of_few(const kernels::Planes& planes, const kernels::QuantizedRows& x, Tensor logits);
   // Rows of x padded with zeros to whole blocks.
   kernels::QuantizedRows quantize(Tensor x);
   // Rows of x as bfloat16, padded with a zero to whole pairs.
@@ -125,7 +124,6 @@ class CpuOps final : public Ops {
   QuantizedActivations inner_;  // those between the two layers of a feed-forward
   Buffer panels_;               // of each thread
   Buffer rounded_;              // activations as bfloat16
-  Buffer joined_;  // groups of a plane matrix put together, of each thread; or few activations in the planes' order
   HeadSearch search_{pool_, kernels_};
   std::vector<AttentionBlock> attention_blocks_;
   Buffer attention_scratch_;  // scaled queries and partial results

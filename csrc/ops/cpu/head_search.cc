@@ -1,10 +1,11 @@
-// Two passes over the rows, each one parallel loop: bounds, then the few exact scores.
+// Two passes over the groups, each one parallel loop: bounds, then the few exact scores.
 #include "ops/cpu/head_search.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <cstring>
 #include <limits>
+#include <numeric>
 
 #include "kernels/planes.h"
 
@@ -15,15 +16,18 @@ using kernels::kBlock;
 using kernels::kGroupRows;
 
 constexpr float kNone = -std::numeric_limits<float>::infinity();
-// From this many rows of activations on, one matrix product is the faster way.
-constexpr int64_t kMaxQueries = 4;
 constexpr int64_t kGroupsPerItem = 64;
-// When one row in so many may win, computing all logits is as fast: an exact score, whose reads lie far apart, takes 10
-// times as long as a bound.
-constexpr int64_t kMaxScoredShare = 24;
+// Groups bounded or scored at a time: their results stay in the first cache.
+constexpr size_t kGroupsPerCall = 16;
+constexpr size_t kScratch = HeadSearch::kMaxQueries * kGroupsPerCall * kGroupRows;
+// Groups with large bounds that are scored for a threshold, of each query.
+constexpr size_t kTopGroups = 4;
+// When more than one group in so many may win, computing all logits is as fast.
+constexpr int64_t kMaxScoredShare = 4;
+// More blocks are taken from both planes when more than one group in kManyShare was scored, fewer when less than one in
+// kFewShare was.
+constexpr int64_t kManyShare = 12, kFewShare = 100;
 constexpr int kLongestPause = 64;
-// Rows that are collected before they are scored.
-constexpr size_t kMaxWaiting = 256;
 
 // The largest logit below which another one cannot, after the soft cap, come out equal to `logit` or above it. The cap
 // is monotonic but for rounding, which kernels keep below 2^-20 of it.
@@ -44,26 +48,17 @@ bool HeadSearch::pays(int64_t n_queries) {
 
 bool HeadSearch::run(const PlaneMatrix& matrix, const kernels::QuantizedRows& x, float softcap,
                      std::span<BestQuery> queries, Interrupt* interrupt) {
-  planes_ = matrix.planes();
-  n_groups_ = matrix.n_groups();
-  n_items_ = (n_groups_ + kGroupsPerItem - 1) / kGroupsPerItem;
-  prepare(x, queries.size());
+  prepare(matrix, x, queries.size());
   pool_.parallel_for(n_items_, [&](int64_t item, int) { bound(static_cast<size_t>(item), queries); }, interrupt);
-
-  for (size_t i = 0; i < queries.size(); ++i) thresholds_[i] = threshold(i, softcap);
+  find_thresholds(queries, softcap);
   n_scored_ = 0;
   pool_.parallel_for(
       n_items_,
       [&](int64_t item, int thread) {
-        refine(static_cast<size_t>(item), static_cast<size_t>(thread), queries.size(), softcap);
+        refine(static_cast<size_t>(item), static_cast<size_t>(thread), queries, softcap);
       },
       interrupt);
-  if (n_scored_ > planes_.n / kMaxScoredShare * static_cast<int64_t>(queries.size())) {
-    rest_ = pause_;
-    pause_ = std::min(2 * pause_, kLongestPause);
-    return false;
-  }
-  pause_ = std::max(1, pause_ / 2);
+  if (!adapt()) return false;
 
   for (size_t i = 0; i < queries.size(); ++i) {
     Best best{kNone, -1};
@@ -78,123 +73,171 @@ bool HeadSearch::run(const PlaneMatrix& matrix, const kernels::QuantizedRows& x,
   return true;
 }
 
-void HeadSearch::prepare(const kernels::QuantizedRows& x, size_t n_queries) {
-  const auto k = static_cast<size_t>(planes_.k), n_blocks = k / kBlock, groups = static_cast<size_t>(n_groups_);
-  const size_t input_bytes = k + n_blocks * sizeof(float), bound_floats = groups * (kGroupRows + 1);
-  if (input_bytes_.size_bytes() < n_queries * input_bytes) input_bytes_ = Buffer(n_queries * input_bytes);
-  if (bounds_bytes_.size_bytes() < n_queries * bound_floats * sizeof(float))
-    bounds_bytes_ = Buffer(n_queries * bound_floats * sizeof(float));
-  inputs_.resize(n_queries);
-  bounds_.resize(n_queries);
-  group_bounds_.resize(n_queries);
-  thresholds_.resize(n_queries);
+void HeadSearch::prepare(const PlaneMatrix& matrix, const kernels::QuantizedRows& x, size_t n_queries) {
+  planes_ = matrix.planes();
+  n_groups_ = matrix.n_groups();
+  n_items_ = (n_groups_ + kGroupsPerItem - 1) / kGroupsPerItem;
+  const size_t n_blocks = static_cast<size_t>(planes_.k / kBlock);
+  norms_.resize(n_queries * n_blocks);
+  offsets_.resize(n_queries * n_blocks);
+  bounds_.resize(n_queries * static_cast<size_t>(n_groups_));
   tops_.resize(n_queries * static_cast<size_t>(n_items_));
+  thresholds_.resize(n_queries);
   bests_.assign(n_queries * static_cast<size_t>(pool_.n_threads()), {kNone, -1});
+  kernels::measure_plane_input(x, static_cast<int64_t>(n_queries), planes_.k, norms_.data(), offsets_.data());
+  x_ = {x, norms_.data(), offsets_.data()};
+  choose_exact_blocks(n_queries);
+}
+
+// Where the activations are largest, what the coarse plane leaves open weighs most.
+void HeadSearch::choose_exact_blocks(size_t n_queries) {
+  const auto n_blocks = static_cast<size_t>(planes_.k / kBlock);
+  if (n_exact_ < 0) n_exact_ = static_cast<int64_t>(n_blocks / 4);
+  shares_.assign(n_blocks, 0.0f);
+  exact_.assign(n_blocks, 0);
+  order_.resize(n_blocks);
   for (size_t i = 0; i < n_queries; ++i) {
-    auto* values = reinterpret_cast<int8_t*>(input_bytes_.data() + i * input_bytes);
-    auto* norms = reinterpret_cast<float*>(values + k);
-    kernels::prepare_plane_input(x, static_cast<int64_t>(i), planes_.k, values, norms);
-    inputs_[i] = {values, x.scales + i * n_blocks, x.sums + i * n_blocks, norms};
-    bounds_[i] = bounds_bytes_.floats() + i * bound_floats;
-    group_bounds_[i] = bounds_[i] + groups * kGroupRows;
+    const float* norms = norms_.data() + i * n_blocks;
+    const float total = std::accumulate(norms, norms + n_blocks, 0.0f);
+    for (size_t b = 0; b < n_blocks && total > 0; ++b) shares_[b] += norms[b] / total;
   }
+  std::iota(order_.begin(), order_.end(), 0);
+  const auto share_of = [&](int32_t block) {
+    const float share = shares_[static_cast<size_t>(block)];
+    return std::isnan(share) ? 0.0f : share;
+  };
+  std::sort(order_.begin(), order_.end(), [&](int32_t a, int32_t b) { return share_of(a) > share_of(b); });
+  for (size_t i = 0; i < std::min(static_cast<size_t>(n_exact_), n_blocks); ++i)
+    exact_[static_cast<size_t>(order_[i])] = 1;
 }
 
 // Bounds of one item's groups; rows that are set apart and rows that do not exist get none.
 void HeadSearch::bound(size_t item, std::span<const BestQuery> queries) {
   const int64_t begin = static_cast<int64_t>(item) * kGroupsPerItem, end = std::min(begin + kGroupsPerItem, n_groups_);
-  kernels_.bound_groups(
-      {planes_, begin, end, static_cast<int>(queries.size()), inputs_.data(), bounds_.data(), group_bounds_.data()});
-  const int64_t first_row = begin * kGroupRows, end_row = std::min(end * kGroupRows, planes_.n);
+  constexpr auto kStep = static_cast<int64_t>(kGroupsPerCall);
+  std::array<float, kScratch> rows;
+  for (int64_t first = begin; first < end; first += kStep) {
+    const int64_t last = std::min(first + kStep, end), ldb = (last - first) * kGroupRows;
+    kernels_.bound_groups({planes_, first, last, std::ssize(queries), x_, exact_.data(), rows.data(), ldb,
+                           bounds_.data() + first, n_groups_});
+    const int64_t first_row = first * kGroupRows, end_row = std::min(last * kGroupRows, planes_.n);
+    for (size_t i = 0; i < queries.size(); ++i) {
+      float* query_rows = rows.data() + static_cast<int64_t>(i) * ldb;
+      const auto drop = [&](int64_t row) {
+        query_rows[row - first_row] = kNone;
+        const float* group = query_rows + (row - first_row) / kGroupRows * kGroupRows;
+        bounds_[i * static_cast<size_t>(n_groups_) + static_cast<size_t>(row / kGroupRows)] =
+            *std::max_element(group, group + kGroupRows);
+      };
+      for (int64_t row = end_row; row < last * kGroupRows; ++row) drop(row);
+      const std::span<const int32_t> apart = queries[i].apart;
+      for (auto id = std::lower_bound(apart.begin(), apart.end(), first_row); id != apart.end() && *id < end_row; ++id)
+        drop(*id);
+    }
+  }
   for (size_t i = 0; i < queries.size(); ++i) {
-    float *rows = bounds_[i], *groups = group_bounds_[i];
-    const auto drop = [&](int64_t row) {
-      rows[row] = kNone;
-      float* group = rows + row / kGroupRows * kGroupRows;
-      groups[row / kGroupRows] = *std::max_element(group, group + kGroupRows);
-    };
-    for (int64_t row = end_row; row < end * kGroupRows; ++row) drop(row);
-    const std::span<const int32_t> apart = queries[i].apart;
-    for (auto id = std::lower_bound(apart.begin(), apart.end(), first_row); id != apart.end() && *id < end_row; ++id)
-      drop(*id);
-    const float* group = std::max_element(groups + begin, groups + end);
-    const float* top = rows + (group - groups) * kGroupRows;
-    top = std::max_element(top, top + kGroupRows);
-    tops_[i * static_cast<size_t>(n_items_) + item] = {*top, static_cast<int32_t>(top - rows)};
+    const float* bounds = bounds_.data() + i * static_cast<size_t>(n_groups_);
+    const float* top = std::max_element(bounds + begin, bounds + end);
+    tops_[i * static_cast<size_t>(n_items_) + item] = {*top, static_cast<int32_t>(top - bounds)};
   }
 }
 
-// Rows of which the bound is below this are not the best: the exact score of some promising rows, soft cap undone.
-float HeadSearch::threshold(size_t query, float softcap) {
-  const auto items = static_cast<size_t>(n_items_);
-  const std::span<Best> tops(tops_.data() + query * items, items);
-  const size_t count = std::min<size_t>(kGroupRows, items);
-  std::partial_sort(tops.begin(), tops.begin() + static_cast<std::ptrdiff_t>(count), tops.end(),
-                    [](const Best& a, const Best& b) { return a.score > b.score; });
-  int32_t rows[kGroupRows];
-  int n_rows = 0;
-  for (const Best& top : tops.first(count)) {
-    if (top.score > kNone) rows[n_rows++] = top.row;
+// Groups of which the bound is below this have no winner: the exact score of some promising row, soft cap undone.
+void HeadSearch::find_thresholds(std::span<const BestQuery> queries, float softcap) {
+  const auto items = static_cast<size_t>(n_items_), count = std::min(kTopGroups, items);
+  std::array<float, kScratch> scores;
+  for (size_t i = 0; i < queries.size(); ++i) {
+    const std::span<Top> tops(tops_.data() + i * items, items);
+    std::partial_sort(tops.begin(), tops.begin() + static_cast<std::ptrdiff_t>(count), tops.end(),
+                      [](const Top& a, const Top& b) { return a.bound > b.bound; });
+    std::array<int32_t, kTopGroups> groups;
+    for (size_t j = 0; j < count; ++j) groups[j] = tops[j].group;
+    score({groups.data(), count}, i, 1, 0.0f, scores.data());
+    Best best{kNone, -1};
+    raise({groups.data(), count}, scores.data(), queries.subspan(i, 1), &best);
+    thresholds_[i] = best.row < 0 ? kNone : before_softcap(best.score, softcap);
   }
-  float best = kNone;
-  if (n_rows > 0) {
-    float scores[kGroupRows];
-    kernels_.score_rows(planes_, inputs_[query], rows, n_rows, scores);
-    for (int i = 0; i < n_rows; ++i) best = std::max(best, scores[i]);
-  }
-  return best > kNone ? before_softcap(best, softcap) : kNone;
 }
 
-void HeadSearch::refine(size_t item, size_t thread, size_t n_queries, float softcap) {
+void HeadSearch::refine(size_t item, size_t thread, std::span<const BestQuery> queries, float softcap) {
   const int64_t begin = static_cast<int64_t>(item) * kGroupsPerItem, end = std::min(begin + kGroupsPerItem, n_groups_);
-  const int64_t most = planes_.n / kMaxScoredShare * static_cast<int64_t>(n_queries);
-  for (size_t i = 0; i < n_queries; ++i) {
-    Best& best = bests_[thread * n_queries + i];
-    const float threshold = thresholds_[i];
-    int32_t rows[kMaxWaiting + kGroupRows];
-    size_t n_rows = 0;
-    for (int64_t group = begin; group < end && n_scored_.load(std::memory_order_relaxed) <= most; ++group) {
-      if (group_bounds_[i][group] < threshold) continue;  // written so that NaN is looked into
-      for (int64_t row = group * kGroupRows; row < (group + 1) * kGroupRows; ++row) {
-        if (!(bounds_[i][row] < threshold || bounds_[i][row] == kNone)) rows[n_rows++] = static_cast<int32_t>(row);
-      }
-      if (n_rows >= kMaxWaiting) {
-        score({rows, n_rows}, i, softcap, best);
-        n_rows = 0;
-      }
+  std::array<int32_t, kGroupsPerCall> groups;
+  std::array<float, kScratch> scores;
+  size_t count = 0;
+  const auto could_win = [&](int64_t group) {
+    for (size_t i = 0; i < queries.size(); ++i) {
+      const float bound = bounds_[i * static_cast<size_t>(n_groups_) + static_cast<size_t>(group)];
+      if (!(bound < thresholds_[i] || bound == kNone)) return true;  // written so that NaN is looked into
     }
-    score({rows, n_rows}, i, softcap, best);
+    return false;
+  };
+  for (int64_t group = begin; group < end; ++group) {
+    if (could_win(group)) groups[count++] = static_cast<int32_t>(group);
+    if (count == 0 || (count < kGroupsPerCall && group + 1 < end)) continue;
+    const int64_t before = n_scored_.fetch_add(static_cast<int64_t>(count), std::memory_order_relaxed);
+    if (before > n_groups_ / kMaxScoredShare) return;
+    const std::span<const int32_t> now(groups.data(), count);
+    score(now, 0, queries.size(), softcap, scores.data());
+    raise(now, scores.data(), queries, bests_.data() + thread * queries.size());
+    count = 0;
   }
 }
 
-// While some rows are scored, the next ones are on their way through the memory.
-void HeadSearch::score(std::span<const int32_t> rows, size_t query, float softcap, Best& best) {
-  const auto some = [&](size_t begin) {
-    return rows.subspan(std::min(begin, rows.size()),
-                        std::min<size_t>(kGroupRows, rows.size() - std::min(begin, rows.size())));
-  };
-  for (const int32_t row : some(0)) kernels::prefetch_row(planes_, row);
-  for (size_t begin = 0; begin < rows.size(); begin += kGroupRows) {
-    for (const int32_t row : some(begin + kGroupRows)) kernels::prefetch_row(planes_, row);
-    const std::span<const int32_t> now = some(begin);
-    float scores[kGroupRows];
-    kernels_.score_rows(planes_, inputs_[query], now.data(), static_cast<int>(now.size()), scores);
-    if (softcap > 0) kernels_.softcap(scores, std::ssize(now), softcap);
-    for (size_t i = 0; i < now.size(); ++i) {
-      const Best found{scores[i], now[i]};
-      if (found.score > best.score || (found.score == best.score && found.row < best.row)) best = found;
+// Whether the search found what it was asked for, and what the next one should do otherwise.
+bool HeadSearch::adapt() {
+  const int64_t n_blocks = planes_.k / kBlock;
+  if (n_scored_ > n_groups_ / kMaxScoredShare) {
+    n_exact_ = std::min(n_exact_ + (n_blocks + 7) / 8, n_blocks);
+    rest_ = pause_;
+    pause_ = std::min(2 * pause_, kLongestPause);
+    return false;
+  }
+  pause_ = std::max(1, pause_ / 2);
+  if (n_scored_ > n_groups_ / kManyShare) n_exact_ = std::min(n_exact_ + 1, n_blocks);
+  if (n_scored_ < n_groups_ / kFewShare) n_exact_ = std::max(n_exact_ - 1, int64_t{0});
+  return true;
+}
+
+void HeadSearch::score(std::span<const int32_t> groups, size_t first, size_t n_queries, float softcap, float* scores) {
+  const int64_t query = static_cast<int64_t>(first), block = query * (planes_.k / kBlock);
+  const kernels::QuantizedRows x{x_.q.values + query * planes_.k, x_.q.scales + block, x_.q.sums + block};
+  const int64_t ldy = std::ssize(groups) * kGroupRows, size = static_cast<int64_t>(n_queries) * ldy;
+  std::fill_n(scores, size, kNone);  // what stands for rows that do not exist
+  kernels_.score_groups({planes_, groups.data(), std::ssize(groups), static_cast<int64_t>(n_queries), x, scores, ldy});
+  if (softcap > 0) kernels_.softcap(scores, size, softcap);
+}
+
+void HeadSearch::raise(std::span<const int32_t> groups, const float* scores, std::span<const BestQuery> queries,
+                       Best* bests) {
+  for (size_t i = 0; i < queries.size(); ++i) {
+    const std::span<const int32_t> apart = queries[i].apart;
+    for (const int32_t group : groups) {
+      for (int32_t row = group * kGroupRows; row < (group + 1) * kGroupRows; ++row, ++scores) {
+        const bool better = *scores > bests[i].score || (*scores == bests[i].score && row < bests[i].row);
+        if (better && row < planes_.n && !std::binary_search(apart.begin(), apart.end(), row))
+          bests[i] = {*scores, row};
+      }
     }
   }
-  n_scored_.fetch_add(std::ssize(rows), std::memory_order_relaxed);
 }
 
 void HeadSearch::score_apart(size_t query, BestQuery& q, float softcap) {
-  for (size_t begin = 0; begin < q.apart.size(); begin += kGroupRows) {
-    const size_t count = std::min<size_t>(kGroupRows, q.apart.size() - begin);
-    kernels_.score_rows(planes_, inputs_[query], q.apart.data() + begin, static_cast<int>(count),
-                        q.apart_logits + begin);
+  std::array<int32_t, kGroupsPerCall> groups;
+  std::array<float, kScratch> scores;
+  for (size_t begin = 0, end = 0; begin < q.apart.size(); begin = end) {
+    size_t count = 0;
+    for (; end < q.apart.size(); ++end) {
+      const int32_t group = q.apart[end] / kGroupRows;
+      if (count > 0 && groups[count - 1] == group) continue;
+      if (count == kGroupsPerCall) break;
+      groups[count++] = group;
+    }
+    score({groups.data(), count}, query, 1, softcap, scores.data());
+    for (size_t i = begin, g = 0; i < end; ++i) {
+      while (groups[g] != q.apart[i] / kGroupRows) ++g;
+      q.apart_logits[i] = scores[g * kGroupRows + static_cast<size_t>(q.apart[i] % kGroupRows)];
+    }
   }
-  if (softcap > 0 && !q.apart.empty()) kernels_.softcap(q.apart_logits, static_cast<int64_t>(q.apart.size()), softcap);
 }
 
 }  // namespace t5g

@@ -16,8 +16,7 @@ constexpr int64_t kMinValues = int64_t{4} << 20;
 }  // namespace
 
 bool PlaneMatrix::suits(const WeightView& weight) {
-  return weight.type == DataType::kQ8_0 && weight.cols % kernels::kStripValues == 0 &&
-         weight.rows * weight.cols >= kMinValues;
+  return weight.type == DataType::kQ8_0 && weight.rows * weight.cols >= kMinValues;
 }
 
 void PlaneMatrix::pack(ThreadPool& pool, Interrupt* interrupt) const {

@@ -5,6 +5,7 @@ Every kernel of every CPU level, for tests and benchmarks.
 
 from __future__ import annotations
 
+import collections.abc
 import typing
 
 import numpy
@@ -75,19 +76,22 @@ class SplitHead:
         level: str,
         x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
         softcap: typing.SupportsFloat | typing.SupportsIndex = 0.0,
-        apart: typing.Annotated[numpy.typing.ArrayLike, numpy.int32] = [],
+        apart: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.int32]] = [],
         n_threads: typing.SupportsInt | typing.SupportsIndex = 1,
         repeat: typing.SupportsInt | typing.SupportsIndex = 1,
     ) -> typing.Any: ...
     def bounds(
-        self, level: str, x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]
-    ) -> numpy.typing.NDArray[numpy.float32]: ...
-    def joined(self, level: str) -> numpy.typing.NDArray[numpy.uint8]: ...
+        self,
+        level: str,
+        x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+        exact: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    ) -> tuple: ...
     def scores(
         self,
         level: str,
         x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
-        rows: typing.Annotated[numpy.typing.ArrayLike, numpy.int32],
+        groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int32],
+        repeat: typing.SupportsInt | typing.SupportsIndex = 1,
     ) -> numpy.typing.NDArray[numpy.float32]: ...
     @property
     def finite(self) -> bool: ...
