@@ -6,7 +6,7 @@
 // block, wait in memory.
 //
 // Counted in the code of gcc 12, not timed: a block of 16 x 4 outputs takes 499 instructions with SDOT in Q8_0, 553 in
-// Q4_0 and 798 in Q5_0 (unpacking included); as many outputs here 282 in all three, and 25 to 50 per tile for a block's
+// Q4_0 and 798 in Q5_0 (unpacking included); as many outputs here 282 in all three, and 17 to 57 per tile for a block's
 // arrangement when 16 rows share it. In LLVM's models of Neoverse N2, V1 and V2 (which follow Arm's optimisation
 // guides) SMMLA has the throughput of SDOT at twice the work. llvm-mca 19 puts a block at 115 cycles instead of 157,
 // 216 and 300 on N2 and N3, and at 55 to 58 instead of 86, 105 and 147 on V1 and V2.
