@@ -207,6 +207,26 @@ inline Bytes64 add_fifth_bit(const Bytes64& low, const Bytes64& bits, int bit) {
            vorrq_u8(low.q[3], vandq_u8(vtstq_u8(bits.q[3], mask), sixteen))}};
 }
 
+inline I32x16 as_words(const Bytes64& a) {
+  return {{vreinterpretq_s32_u8(a.q[0]), vreinterpretq_s32_u8(a.q[1]), vreinterpretq_s32_u8(a.q[2]),
+           vreinterpretq_s32_u8(a.q[3])}};
+}
+inline void store(std::byte* to, const I32x16& a) {
+  for (int i = 0; i < 4; ++i) vst1q_s32(reinterpret_cast<int32_t*>(to) + 4 * i, a.q[i]);
+}
+inline void transpose_quads(I32x16 (&a)[4]) {
+  for (int i = 0; i < 4; ++i) {
+    const int32x4x2_t ab = vtrnq_s32(a[0].q[i], a[1].q[i]), cd = vtrnq_s32(a[2].q[i], a[3].q[i]);
+    a[0].q[i] = vcombine_s32(vget_low_s32(ab.val[0]), vget_low_s32(cd.val[0]));
+    a[1].q[i] = vcombine_s32(vget_low_s32(ab.val[1]), vget_low_s32(cd.val[1]));
+    a[2].q[i] = vcombine_s32(vget_high_s32(ab.val[0]), vget_high_s32(cd.val[0]));
+    a[3].q[i] = vcombine_s32(vget_high_s32(ab.val[1]), vget_high_s32(cd.val[1]));
+  }
+}
+inline void transpose_quarters(I32x16 (&a)[4]) {
+  const I32x16 from[4] = {a[0], a[1], a[2], a[3]};
+  for (int i = 0; i < 4; ++i) a[i] = {{from[0].q[i], from[1].q[i], from[2].q[i], from[3].q[i]}};
+}
 inline Bytes64 join_low_nibbles(const Bytes64& high, const Bytes64& low) {
   return {{vsliq_n_u8(low.q[0], high.q[0], 4), vsliq_n_u8(low.q[1], high.q[1], 4), vsliq_n_u8(low.q[2], high.q[2], 4),
            vsliq_n_u8(low.q[3], high.q[3], 4)}};

@@ -293,6 +293,16 @@ inline I32x16 as_words(const Bytes64& a) {
   return r;
 }
 inline void store(std::byte* to, const I32x16& a) { __builtin_memcpy(to, a.lane, sizeof a.lane); }
+// Within every quarter: lane i of vector j becomes lane j of vector i.
+inline void transpose_quads(I32x16 (&a)[4]) {
+  const I32x16 from[4] = {a[0], a[1], a[2], a[3]};
+  for (int j = 0; j < 4; ++j) T5G_LANES a[j].lane[i] = from[i % 4].lane[i / 4 * 4 + j];
+}
+// Quarter i of vector j becomes quarter j of vector i.
+inline void transpose_quarters(I32x16 (&a)[4]) {
+  const I32x16 from[4] = {a[0], a[1], a[2], a[3]};
+  for (int j = 0; j < 4; ++j) T5G_LANES a[j].lane[i] = from[i / 4].lane[4 * j + i % 4];
+}
 // Bytes whose upper halves are the low (high) nibbles of `high`, their lower halves those of `low`.
 inline Bytes64 join_low_nibbles(const Bytes64& high, const Bytes64& low) {
   Bytes64 r;

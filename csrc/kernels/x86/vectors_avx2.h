@@ -190,6 +190,34 @@ inline Bytes64 add_fifth_bit(const Bytes64& low, const Bytes64& bits, int bit) {
   return {_mm256_or_si256(low.low, fifth(bits.low)), _mm256_or_si256(low.high, fifth(bits.high))};
 }
 
+inline I32x16 as_words(const Bytes64& a) { return {a.low, a.high}; }
+inline void store(std::byte* to, const I32x16& a) {
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), a.low);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to) + 1, a.high);
+}
+inline void transpose_quads(__m256i& a, __m256i& b, __m256i& c, __m256i& d) {
+  const __m256i low_ab = _mm256_unpacklo_epi32(a, b), high_ab = _mm256_unpackhi_epi32(a, b);
+  const __m256i low_cd = _mm256_unpacklo_epi32(c, d), high_cd = _mm256_unpackhi_epi32(c, d);
+  a = _mm256_unpacklo_epi64(low_ab, low_cd);
+  b = _mm256_unpackhi_epi64(low_ab, low_cd);
+  c = _mm256_unpacklo_epi64(high_ab, high_cd);
+  d = _mm256_unpackhi_epi64(high_ab, high_cd);
+}
+inline void transpose_quads(I32x16 (&a)[4]) {
+  transpose_quads(a[0].low, a[1].low, a[2].low, a[3].low);
+  transpose_quads(a[0].high, a[1].high, a[2].high, a[3].high);
+}
+inline void transpose_quarters(I32x16 (&a)[4]) {
+  const I32x16 from[4] = {a[0], a[1], a[2], a[3]};
+  a[0] = {_mm256_permute2x128_si256(from[0].low, from[1].low, 0x20),
+          _mm256_permute2x128_si256(from[2].low, from[3].low, 0x20)};
+  a[1] = {_mm256_permute2x128_si256(from[0].low, from[1].low, 0x31),
+          _mm256_permute2x128_si256(from[2].low, from[3].low, 0x31)};
+  a[2] = {_mm256_permute2x128_si256(from[0].high, from[1].high, 0x20),
+          _mm256_permute2x128_si256(from[2].high, from[3].high, 0x20)};
+  a[3] = {_mm256_permute2x128_si256(from[0].high, from[1].high, 0x31),
+          _mm256_permute2x128_si256(from[2].high, from[3].high, 0x31)};
+}
 inline Bytes64 join_low_nibbles(const Bytes64& high, const Bytes64& low) {
   const Bytes64 a = low_nibbles(high), b = low_nibbles(low);
   return {_mm256_or_si256(_mm256_slli_epi16(a.low, 4), b.low), _mm256_or_si256(_mm256_slli_epi16(a.high, 4), b.high)};

@@ -113,6 +113,22 @@ inline Bytes64 add_fifth_bit(Bytes64 low, Bytes64 bits, int bit) {
 
 inline I32x16 as_words(Bytes64 a) { return {a.v}; }
 inline void store(std::byte* to, I32x16 a) { _mm512_storeu_si512(to, a.v); }
+inline void transpose_quads(I32x16 (&a)[4]) {
+  const __m512i low01 = _mm512_unpacklo_epi32(a[0].v, a[1].v), high01 = _mm512_unpackhi_epi32(a[0].v, a[1].v);
+  const __m512i low23 = _mm512_unpacklo_epi32(a[2].v, a[3].v), high23 = _mm512_unpackhi_epi32(a[2].v, a[3].v);
+  a[0].v = _mm512_unpacklo_epi64(low01, low23);
+  a[1].v = _mm512_unpackhi_epi64(low01, low23);
+  a[2].v = _mm512_unpacklo_epi64(high01, high23);
+  a[3].v = _mm512_unpackhi_epi64(high01, high23);
+}
+inline void transpose_quarters(I32x16 (&a)[4]) {
+  const __m512i even01 = _mm512_shuffle_i32x4(a[0].v, a[1].v, 0x88), odd01 = _mm512_shuffle_i32x4(a[0].v, a[1].v, 0xdd);
+  const __m512i even23 = _mm512_shuffle_i32x4(a[2].v, a[3].v, 0x88), odd23 = _mm512_shuffle_i32x4(a[2].v, a[3].v, 0xdd);
+  a[0].v = _mm512_shuffle_i32x4(even01, even23, 0x88);
+  a[1].v = _mm512_shuffle_i32x4(odd01, odd23, 0x88);
+  a[2].v = _mm512_shuffle_i32x4(even01, even23, 0xdd);
+  a[3].v = _mm512_shuffle_i32x4(odd01, odd23, 0xdd);
+}
 inline Bytes64 join_low_nibbles(Bytes64 high, Bytes64 low) {
   const __m512i shifted = _mm512_slli_epi16(high.v, 4);
   // Where the mask has a bit: that of `low`; elsewhere that of `shifted`.
