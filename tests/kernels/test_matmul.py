@@ -73,6 +73,16 @@ def test_an_output_depends_on_its_own_row_only(level: str, type_name: str) -> No
 
 
 @each_level
+@pytest.mark.parametrize("type_name", QUANTIZED)
+def test_many_rows_of_many_blocks(level: str, type_name: str) -> None:
+    n, k, m = 40, 33 * 32, 141
+    matrix, _ = random_matrix(type_name, n, k, seed=8)
+    x = activations(m, k, seed=9)
+    alone = np.concatenate([matrix.matmul(level, x[i : i + 1]) for i in range(m)])
+    assert np.array_equal(bits(matrix.matmul(level, x)), bits(alone))
+
+
+@each_level
 @each_type
 @pytest.mark.parametrize("m", [1, 2, 7])
 def test_groups_may_be_split_in_any_way(level: str, type_name: str, m: int) -> None:

@@ -7,6 +7,7 @@
 #include "kernels/kernels.h"
 #include T5G_DOT    // the level's own, named by its source file
 #include T5G_PAIRS  // likewise
+#include "kernels/common/unroll.h"
 
 namespace t5g::kernels {
 namespace {
@@ -83,13 +84,16 @@ using PackedQ4_0 = PackedQ4<false>;
 using PackedQ4_1 = PackedQ4<true>;
 
 template <bool kMinima>
+struct UnpackedQ5;
+template <bool kMinima>
 struct PackedQ5 {
   static constexpr bool kFloat = false, kHasMinima = kMinima;
   static constexpr int kOffsetLog2 = kMinima ? -1 : 4;
   static constexpr int kValuesAt = kMinima ? 2 * kHalvesBytes : kHalvesBytes;
   static constexpr int kBlockBytes = kValuesAt + 5 * kVectorBytes;
   static constexpr int kSteps = 4, kQuads = 2;
-  static constexpr int kRows = Tiles::kFiveBitRows;
+  static constexpr int kRows = Tiles::kQuantizedRows;
+  using Unpacked = UnpackedQ5<kMinima>;
   using Step = typename PackedQ4<kMinima>::Step;
   static Step load(const std::byte* block, int step) {
     const Bytes64 fifth_bits = load_bytes(block + kValuesAt + 4 * kVectorBytes);
@@ -97,6 +101,31 @@ struct PackedQ5 {
     return {{add_fifth_bit(low.quad[0], fifth_bits, step), add_fifth_bit(low.quad[1], fifth_bits, step + 4)}};
   }
   static I32x16 dot(const I32x16& sum, const Bytes64& w, const Quad& x) { return dot_small(sum, w, x); }
+};
+// A block of five-bit values put together, one to a byte: vector g holds values 4g .. 4g+3 of the 16 rows, as in Q8_0.
+template <bool kMinima>
+struct UnpackedQ5 {
+  using Packed = PackedQ5<kMinima>;
+  static constexpr bool kFloat = false, kHasMinima = kMinima;
+  static constexpr int kOffsetLog2 = Packed::kOffsetLog2;
+  static constexpr int kValuesAt = Packed::kValuesAt;
+  static constexpr int kBlockBytes = kValuesAt + 8 * kVectorBytes;
+  static constexpr int kSteps = 8, kQuads = 1;
+  static constexpr int kRows = Tiles::kQuantizedRows;
+  struct Step {
+    Bytes64 quad[kQuads];
+  };
+  static Step load(const std::byte* block, int step) { return {{load_bytes(block + kValuesAt + step * kVectorBytes)}}; }
+  static I32x16 dot(const I32x16& sum, const Bytes64& w, const Quad& x) { return dot_small(sum, w, x); }
+  static void unpack(const std::byte* packed, std::byte* out) {
+    __builtin_memcpy(out, packed, kValuesAt);
+    T5G_UNROLL
+    for (int step = 0; step < Packed::kSteps; ++step) {
+      const typename Packed::Step two = Packed::load(packed, step);
+      store(out + kValuesAt + step * kVectorBytes, as_words(two.quad[0]));
+      store(out + kValuesAt + (step + Packed::kSteps) * kVectorBytes, as_words(two.quad[1]));
+    }
+  }
 };
 using PackedQ5_0 = PackedQ5<false>;
 using PackedQ5_1 = PackedQ5<true>;

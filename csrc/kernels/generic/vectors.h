@@ -324,7 +324,7 @@ inline Bytes64 flip_top_bits(const Bytes64& a) {
 // How much of a matrix product is held in registers at once (see common/matmul.h and common/attention.h).
 struct Tiles {
   static constexpr int kFloatGroups = 1, kFloatRows = 1, kFloatMatvecGroups = 1;
-  static constexpr int kQuantizedGroups = 1, kQuantizedRows = 1, kFiveBitRows = 1;
+  static constexpr int kQuantizedGroups = 1, kQuantizedRows = 1;
   static constexpr int kScoreRows = 1, kScoreTiles = 1;
   static constexpr int kValueRows = 1, kValueVectors = 1;
   static constexpr int kPairVectors = 1;

@@ -237,7 +237,7 @@ inline Bytes64 flip_top_bits(const Bytes64& a) {
 // per block only and may leave the registers meanwhile.
 struct Tiles {
   static constexpr int kFloatGroups = 1, kFloatRows = 6, kFloatMatvecGroups = 4;
-  static constexpr int kQuantizedGroups = 1, kQuantizedRows = 4, kFiveBitRows = 4;
+  static constexpr int kQuantizedGroups = 1, kQuantizedRows = 4;
   static constexpr int kScoreRows = 6, kScoreTiles = 1;
   static constexpr int kValueRows = 6, kValueVectors = 1;
   static constexpr int kPairVectors = 1;

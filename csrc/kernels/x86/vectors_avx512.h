@@ -141,11 +141,11 @@ inline Bytes64 join_high_nibbles(Bytes64 high, Bytes64 low) {
 inline Bytes64 flip_top_bits(Bytes64 a) { return {_mm512_xor_si512(a.v, _mm512_set1_epi8(-128))}; }
 
 // 32 registers: 24 sums, the rest for operands; of pairs 16, as operands may be unpacked. Of the quantised types' 24,
-// integer ones included, some are spilled, and 20 are 2 to 6 % faster; but where unpacking takes long, it counts more
-// that it is done for a sixth row too. With a single row, several groups keep as many streams of weights going.
+// integer ones included, some are spilled, and 20 are 2 to 6 % faster. With a single row, several groups keep as many
+// streams of weights going.
 struct Tiles {
   static constexpr int kFloatGroups = 2, kFloatRows = 12, kFloatMatvecGroups = 4;
-  static constexpr int kQuantizedGroups = 2, kQuantizedRows = 5, kFiveBitRows = 6;
+  static constexpr int kQuantizedGroups = 2, kQuantizedRows = 5;
   static constexpr int kScoreRows = 8, kScoreTiles = 2;
   static constexpr int kValueRows = 8, kValueVectors = 2;
   static constexpr int kPairVectors = 4;
