@@ -14,12 +14,14 @@ class Work(NamedTuple):
     source_tokens: int = 0
     batch: int = 1
     beams: int = 1
+    all_logits: bool = False  # t5g: sampled with top_k=1, so that the head is not searched
 
     def label(self) -> str:
         if self.kind == "image":
             return "image 896 x 896"
         more = f", batch {self.batch}" if self.batch > 1 else ""
         more += f", {self.beams} beams" if self.beams > 1 else ""
+        more += ", all logits" if self.all_logits else ""
         return f"{self.kind} {'@ ' if self.kind == 'decode' else ''}{self.source_tokens}{more}"
 
 
@@ -44,6 +46,7 @@ VARIANTS: dict[str, tuple[Variant, ...]] = {
                 *ENCODE,
                 Work("encode", 256),  # the longest that CTranslate2 computes right
                 DECODE,
+                DECODE._replace(all_logits=True),
                 Work("decode", 4096),
                 Work("decode", 512, batch=8),
                 Work("decode", 512, beams=4),

@@ -69,6 +69,8 @@ def t5g(model_path: str, n_threads: int) -> Run:
             return lambda: model.encode(source_ids(work.source_tokens))
         sources = encoded(work.source_tokens, work.batch)
         options = {"max_new_tokens": n_new, "min_new_tokens": n_new, "num_beams": work.beams, "draft": "off"}
+        if work.all_logits:
+            options |= {"temperature": 1.0, "top_k": 1}
         return lambda: model.generate_batch(sources, max_batch_size=work.batch * work.beams, **options)
 
     return prepare
