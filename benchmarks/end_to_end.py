@@ -40,6 +40,8 @@ WORKS = (
     Work("decode", 512, batch=32),
 )
 IMAGE = Work("image")
+# After which the peak of memory is told.
+PEAKS = {"decode @ 512": "decode @ 512", "encode 8192": "encode 8192", "image, seconds": "an image"}
 ENOUGH_SECONDS = 3  # for repeating one question
 
 
@@ -65,35 +67,34 @@ def measure(path: Path, n_threads: int, works: tuple[Work, ...]) -> list[dict[st
     return rows
 
 
+def cell(row: dict[str, Any]) -> tuple[str, str]:
+    """What a row measured, and the figure: tokens/s, or seconds for load and image."""
+    if row["kind"] in ("load", "image"):
+        return f"{row['kind']}, seconds", f"{row['seconds']:.3g}"
+    work = Work(*(row[field] for field in Work._fields))
+    tokens = work.source_tokens if work.kind == "encode" else work.batch
+    return work.label(), f"{tokens / row['seconds']:,.0f}"
+
+
 def markdown(rows: list[dict[str, Any]]) -> str:
-    """Return one line per work, one column per file and number of threads: tokens/s, or seconds for load and image."""
-    columns = list(dict.fromkeys((row["shape"], row["type"], row["threads"]) for row in rows))
-    head = " | ".join(f"{shape} {kind}, {n} thread{'s' * (n > 1)}" for shape, kind, n in columns)
-    lines = [f"| | {head} |", "| --- |" + " ---: |" * len(columns)]
-    cells: dict[str, dict[Any, str]] = {}
+    """Return two tables: every file and number of threads by what all of them did, and the work that only some did."""
+    found: dict[str, dict[str, str]] = {}  # of each file and number of threads
     for row in rows:
-        column = row["shape"], row["type"], row["threads"]
-        if row["kind"] in ("load", "image"):
-            label, cell = f"{row['kind']}, seconds", f"{row['seconds']:.3g}"
-        else:
-            work = Work(*(row[field] for field in Work._fields))
-            tokens = work.source_tokens if work.kind == "encode" else work.batch
-            label, cell = f"{work.label()}, tokens/s", f"{tokens / row['seconds']:,.0f}"
-        cells.setdefault(label, {})[column] = cell
-    for label, kind, size in (
-        ("decode @ 512", "decode", 512),
-        ("encode 8192", "encode", 8192),
-        ("an image", "image", 0),
-    ):
-        peaks = {
-            (row["shape"], row["type"], row["threads"]): f"{row['peak_bytes'] / 1e6:,.0f}"
-            for row in rows
-            if (row["kind"], row.get("source_tokens"), row.get("batch"), row.get("beams")) == (kind, size, 1, 1)
-        }
-        if peaks:
-            cells[f"peak memory up to {label}, MB"] = peaks
-    for label, found in cells.items():
-        lines.append(f"| {label} | " + " | ".join(found.get(column, "") for column in columns) + " |")
+        n = row["threads"]
+        cells = found.setdefault(f"{row['shape']} {row['type']}, {n} thread{'s' * (n > 1)}", {})
+        label, figure = cell(row)
+        cells[label] = figure
+        if label in PEAKS:
+            cells[f"peak memory up to {PEAKS[label]}, MB"] = f"{row['peak_bytes'] / 1e6:,.0f}"
+    labels = list(dict.fromkeys(label for cells in found.values() for label in cells))
+    common = [label for label in labels if all(label in cells for cells in found.values())]
+    few = [label for label in labels if label not in common]
+    lines = [f"| | {' | '.join(common)} |", "| --- |" + " ---: |" * len(common)]
+    lines += [f"| {file} | {' | '.join(cells[label] for label in common)} |" for file, cells in found.items()]
+    if few:
+        files = [file for file, cells in found.items() if len(cells) > len(common)]
+        lines += ["", f"| | {' | '.join(files)} |", "| --- |" + " ---: |" * len(files)]
+        lines += [f"| {label} | {' | '.join(found[file].get(label, '') for file in files)} |" for label in few]
     return "\n".join(lines)
 
 

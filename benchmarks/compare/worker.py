@@ -4,7 +4,7 @@
 
 A question is a JSON list, the fields of a Work; the answer is a list of seconds: of one encoding, of one image, or of
 one decode step of the whole batch. A step's time is what N more tokens cost over a generation of one. With SECONDS,
-nothing is repeated once it has taken so long.
+repeating ends once it has taken so long.
 """
 
 from __future__ import annotations
@@ -35,9 +35,7 @@ def once(call: Callable[[], object]) -> float:
 
 
 def seconds(call: Callable[[], object]) -> list[float]:
-    first = once(call)
-    if first > enough:
-        return [first]
+    once(call)  # weights are packed when they are first used
     found = [once(call)]
     while len(found) < REPEATS and sum(found) < enough:
         found.append(once(call))
