@@ -30,11 +30,11 @@ constexpr int kMaxPartChunks = 16;
 constexpr int chunks_per_part(DataType type) { return type == DataType::kBF16 ? kMaxPartChunks : 1; }
 
 // Rows that BF16 has in work at once.
-constexpr int kBlockRows = 64;
+constexpr int kPairRows = 64;
 // Floats of attend()'s scratch: for BF16 its rows' queries and results, transposed.
 constexpr size_t attend_scratch(DataType type, int head_dim) {
   const size_t steps = round_up(static_cast<size_t>(head_dim + 1) / 2, 16);
-  return type == DataType::kBF16 ? kBlockRows * (steps + static_cast<size_t>(acc_stride(head_dim))) : 0;
+  return type == DataType::kBF16 ? kPairRows * (steps + static_cast<size_t>(acc_stride(head_dim))) : 0;
 }
 
 // Whether keys and values can be stored in this type.

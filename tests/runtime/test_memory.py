@@ -34,5 +34,4 @@ def test_pages_of_the_file_are_given_back(tmp_path: Path) -> None:
         ids = [id * 7919 % model.tokenizer.vocab_size for id in range(500)]  # from all over the embedding table
         model.encode(ids)
         model.generate(ids, max_new_tokens=10, draft="off")
-        # The small vectors between the matrices stay, with the pages around them.
-        assert resident_bytes(path) < size / 5
+        assert resident_bytes(path) < size / 10

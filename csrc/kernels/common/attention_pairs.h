@@ -40,7 +40,7 @@ F32x16 store_weights(F32x16 even, F32x16 odd, F32x16 reference, F32x16 sum, floa
 // sums[i][v] += operand i of every step * lines of every step: i broadcast, v of kVectors of rows.
 template <int kVectors>
 void add_products(const std::byte* operands, const float* lines, int n, F32x16 (&sums)[kQuad][kVectors]) {
-  for (int step = 0; step < n; ++step, operands += KvBF16::kOperandBytes, lines += kBlockRows) {
+  for (int step = 0; step < n; ++step, operands += KvBF16::kOperandBytes, lines += kPairRows) {
     Pairs x[kVectors];
     T5G_UNROLL
     for (int v = 0; v < kVectors; ++v) x[v] = load_pairs(lines + 16 * v);
@@ -74,10 +74,10 @@ void weigh_keys(PairBlock& block, const std::byte* chunk, int first_key, int key
     const F32x16 top = max(max(scores[0][v], scores[1][v]), max(scores[2][v], scores[3][v]));
     if (any(less(load(block.limit + row), top))) raise(block, row, top);
     const F32x16 reference = load(block.reference + row);
-    float* weights = block.weights + key / 2 * kBlockRows + row;
+    float* weights = block.weights + key / 2 * kPairRows + row;
     F32x16 sum = load(block.sum + row);
     sum = store_weights<kPlain>(scores[0][v], scores[1][v], reference, sum, weights);
-    sum = store_weights<kPlain>(scores[2][v], scores[3][v], reference, sum, weights + kBlockRows);
+    sum = store_weights<kPlain>(scores[2][v], scores[3][v], reference, sum, weights + kPairRows);
     store(block.sum + row, sum);
   }
 }
@@ -87,20 +87,20 @@ template <int kVectors>
 void add_values(PairBlock& block, const std::byte* chunk, int begin, int end, int vector) {
   const std::byte* values = chunk + kv_keys_bytes(KvBF16::kType, block.args.head_dim);
   for (int column = 0; column < block.args.head_dim; column += kQuad) {
-    float* acc = block.acc + column * kBlockRows + 16 * vector;
+    float* acc = block.acc + column * kPairRows + 16 * vector;
     F32x16 sums[kQuad][kVectors];
     T5G_UNROLL
     for (int i = 0; i < kQuad; ++i) {
       T5G_UNROLL
-      for (int v = 0; v < kVectors; ++v) sums[i][v] = load(acc + i * kBlockRows + 16 * v);
+      for (int v = 0; v < kVectors; ++v) sums[i][v] = load(acc + i * kPairRows + 16 * v);
     }
     const int operand = column / 16 * (kChunkKeys / 2) + begin / 2;
     add_products<kVectors>(values + operand * KvBF16::kOperandBytes + column % 16 * 4,
-                           block.weights + begin / 2 * kBlockRows + 16 * vector, (end - begin) / 2, sums);
+                           block.weights + begin / 2 * kPairRows + 16 * vector, (end - begin) / 2, sums);
     T5G_UNROLL
     for (int i = 0; i < kQuad; ++i) {
       T5G_UNROLL
-      for (int v = 0; v < kVectors; ++v) store(acc + i * kBlockRows + 16 * v, sums[i][v]);
+      for (int v = 0; v < kVectors; ++v) store(acc + i * kPairRows + 16 * v, sums[i][v]);
     }
   }
 }
@@ -124,7 +124,7 @@ inline void prefetch_quad(const std::byte* chunk, int key, int head_dim) {
 
 inline void walk_keys(PairBlock& block, const VisibleKeys& keys) {
   const int vectors = (block.rows + 15) / 16;
-  for (int i = 0; i < acc_stride(block.args.head_dim) * kBlockRows; i += 16) store(block.acc + i, splat(0.0f));
+  for (int i = 0; i < acc_stride(block.args.head_dim) * kPairRows; i += 16) store(block.acc + i, splat(0.0f));
   for (float& sum : block.sum) sum = 0.0f;
   for (int first = keys.begin / kChunkKeys * kChunkKeys; first < keys.end; first += kChunkKeys) {
     const std::byte* chunk = block.args.chunks[first / kChunkKeys];
@@ -146,7 +146,7 @@ inline void walk_keys(PairBlock& block, const VisibleKeys& keys) {
 }
 
 inline void attend_pairs(const AttendArgs& args) {
-  for (int row = 0; row < args.rows; row += kBlockRows) {
+  for (int row = 0; row < args.rows; row += kPairRows) {
     PairBlock block(args, row);
     load_queries(block);
     const VisibleKeys keys = find_visible(block);

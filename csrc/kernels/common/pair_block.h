@@ -1,8 +1,8 @@
 // Query rows at work in attention_pairs.h: how they come in and go out, and what their weights are relative to.
 //
 // That is a score of the row's first keys, not its largest: weights may be far above 1. So no result has to be scaled
-// because a later score is larger, unless it is so much larger that the part is done again, relative to the largest.
-// In models this has not been seen.
+// because a later score is larger, unless it is so much larger that the part is done again, relative to the largest:
+// tests/kernels/test_attention.py makes that happen.
 #pragma once
 
 #include "kernels/common/math.h"
@@ -20,27 +20,27 @@ struct PairBlock {
   PairBlock(const AttendArgs& attend, int first)
       : args(attend),
         row(first),
-        rows(attend.rows - first < kBlockRows ? attend.rows - first : kBlockRows),
+        rows(attend.rows - first < kPairRows ? attend.rows - first : kPairRows),
         steps((attend.head_dim + 1) / 2),
         queries(attend.scratch),
-        acc(attend.scratch + round_up(static_cast<size_t>(steps), 16) * kBlockRows) {
-    for (int i = 0; i < kBlockRows; ++i) {
+        acc(attend.scratch + round_up(static_cast<size_t>(steps), 16) * kPairRows) {
+    for (int i = 0; i < kPairRows; ++i) {
       reference[i] = 0.0f;
       limit[i] = peak[i] = -kInfinity;
     }
   }
 
   const AttendArgs& args;
-  const int row, rows;                                     // [row, row + rows) of the call
-  const int steps;                                         // pairs of dimensions
-  float* const queries;                                    // [steps] lines of pairs
-  float* const acc;                                        // [acc_stride] lines
-  alignas(64) float weights[kChunkKeys / 2 * kBlockRows];  // a line of pairs for two keys
-  alignas(64) float begin[kBlockRows], end[kBlockRows];    // visible keys of the part
-  alignas(64) float reference[kBlockRows];                 // the score whose weight is 1
-  alignas(64) float limit[kBlockRows];                     // the largest score allowed; at first -infinity
-  alignas(64) float peak[kBlockRows];                      // the largest score above the limit
-  alignas(64) float sum[kBlockRows];                       // of the weights as they are after rounding
+  const int row, rows;                                    // [row, row + rows) of the call
+  const int steps;                                        // pairs of dimensions
+  float* const queries;                                   // [steps] lines of pairs
+  float* const acc;                                       // [acc_stride] lines
+  alignas(64) float weights[kChunkKeys / 2 * kPairRows];  // a line of pairs for two keys
+  alignas(64) float begin[kPairRows], end[kPairRows];     // visible keys of the part
+  alignas(64) float reference[kPairRows];                 // the score whose weight is 1
+  alignas(64) float limit[kPairRows];                     // the largest score allowed; at first -infinity
+  alignas(64) float peak[kPairRows];                      // the largest score above the limit
+  alignas(64) float sum[kPairRows];                       // of the weights as they are after rounding
 };
 
 inline void load_queries(PairBlock& block) {
@@ -53,7 +53,7 @@ inline void load_queries(PairBlock& block) {
         words[i] = exists ? as_bits(load_first(block.args.q[block.row + row + i] + step, left)) : splat(0);
       }
       transpose(words);
-      for (int i = 0; i < 16; ++i) store(block.queries + (step + i) * kBlockRows + row, as_float(words[i]));
+      for (int i = 0; i < 16; ++i) store(block.queries + (step + i) * kPairRows + row, as_float(words[i]));
     }
   }
 }
@@ -63,7 +63,7 @@ inline void store_results(const PairBlock& block) {
   I32x16 words[16];
   for (int row = 0; row < block.rows; row += 16) {
     for (int column = 0; column < stride; column += 16) {
-      for (int i = 0; i < 16; ++i) words[i] = as_bits(load(block.acc + (column + i) * kBlockRows + row));
+      for (int i = 0; i < 16; ++i) words[i] = as_bits(load(block.acc + (column + i) * kPairRows + row));
       transpose(words);
       float* to = block.args.acc + (block.row + row) * stride + column;
       for (int i = 0; i < 16 && row + i < block.rows; ++i) store(to + i * stride, as_float(words[i]));
@@ -102,7 +102,7 @@ inline float reference_near(float score) {
 // After a walk: whether there has to be another.
 inline bool raise_references(PairBlock& block) {
   bool again = false;
-  for (int i = 0; i < kBlockRows; ++i) {
+  for (int i = 0; i < kPairRows; ++i) {
     if (!(block.peak[i] > block.limit[i])) continue;
     block.reference[i] = reference_near(block.peak[i]);
     again = true;
@@ -120,7 +120,7 @@ struct VisibleKeys {
 inline VisibleKeys find_visible(PairBlock& block) {
   const AttendArgs& args = block.args;
   VisibleKeys keys{args.n_keys, 0, 0, args.n_keys};
-  for (int i = 0; i < kBlockRows; ++i) {
+  for (int i = 0; i < kPairRows; ++i) {
     int begin = 0, end = args.n_keys;
     if (args.begin != nullptr && i < block.rows) {
       begin = args.begin[block.row + i] > 0 ? args.begin[block.row + i] : 0;
