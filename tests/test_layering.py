@@ -27,10 +27,13 @@ RANK = {folder: rank for rank, floor in enumerate(FLOORS) for folder in floor}
 SIDEWAYS = {("tensor", "quant")}
 # Rooms that may see less than everything below them.
 ONLY = {"kernels": {"base", "quant"}}
+# Kernels live by device, csrc/kernels/<device>/, and those of one device do not know those of another.
+KERNEL_DEVICES = {"cpu", "gpu"}
 
 # What a file of one instruction set may include: anything with inline functions could leave a copy compiled for that
 # instruction set which the linker then keeps for all CPUs.
 ISA_FOLDERS = ("x86", "arm", "common")
+ISA_PROJECT_HEADERS = ("kernels/cpu/", "quant/")
 ISA_SYSTEM_HEADERS = {"immintrin.h", "arm_neon.h", "cstdint", "cstddef"}
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
@@ -54,6 +57,11 @@ def folder_of(path: Path) -> str:
     return "bindings" if path.is_relative_to(BINDINGS) else path.relative_to(CSRC).parts[0]
 
 
+def device_of(path: Path) -> str:
+    """Whose kernels a file of csrc/kernels/ has: "cpu" or "gpu"."""
+    return path.relative_to(CSRC).parts[1]
+
+
 def includes(path: Path) -> list[tuple[str, str]]:
     """Pairs of quote character and header name."""
     return INCLUDE.findall(path.read_text(encoding="utf-8"))
@@ -66,6 +74,8 @@ def complaint(path: Path, header: str) -> str | None:
             return None
         return "is not a path from csrc/ (write the folder too)"
     here, there = folder_of(path), header.split("/")[0]
+    if here == there == "kernels" and device_of(path) != header.split("/")[1]:
+        return f"looks from the kernels of {device_of(path)} to those of {header.split('/')[1]}"
     if here == there or (here, there) in SIDEWAYS:
         return None
     if RANK[there] >= RANK[here]:
@@ -78,6 +88,10 @@ def complaint(path: Path, header: str) -> str | None:
 def test_every_folder_has_a_floor() -> None:
     folders = {path.name for path in CSRC.iterdir() if path.is_dir()}
     assert folders <= set(RANK), f"give these folders of csrc/ a floor: {sorted(folders - set(RANK))}"
+
+
+def test_kernels_live_by_device() -> None:
+    assert {path.name for path in (CSRC / "kernels").iterdir()} <= KERNEL_DEVICES
 
 
 def test_includes_point_down() -> None:
@@ -95,11 +109,13 @@ def test_includes_point_down() -> None:
     [
         ("csrc/quant/x.cc", "tensor/tensor.h", "sideways"),
         ("csrc/base/x.cc", "quant/types.h", "up"),
-        ("csrc/kernels/x.cc", "tensor/tensor.h", "may see"),
-        ("csrc/kernels/x.cc", "kernels.h", "not a path"),
+        ("csrc/kernels/cpu/x.cc", "tensor/tensor.h", "may see"),
+        ("csrc/kernels/cpu/x.cc", "kernels.h", "not a path"),
+        ("csrc/kernels/gpu/x.cc", "kernels/cpu/kernels.h", "of gpu to those of cpu"),
+        ("csrc/kernels/cpu/x.cc", "kernels/cpu/kernels.h", None),
         ("csrc/tensor/x.cc", "quant/types.h", None),
         ("python/bindings/x.cc", "bindings.h", None),
-        ("python/bindings/x.cc", "kernels/kernels.h", None),
+        ("python/bindings/x.cc", "kernels/cpu/kernels.h", None),
     ],
 )
 def test_the_rule_itself(file: str, header: str, expected: str | None) -> None:
@@ -121,9 +137,9 @@ def test_nothing_below_the_bindings_knows_python() -> None:
 def test_files_of_one_instruction_set_use_no_library() -> None:
     found = []
     for folder in ISA_FOLDERS:
-        for path in sorted((CSRC / "kernels" / folder).rglob("*.*")):
+        for path in sorted((CSRC / "kernels" / "cpu" / folder).rglob("*.*")):
             for quote, header in includes(path) if path.suffix != ".txt" else []:
-                allowed = header in ISA_SYSTEM_HEADERS if quote == "<" else header.startswith(("kernels/", "quant/"))
+                allowed = header in ISA_SYSTEM_HEADERS if quote == "<" else header.startswith(ISA_PROJECT_HEADERS)
                 if not allowed:
                     found.append(f"{path.relative_to(ROOT)}: {header}")
     assert not found, "kernels of one instruction set include only intrinsics and block structs:\n" + "\n".join(found)

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "base/error.h"
-#include "kernels/kernels.h"
+#include "kernels/cpu/kernels.h"
 
 namespace t5g {
 

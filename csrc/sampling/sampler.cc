@@ -3,7 +3,7 @@
 
 #include <limits>
 
-#include "kernels/kernels.h"
+#include "kernels/cpu/kernels.h"
 
 namespace t5g {
 namespace {

@@ -7,7 +7,7 @@
 #include "base/cpu_features.h"
 #include "base/error.h"
 #include "bindings.h"
-#include "kernels/kernels.h"
+#include "kernels/cpu/kernels.h"
 #include "ops/ops.h"
 #include "runtime/memory.h"
 

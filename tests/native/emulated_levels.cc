@@ -3,12 +3,12 @@
 
 #include "amx_emulator.h"
 #include "base/cpu_features.h"
-#include "kernels/levels.h"
+#include "kernels/cpu/levels.h"
 
-#define T5G_VECTORS "kernels/generic/vectors.h"
-#define T5G_DOT "kernels/generic/dot.h"
-#define T5G_PAIRS "kernels/common/pairs.h"
-#include "kernels/x86/tile_unit.h"
+#define T5G_VECTORS "kernels/cpu/generic/vectors.h"
+#define T5G_DOT "kernels/cpu/generic/dot.h"
+#define T5G_PAIRS "kernels/cpu/common/pairs.h"
+#include "kernels/cpu/x86/tile_unit.h"
 
 #if defined(__x86_64__) && defined(__linux__)
 #include <ucontext.h>

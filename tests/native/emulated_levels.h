@@ -1,7 +1,7 @@
 // Levels of instructions that this CPU lacks, made to run here.
 #pragma once
 
-#include "kernels/kernels.h"
+#include "kernels/cpu/kernels.h"
 
 // The level amx_int8 compiled for any CPU: portable vectors, and tiles that AmxEmulator stands for.
 t5g::kernels::KernelTable portable_tiles();

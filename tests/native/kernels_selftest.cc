@@ -12,10 +12,10 @@
 #include <vector>
 
 #include "emulated_levels.h"
-#include "kernels/kernels.h"
-#include "kernels/kv_layout.h"
-#include "kernels/pack.h"
-#include "kernels/planes.h"
+#include "kernels/cpu/kernels.h"
+#include "kernels/cpu/kv_layout.h"
+#include "kernels/cpu/pack.h"
+#include "kernels/cpu/planes.h"
 
 namespace {
 

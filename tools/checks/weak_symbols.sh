@@ -10,7 +10,7 @@ set -euo pipefail
 NM=${NM:-nm}
 mapfile -t objects < <(find "$1" -path '*/t5g_kernels.dir/x86/*.o' -o -path '*/t5g_kernels.dir/arm/*.o' | sort)
 if [ ${#objects[@]} -eq 0 ]; then
-  echo "$1: no objects of csrc/kernels/x86 or arm. Build first." >&2
+  echo "$1: no objects of csrc/kernels/cpu/x86 or arm. Build first." >&2
   exit 1
 fi
 bad=0

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "kernels/kv_layout.h"
+#include "kernels/cpu/kv_layout.h"
 #include "ops/cpu/cpu_ops.h"
 
 namespace t5g {

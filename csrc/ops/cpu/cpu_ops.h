@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "kernels/kernels.h"
+#include "kernels/cpu/kernels.h"
 #include "ops/cpu/head_search.h"
 #include "ops/ops.h"
 #include "tensor/arena.h"

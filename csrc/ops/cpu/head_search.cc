@@ -7,7 +7,7 @@
 #include <limits>
 #include <numeric>
 
-#include "kernels/planes.h"
+#include "kernels/cpu/planes.h"
 
 namespace t5g {
 namespace {

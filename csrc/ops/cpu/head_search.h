@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
-#include "kernels/kernels.h"
+#include "kernels/cpu/kernels.h"
 #include "ops/cpu/plane_matrix.h"
 #include "ops/ops.h"
 

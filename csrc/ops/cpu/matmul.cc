@@ -1,7 +1,7 @@
 // Linear layers: the input is quantised once, then groups of weight rows are handed out to the threads.
 #include <algorithm>
 
-#include "kernels/pack.h"
+#include "kernels/cpu/pack.h"
 #include "ops/cpu/cpu_ops.h"
 
 namespace t5g {

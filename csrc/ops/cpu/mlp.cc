@@ -7,7 +7,7 @@
 // other.
 #include <algorithm>
 
-#include "kernels/pack.h"
+#include "kernels/cpu/pack.h"
 #include "ops/cpu/cpu_ops.h"
 
 namespace t5g {

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <atomic>
 
-#include "kernels/planes.h"
+#include "kernels/cpu/planes.h"
 
 namespace t5g {
 namespace {

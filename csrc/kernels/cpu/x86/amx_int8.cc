@@ -1,0 +1,24 @@
+// AMX INT8: the products of quantised types with many rows of activations; the rest is inherited. Only used where
+// T5G_CPU names it (see tiles_amx.h).
+#include "kernels/cpu/levels.h"
+
+#define T5G_VECTORS "kernels/cpu/x86/vectors_avx512.h"
+#define T5G_DOT "kernels/cpu/x86/dot_avx512.h"
+#define T5G_PAIRS "kernels/cpu/common/pairs.h"
+#include "kernels/cpu/x86/tiles_amx.h"
+
+namespace t5g::kernels {
+namespace {
+
+constexpr KernelTable table_of_tiles() {
+  KernelTable table = table_of_many<TileUnit<AmxTiles>, kAvx512VnniLevel>(
+      "amx_int8", kCpuAvx512 | kCpuAvx512Vnni | kCpuAvx512Bf16 | kCpuAvx512Vbmi | kCpuAmxInt8);
+  table.on_request = true;
+  return table;
+}
+
+}  // namespace
+
+constinit const KernelTable kAmxInt8Level = table_of_tiles();
+
+}  // namespace t5g::kernels
