@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import random
@@ -15,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from t5g.errors import InvalidArgumentError
+from t5g.text_files import Errors, JsonLine, json_lines, printable
 
 if TYPE_CHECKING:
     from t5g.model import Model
@@ -66,7 +66,14 @@ class Evaluation:
     outputs: list[str]
 
 
-def read_pairs(path: str | os.PathLike[str], *, limit: int | None = None, seed: int = 0) -> list[Pair]:
+def read_pairs(
+    path: str | os.PathLike[str],
+    *,
+    limit: int | None = None,
+    seed: int = 0,
+    encoding: str | None = None,
+    errors: Errors = "strict",
+) -> list[Pair]:
     """Read a JSONL file of ``{"source": ..., "target": ...}``.
 
     Parameters
@@ -77,31 +84,32 @@ def read_pairs(path: str | os.PathLike[str], *, limit: int | None = None, seed: 
         At most so many pairs, drawn at random; ``None`` for all, in order.
     seed
         Of that draw.
+    encoding, errors
+        As in :func:`t5g.text_files.decode`.
 
     Raises
     ------
     InvalidArgumentError
-        A line is no such object; the message has its number.
+        A line is no such object, or not text; the message has its number.
     """
-    pairs = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            source, target = row["source"], row["target"]
-        except (json.JSONDecodeError, KeyError, TypeError):
-            source = target = None
-        if not isinstance(source, str) or not isinstance(target, str):
-            raise InvalidArgumentError(
-                f'{os.fspath(path)}: line {number} is not an object with the strings "source" and "target".'
-            )
-        pairs.append(Pair(source, target))
+    name = printable(path)
+    with Path(path).open("rb") as file:
+        lines = (line for line in json_lines(file, name, encoding=encoding) if not line.is_blank())
+        pairs = [_pair(line, errors) for line in lines]
     if not pairs:
-        raise InvalidArgumentError(f"{os.fspath(path)}: no pairs.")
+        raise InvalidArgumentError(f"{name}: no pairs.")
     if limit is not None and limit < len(pairs):
         pairs = random.Random(seed).sample(pairs, limit)
     return pairs
+
+
+def _pair(line: JsonLine, errors: Errors) -> Pair:
+    row = line.parse(errors)
+    if isinstance(row, dict):
+        source, target = row.get("source"), row.get("target")
+        if isinstance(source, str) and isinstance(target, str):
+            return Pair(source, target)
+    raise InvalidArgumentError(f'{line.name} is not an object with the strings "source" and "target".')
 
 
 def evaluate(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import t5g
 from support import folders
+from support.folders import Folder
 
 pytest.importorskip("gguf")
 
@@ -170,3 +171,20 @@ def test_damaged_json(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(t5g.ModelFormatError, match=r"config\.json"):
         read_config(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_json_files_may_have_a_byte_order_mark(encoding: str, tmp_path: Path) -> None:
+    folder = Folder.of(folders.t5gemma2_config()).write(tmp_path / "hf", shards=2)
+    t5g.convert(folder, tmp_path / "plain.gguf", type="f32", tokenizer=False)
+    for path in folder.glob("*.json"):
+        path.write_bytes(path.read_text().encode(encoding))
+    t5g.convert(folder, tmp_path / "marked.gguf", type="f32", tokenizer=False)
+    assert (tmp_path / "marked.gguf").read_bytes() == (tmp_path / "plain.gguf").read_bytes()
+
+
+def test_a_byte_of_config_json_that_is_no_text_is_named(tmp_path: Path) -> None:
+    folder = Folder.of(folders.t5gemma2_config()).write(tmp_path / "hf")
+    (folder / "config.json").write_bytes(b'{"_name_or_path": "caf\xe9"}')
+    with pytest.raises(t5g.ModelFormatError, match=r"config\.json: byte 22 \(0xe9\) is not UTF-8"):
+        t5g.convert(folder, tmp_path / "m.gguf")

@@ -56,6 +56,19 @@ def add_kv_type(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_text_options(parser: argparse._ActionsContainer) -> None:
+    """Add --encoding and --errors, of all text that a command reads."""
+    parser.add_argument(
+        "--encoding", metavar="NAME", help="of the text that is read (default: UTF-8, or what its byte order mark says)"
+    )
+    parser.add_argument(
+        "--errors",
+        choices=["strict", "replace"],
+        default="strict",
+        help="bytes that are no text: refuse them (default), or read U+FFFD in their place",
+    )
+
+
 def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """What a command that has --device, --threads and --kv-type hands to t5g.Model."""
     return {"device": arguments.device, "n_threads": arguments.threads, "kv_type": arguments.kv_type}

@@ -31,6 +31,7 @@ def _parser() -> _common.Parser:
     parser.add_argument("--num-beams", metavar="N", type=int, default=1, help="default: 1")
     parser.add_argument("--no-generate", action="store_true", help="teacher-forced numbers only, much faster")
     parser.add_argument("--outputs", metavar="FILE", help="write sources, targets and outputs as JSONL")
+    _common.add_text_options(parser)
     parser.add_argument("-t", "--threads", metavar="N", type=int, help="default: physical cores")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return parser
@@ -48,7 +49,13 @@ def _eval(arguments: argparse.Namespace) -> None:
     from t5g import Model
     from t5g.evaluation import evaluate, read_pairs
 
-    pairs = read_pairs(arguments.pairs, limit=arguments.limit, seed=arguments.seed)
+    pairs = read_pairs(
+        arguments.pairs,
+        limit=arguments.limit,
+        seed=arguments.seed,
+        encoding=arguments.encoding,
+        errors=arguments.errors,
+    )
     with ExitStack() as stack:
         model = stack.enter_context(Model(arguments.model, n_threads=arguments.threads))
         reference = None

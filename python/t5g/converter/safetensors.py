@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-from t5g.errors import ModelFormatError
+from t5g import text_files
+from t5g.errors import InvalidArgumentError, ModelFormatError
 
 _MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 _ITEM_BYTES = {
@@ -24,9 +24,6 @@ _ITEM_BYTES = {
 }
 # How the floating-point types lie in memory; NumPy has no bfloat16, whose bits are the upper half of a float32.
 _STORAGE = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
-
-
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @dataclass(frozen=True)
@@ -73,12 +70,9 @@ class SourceTensor:
 def read_json(path: Path) -> dict[str, Any]:
     """Parse a JSON file that holds an object. Raises FileNotFoundError, ModelFormatError."""
     try:
-        text = path.read_text(encoding="utf-8")
-        content = json.loads(text)
-        if _SURROGATE.search(text):
-            json.dumps(content, ensure_ascii=False).encode("utf-8")  # refuses halves of a pair, which no file can hold
-    except (ValueError, RecursionError) as error:
-        raise ModelFormatError(f"{path}: not valid JSON ({error}).") from error
+        content = text_files.read_json(path)
+    except InvalidArgumentError as error:
+        raise ModelFormatError(str(error)) from error
     if not isinstance(content, dict):
         raise ModelFormatError(f"{path}: expected a JSON object, found {type(content).__name__}.")
     return content

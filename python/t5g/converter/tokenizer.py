@@ -10,7 +10,8 @@ from t5g.converter.config import T5GEMMA2, ModelConfig
 from t5g.converter.safetensors import read_json
 from t5g.converter.sentencepiece_model import read_sentencepiece
 from t5g.converter.vocabulary import BYTE, NORMAL, UNKNOWN, UNUSED, Vocabulary, placeholder
-from t5g.errors import ModelFormatError
+from t5g.errors import InvalidArgumentError, ModelFormatError
+from t5g.text_files import read_text
 
 _BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>\Z")
 _GO_ON = "Pass --no-tokenizer (tokenizer=False) to convert without it."
@@ -184,9 +185,9 @@ def _chat_template(folder: Path, settings: dict[str, Any]) -> str | None:
     path = folder / "chat_template.jinja"
     if path.is_file():
         try:
-            return path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ModelFormatError(f"{path}: not UTF-8 ({error}).") from error
+            return read_text(path, advice="Save it as UTF-8.")
+        except InvalidArgumentError as error:
+            raise ModelFormatError(str(error)) from error
     template = settings.get("chat_template")
     if isinstance(template, list):
         named = (t for t in template if isinstance(t, dict) and t.get("name") == "default")
