@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "compare"))
+from machine import machine
 from work import Work
 
 FOLDER = Path(__file__).parent
@@ -105,7 +106,7 @@ def main() -> None:
     parser.add_argument("--types", default=",".join(TYPES))
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--all", action="store_true", help="all work for every type, not for q8_0 alone")
-    parser.add_argument("--json", type=Path, help="write all rows here")
+    parser.add_argument("--json", type=Path, help="write machine and all rows here")
     parser.add_argument("--markdown", type=Path, help="write the table here, not to standard output")
     options = parser.parse_args()
     options.dir.mkdir(parents=True, exist_ok=True)
@@ -121,7 +122,8 @@ def main() -> None:
                     rows.append({"shape": shape, "type": kind, "threads": n_threads, **row})
                 print(f"{shape} {kind}, {n_threads} threads: done", file=sys.stderr, flush=True)
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps({**machine(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
     if options.markdown:
         options.markdown.write_text(markdown(rows) + "\n", encoding="utf-8")
     else:

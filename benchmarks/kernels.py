@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -26,6 +27,9 @@ from typing import Any
 import gguf
 import numpy as np
 from t5g._core import kernels
+
+sys.path.insert(0, str(Path(__file__).parent / "compare"))
+from machine import machine
 
 TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0")
 KV_TYPES = ("f32", "f16", "bf16", "q8_0")
@@ -152,7 +156,7 @@ def main() -> None:
     parser.add_argument("--types", default=",".join(TYPES))
     parser.add_argument("--rows", default="1,8,512")
     parser.add_argument("--threads", default="1")
-    parser.add_argument("--json", type=Path, help="also write peaks and results to this file")
+    parser.add_argument("--json", type=Path, help="also write machine, peaks and results to this file")
     args = parser.parse_args()
     rows, thread_counts = ([int(n) for n in text.split(",")] for text in (args.rows, args.threads))
     peaks = measure_peaks(runnable[-1], sorted({1, *thread_counts}))
@@ -171,7 +175,9 @@ def main() -> None:
                 results.append(bench_attend(level, type_name, m, head_dim, peaks[1]))
                 show(results[-1])
     if args.json:
-        args.json.write_text(json.dumps({"peaks": peaks, "results": results}, indent=1), encoding="utf-8")
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        facts = {**machine(), "peaks": peaks, "rows": results}
+        args.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """Measures what each type costs: quantises an f32 file to every type, evaluates them, prints a table and plots.
 
-    python tools/quantisation_table.py model-f32.gguf test.jsonl --out docs/quantisation --limit 500
+    python tools/quantisation_table.py model-f32.gguf test.jsonl --limit 300 --json FILE --plot docs/quantisation.png
 
-Needs t5g[convert,eval] and matplotlib. Writes OUT.json (all numbers) and OUT.png.
+Needs t5g[convert,eval], and matplotlib for the plot. FILE: benchmarks/results/DATE/quantisation.json.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import sys
 import tempfile
@@ -70,7 +71,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("f32", type=Path)
     parser.add_argument("pairs", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--json", type=Path, help="write all numbers here")
+    parser.add_argument("--plot", type=Path, help="write a PNG image here")
     parser.add_argument("--limit", type=int)
     arguments = parser.parse_args()
     pairs = read_pairs(arguments.pairs, limit=arguments.limit)
@@ -79,9 +81,13 @@ def main() -> None:
         for name, pure in VARIANTS:
             rows.append(measure(arguments.f32, name, pure, pairs, Path(folder)))
             print(f"{rows[-1]['variant']} measured", file=sys.stderr, flush=True)
-    arguments.out.with_suffix(".json").write_text(json.dumps(rows, indent=2) + "\n")
+    if arguments.json:
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        facts = {"date": datetime.date.today().isoformat(), "rows": rows}
+        arguments.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     print(table(rows), end="")
-    plot(rows, arguments.out.with_suffix(".png"))
+    if arguments.plot:
+        plot(rows, arguments.plot)
 
 
 if __name__ == "__main__":

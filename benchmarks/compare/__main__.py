@@ -1,11 +1,13 @@
 """t5g and its peers side by side on this machine: the same work in turns, A B A B, and the ratios of the medians.
 
     python benchmarks/compare --dir SCRATCH [--llama-bench PATH] [--shapes 270m,1b,image] [--threads 2] [--rounds 3]
+    python benchmarks/compare --from RESULTS.json [--plot PNG]
 
 Makes random checkpoints of the released shapes in SCRATCH (speed does not depend on weights) and what each peer makes
 of them. All peers of a variant are loaded first; then each piece of work goes round, one peer at a time, so that all
 meet the same disturbances. Peers that are not installed are left out, and stderr says so. Needs torch, transformers and
-t5g[convert,vision]; ctranslate2, a llama-bench with llama-quantize beside it, and matplotlib for the rest.
+t5g[convert,vision]; ctranslate2, a llama-bench with llama-quantize beside it, and matplotlib for the rest. --from shows
+what was measured before, as docs/performance.md has it.
 """
 
 from __future__ import annotations
@@ -13,7 +15,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 import models
+from machine import machine
 from report import markdown, plot
 from work import N_NEW_TOKENS, VARIANTS, Variant, Work, can
 
@@ -143,38 +145,8 @@ def installed_peers(options: argparse.Namespace) -> list[str]:
     return [peer for peer, found in here.items() if found]
 
 
-def machine() -> dict[str, Any]:
-    """What the report says about where and when."""
-    import datetime
-
-    import t5g
-
-    info = t5g.system_info()
-    names = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if "model name" in line
-    ]
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout
-    return {
-        "date": datetime.date.today().isoformat(),
-        "commit": commit.strip(),
-        "cpu": names[0] if names else platform.processor(),
-        "kernels": info["kernels"],
-    }
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dir", type=Path, required=True, help="scratch folder: all models stay there")
-    parser.add_argument("--llama-bench", type=Path, help="llama.cpp's llama-bench, with llama-quantize beside it")
-    parser.add_argument("--shapes", default="270m,1b,image", help="default: 270m,1b,image")
-    parser.add_argument("--types", help="only these variants, with commas between them")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3, help="turns of each peer, three runs each (default: 3)")
-    parser.add_argument("--json", type=Path, help="write machine, samples and medians here")
-    parser.add_argument("--plot", type=Path, help="write a PNG of the ratios here")
-    options = parser.parse_args()
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Compare all that the options ask for."""
     options.dir.mkdir(parents=True, exist_ok=True)
     options.peers = installed_peers(options)
     facts: dict[str, Any] = machine() | {"threads": options.threads, "rows": []}
@@ -182,7 +154,25 @@ def main() -> None:
         for variant in VARIANTS[shape]:
             if options.types is None or variant.name in options.types.split(","):
                 facts["rows"] += compare(options, shape, variant)
+    return facts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--dir", type=Path, help="scratch folder: all models stay there")
+    source.add_argument("--from", dest="results", type=Path, help="measure nothing: show what --json has written")
+    parser.add_argument("--llama-bench", type=Path, help="llama.cpp's llama-bench, with llama-quantize beside it")
+    parser.add_argument("--shapes", default="270m,1b,image", help="default: 270m,1b,image")
+    parser.add_argument("--types", help="only these variants, with commas between them")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each peer, three runs each (default: 3)")
+    parser.add_argument("--json", type=Path, help="write machine, samples and medians here")
+    parser.add_argument("--plot", type=Path, help="write a PNG image of the ratios here")
+    options = parser.parse_args()
+    facts = json.loads(options.results.read_text(encoding="utf-8")) if options.results else measure(options)
     if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     print(markdown(facts))
     if options.plot:

@@ -1,4 +1,4 @@
-"""The comparison as a Markdown table and as a picture."""
+"""The comparison as a Markdown table, which docs/performance.md shows, and as an image of the ratios."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 
 from work import Work
 
-PEERS = ("llama.cpp", "ctranslate2", "transformers")
+PEERS = {"llama.cpp": "llama.cpp", "ctranslate2": "CTranslate2", "transformers": "transformers"}
+SHAPES = {"270m": "270M", "1b": "1B", "image": "270M"}  # the image tower is the same in all sizes
+COLOURS = {"llama.cpp": "C0", "ctranslate2": "C1", "transformers": "C2"}
 
 
 def _work(row: dict[str, Any]) -> Work:
@@ -17,50 +19,48 @@ def _work(row: dict[str, Any]) -> Work:
 def _speed(row: dict[str, Any], seconds: float) -> str:
     """Tokens per second; seconds for an image."""
     if row["kind"] == "image":
-        return f"{seconds:.2f} s"
+        return f"{seconds:.1f} s"
     tokens = row["source_tokens"] if row["kind"] == "encode" else row["batch"]
-    return f"{tokens / seconds:,.1f}"
+    speed = tokens / seconds
+    return f"{speed:,.0f}" if speed >= 10 else f"{speed:.1f}"
 
 
 def markdown(facts: dict[str, Any]) -> str:
-    """Return tokens/s of t5g, and of each peer with t5g's speed as a multiple of it."""
-    head = ["shape", "type", "work", "t5g", *PEERS]
+    """Return tokens/s of t5g and of each peer."""
+    head = ["model", "type", "work", "t5g", *PEERS.values()]
     lines = ["| " + " | ".join(head) + " |", "| --- | --- | --- |" + " ---: |" * (len(head) - 3)]
     for row in facts["rows"]:
-        ours = row["medians"]["t5g"]
-        cells = [row["shape"], row["type"], _work(row).label(), _speed(row, ours)]
-        for peer in PEERS:
-            theirs = row["medians"].get(peer)
-            cells.append(f"{_speed(row, theirs)} (**{theirs / ours:.2f} x**)" if theirs else "-")
-        lines.append("| " + " | ".join(cells) + " |")
+        medians = row["medians"]
+        speeds = [_speed(row, medians[peer]) if peer in medians else "-" for peer in ("t5g", *PEERS)]
+        lines.append("| " + " | ".join([SHAPES[row["shape"]], row["type"], _work(row).label(), *speeds]) + " |")
     return "\n".join(lines)
 
 
 def plot(facts: dict[str, Any], path: Path) -> None:
-    """Draw how many times as fast as each peer t5g is."""
+    """Draw how many times as fast as each peer t5g is: a group of bars for each piece of work."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    bars = [
-        (f"{row['shape']} {row['type']}: {_work(row).label()}", peer, row["medians"][peer] / row["medians"]["t5g"])
-        for row in facts["rows"]
-        for peer in PEERS
-        if peer in row["medians"]
-    ]
-    labels = list(dict.fromkeys(label for label, _, _ in bars))
-    figure, axes = pyplot.subplots(figsize=(9, 1.2 + 0.42 * len(labels)))
-    for i, peer in enumerate(PEERS):
-        mine = [(labels.index(label), ratio) for label, p, ratio in bars if p == peer]
-        places = [place + (i - 1) * 0.26 for place, _ in mine]
-        drawn = axes.barh(places, [ratio for _, ratio in mine], height=0.24, label=f"against {peer}")
-        axes.bar_label(drawn, fmt="%.1f", padding=2, fontsize=7)
+    width = 0.26
+    labels, places, top = [], [], 0.0
+    figure, axes = pyplot.subplots(figsize=(9, 11))
+    for row in facts["rows"]:
+        mine = [peer for peer in PEERS if peer in row["medians"]]
+        for i, peer in enumerate(mine):
+            ratio = row["medians"][peer] / row["medians"]["t5g"]
+            bar = axes.barh(top + i * width, ratio, height=0.92 * width, color=COLOURS[peer])
+            axes.bar_label(bar, fmt="%.1f", padding=2, fontsize=7)
+        labels.append(f"{SHAPES[row['shape']]} {row['type']}: {_work(row).label()}")
+        places.append(top + (len(mine) - 1) * width / 2)
+        top += (len(mine) + 1.2) * width
     axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_yticks(range(len(labels)), labels, fontsize=8)
-    axes.invert_yaxis()
-    axes.set_xlabel("times as fast as the peer")
-    axes.set_title(f"t5g {facts['commit']}, {facts['threads']} threads, {facts['cpu']}, {facts['date']}", fontsize=9)
-    axes.legend(fontsize=8)
+    axes.set_yticks(places, labels, fontsize=8)
+    axes.set_ylim(top - width, -2 * width)
+    axes.set_xlabel("how many times as fast as the peer (at the line: as fast)")
+    axes.set_title(f"t5g beside its peers: {facts['threads']} threads, {facts['cpu']}, {facts['date']}", fontsize=10)
+    handles = [pyplot.Rectangle((0, 0), 1, 1, color=COLOURS[peer]) for peer in PEERS]
+    axes.legend(handles, PEERS.values(), fontsize=8, loc="lower right")
     figure.tight_layout()
     figure.savefig(path, dpi=110)

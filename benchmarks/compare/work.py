@@ -33,7 +33,7 @@ class Variant(NamedTuple):
     works: tuple[Work, ...]
 
 
-LENGTHS = (128, 512, 2048)
+LENGTHS = (128, 256, 512, 2048)  # 256: the longest that CTranslate2 computes right
 ENCODE = tuple(Work("encode", n) for n in LENGTHS)
 DECODE = Work("decode", 512)
 
@@ -44,7 +44,6 @@ VARIANTS: dict[str, tuple[Variant, ...]] = {
             {"llama.cpp": "q8_0", "ctranslate2": "int8", "transformers": "bf16"},
             (
                 *ENCODE,
-                Work("encode", 256),  # the longest that CTranslate2 computes right
                 DECODE,
                 DECODE._replace(all_logits=True),
                 Work("decode", 4096),

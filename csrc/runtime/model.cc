@@ -39,7 +39,7 @@ std::unique_ptr<Ops> make_ops(const std::string& device, ThreadPool& pool) {
 // The type that says how exact keys and values need be: that of the first layer's largest matrices.
 DataType type_of(const MlpWeights& mlp) { return mlp.gate_proj->weight().type; }
 
-// Measured in docs/performance.md: rounding keys and values to halves changes far less than rounding weights to 8 bits
+// Measured in docs/design/keys-and-values.md: rounding keys and values to halves changes far less than rounding weights to 8 bits
 // did. Files whose weights are multiplied as they are get exact caches.
 DataType resolve_kv_type(const std::string& name, DataType weights) {
   if (name == "auto") return is_quantized(weights) || weights == DataType::kBF16 ? DataType::kF16 : DataType::kF32;
