@@ -85,7 +85,7 @@ class BeamJob final : public GenerationJob {
   }
 
   const Tokenizer& tokenizer_;
-  const std::shared_ptr<const EncodedSource> source_;
+  const std::shared_ptr<const SourceCache> source_;
   const GenerationConfig& config_;
   const std::vector<std::string>& stop_;
   const std::vector<int32_t> prompt_ids_;

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -14,14 +15,21 @@
 namespace t5g {
 namespace {
 
-constexpr char kMagic[8] = {'t', '5', 'g', '-', 's', 'r', 'c', '1'};
+constexpr char kMagic[8] = {'t', '5', 'g', '-', 's', 'r', 'c', '2'};
+// Without the last field: files from when nothing noted encoder_window.
+constexpr char kMagicWithoutReach[8] = {'t', '5', 'g', '-', 's', 'r', 'c', '1'};
 
 struct Header {
   char magic[8];
   uint64_t model_fingerprint;
   uint64_t n_tokens;
   uint64_t hidden_size;
+  int64_t sliding_reach;
 };
+
+constexpr int64_t kUnknownReach = -1;
+
+std::atomic<uint64_t> next_id{1};
 
 // Written to a temporary file beside the target and renamed, so that a full disk or a kill leaves no half file behind.
 class AtomicFile {
@@ -62,14 +70,72 @@ class AtomicFile {
   std::FILE* file_;
 };
 
+// The header, checked against the file's size -> how many bytes it takes.
+size_t read_header(const std::string& path, std::span<const std::byte> bytes, Header& header) {
+  const auto begins_with = [&](const char (&magic)[8]) {
+    return bytes.size() >= sizeof magic && std::memcmp(bytes.data(), magic, sizeof magic) == 0;
+  };
+  const bool without_reach = begins_with(kMagicWithoutReach);
+  const size_t size = sizeof header - (without_reach ? sizeof header.sliding_reach : 0);
+  if (bytes.size() < size || (!without_reach && !begins_with(kMagic)))
+    throw ModelFormatError(path, "not an encoded source. Expected a file written by EncodedSource.save.");
+  std::memcpy(&header, bytes.data(), size);
+  if (without_reach) header.sliding_reach = kUnknownReach;
+  return size;
+}
+
+void check_payload(const std::string& path, const Header& header, uint64_t payload) {
+  const uint64_t bytes_per_token = sizeof(int32_t) + header.hidden_size * sizeof(float);
+  if (payload % bytes_per_token == 0 && payload / bytes_per_token == header.n_tokens) return;
+  throw ModelFormatError(path, "has " + std::to_string(payload) + " bytes of data, expected " +
+                                   std::to_string(header.n_tokens) + " tokens of " + std::to_string(bytes_per_token) +
+                                   " bytes. The file is truncated or damaged: save the source again.");
+}
+
+void check_window(const std::string& path, const Header& header, const EncodedSource::Expected& expected) {
+  const auto n_tokens = static_cast<int64_t>(header.n_tokens);
+  const SourceOrigin origin{header.model_fingerprint, header.sliding_reach};
+  const bool known = header.sliding_reach != kUnknownReach;
+  if (known ? origin.agrees_on_window(expected.origin, n_tokens) : n_tokens - 1 <= expected.reach_of_all) return;
+  throw ModelFormatError(path, known
+                                   ? "was encoded with another encoder_window than this model has, and is longer than "
+                                     "the window. Encode the source again with this model."
+                                   : "does not say with which encoder_window it was encoded, as an older t5g wrote it, "
+                                     "and is longer than the window. Encode the source again with this model.");
+}
+
 }  // namespace
+
+EncodedSource::EncodedSource(std::vector<int32_t> ids, Buffer hidden_states, int64_t hidden_size,
+                             const SourceOrigin& origin)
+    : id_(next_id.fetch_add(1)),
+      ids_(std::move(ids)),
+      hidden_states_(std::move(hidden_states)),
+      hidden_size_(hidden_size),
+      origin_(origin) {}
+
+EncodedSource::~EncodedSource() {
+  for (const auto& observer : observers_) {
+    if (const auto alive = observer.lock()) alive->source_gone(id_);
+  }
+}
+
+void EncodedSource::observe(const std::weak_ptr<SourceObserver>& observer) const {
+  const std::lock_guard lock(observers_mutex_);
+  std::erase_if(observers_, [&](const auto& other) {
+    const bool same = !other.owner_before(observer) && !observer.owner_before(other);
+    return same || other.expired();
+  });
+  observers_.push_back(observer);
+}
 
 void EncodedSource::save(const std::string& path) const {
   Header header{};
   std::memcpy(header.magic, kMagic, sizeof kMagic);
-  header.model_fingerprint = model_fingerprint_;
+  header.model_fingerprint = origin_.model_fingerprint;
   header.n_tokens = ids_.size();
   header.hidden_size = static_cast<uint64_t>(hidden_size_);
+  header.sliding_reach = origin_.sliding_reach;
   AtomicFile file(path);
   file.write(&header, sizeof header);
   file.write(ids_.data(), ids_.size() * sizeof(int32_t));
@@ -77,36 +143,29 @@ void EncodedSource::save(const std::string& path) const {
   file.commit();
 }
 
-std::shared_ptr<EncodedSource> EncodedSource::load(const std::string& path, int64_t hidden_size, int64_t vocab_size,
-                                                   uint64_t model_fingerprint) {
+std::shared_ptr<EncodedSource> EncodedSource::load(const std::string& path, const Expected& expected) {
   const MappedFile file(path);
   const std::span<const std::byte> bytes = file.bytes();
   Header header{};
-  if (bytes.size() < sizeof header || std::memcmp(bytes.data(), kMagic, sizeof kMagic) != 0)
-    throw ModelFormatError(path, "not an encoded source. Expected a file written by EncodedSource.save.");
-  std::memcpy(&header, bytes.data(), sizeof header);
-  if (header.model_fingerprint != model_fingerprint || header.hidden_size != static_cast<uint64_t>(hidden_size)) {
+  const size_t header_size = read_header(path, bytes, header);
+  if (header.model_fingerprint != expected.origin.model_fingerprint ||
+      header.hidden_size != static_cast<uint64_t>(expected.hidden_size)) {
     throw ModelFormatError(path, "was encoded with another model. Encode the source again with this one.");
   }
-  const uint64_t bytes_per_token = sizeof(int32_t) + header.hidden_size * sizeof(float);
-  const uint64_t payload = bytes.size() - sizeof header;
-  if (payload % bytes_per_token != 0 || payload / bytes_per_token != header.n_tokens) {
-    throw ModelFormatError(path, "has " + std::to_string(payload) + " bytes of data, expected " +
-                                     std::to_string(header.n_tokens) + " tokens of " + std::to_string(bytes_per_token) +
-                                     " bytes. The file is truncated or damaged: save the source again.");
-  }
+  check_payload(path, header, bytes.size() - header_size);
+  check_window(path, header, expected);
   std::vector<int32_t> ids(header.n_tokens);
-  const std::byte* data = bytes.data() + sizeof header;
+  const std::byte* data = bytes.data() + header_size;
   if (!ids.empty()) std::memcpy(ids.data(), data, ids.size() * sizeof(int32_t));
   for (const int32_t id : ids) {
-    if (id < 0 || id >= vocab_size)
+    if (id < 0 || id >= expected.vocab_size)
       throw ModelFormatError(path,
                              "has token id " + std::to_string(id) + ", outside the vocabulary. The file is damaged.");
   }
-  const size_t state_bytes = ids.size() * static_cast<size_t>(hidden_size) * sizeof(float);
+  const size_t state_bytes = ids.size() * static_cast<size_t>(expected.hidden_size) * sizeof(float);
   Buffer states(state_bytes);
   if (state_bytes > 0) std::memcpy(states.data(), data + ids.size() * sizeof(int32_t), state_bytes);
-  return std::make_shared<EncodedSource>(std::move(ids), std::move(states), hidden_size, model_fingerprint);
+  return std::make_shared<EncodedSource>(std::move(ids), std::move(states), expected.hidden_size, expected.origin);
 }
 
 }  // namespace t5g

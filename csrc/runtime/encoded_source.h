@@ -1,49 +1,79 @@
-// A source that has been read: its final hidden states, to be used by any number of calls.
+// A source that has been read: its tokens and final hidden states, to be used by any number of calls, threads and
+// models of one file. Immutable: what a model derives from it is kept by that model (see SourceCacheStore).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
-#include <optional>
+#include <mutex>
 #include <string>
 #include <vector>
 
-#include "runtime/source_cache.h"
 #include "tensor/buffer.h"
 #include "tensor/tensor.h"
 
 namespace t5g {
 
+// What hidden states depend on beside the source itself.
+struct SourceOrigin {
+  uint64_t model_fingerprint = 0;
+  // Tokens to the left that an encoder layer with a sliding window sees: what the option encoder_window changes.
+  int64_t sliding_reach = 0;
+
+  // Whether both encode a source of so many tokens to the same bits: no window cuts a source that it holds whole.
+  bool agrees_on_window(const SourceOrigin& other, int64_t n_tokens) const {
+    return sliding_reach == other.sliding_reach || n_tokens - 1 <= std::min(sliding_reach, other.sliding_reach);
+  }
+};
+
+// Somebody who keeps what was derived from sources, and hears when one is gone.
+class SourceObserver {
+ public:
+  virtual ~SourceObserver() = default;
+  // From any thread.
+  virtual void source_gone(uint64_t source_id) = 0;
+};
+
 class EncodedSource {
  public:
   // hidden_states: room for ids.size() rows of hidden_size floats.
-  EncodedSource(std::vector<int32_t> ids, Buffer hidden_states, int64_t hidden_size, uint64_t model_fingerprint)
-      : ids_(std::move(ids)),
-        hidden_states_(std::move(hidden_states)),
-        hidden_size_(hidden_size),
-        model_fingerprint_(model_fingerprint) {}
+  EncodedSource(std::vector<int32_t> ids, Buffer hidden_states, int64_t hidden_size, const SourceOrigin& origin);
+  ~EncodedSource();
+  EncodedSource(const EncodedSource&) = delete;
+  EncodedSource& operator=(const EncodedSource&) = delete;
 
   const std::vector<int32_t>& ids() const { return ids_; }
   Tensor hidden_states() const {  // [S, D]
     return {hidden_states_.floats(), static_cast<int64_t>(ids_.size()), hidden_size_};
   }
-  uint64_t model_fingerprint() const { return model_fingerprint_; }
+  const SourceOrigin& origin() const { return origin_; }
+
+  // Another one for every source of the process.
+  uint64_t id() const { return id_; }
+  // Tells the observer, if it is still there, when this source is destroyed.
+  void observe(const std::weak_ptr<SourceObserver>& observer) const;
 
   // Writes a file that only the same model accepts; complete or not at all. Throws IoError.
   void save(const std::string& path) const;
-  // Throws FileNotFound, IoError, or ModelFormatError for a damaged file or one made with another model.
-  static std::shared_ptr<EncodedSource> load(const std::string& path, int64_t hidden_size, int64_t vocab_size,
-                                             uint64_t model_fingerprint);
 
-  // The decoder's keys and values of this source, all layers. Made when first needed, by the pass that holds the model.
-  const std::optional<SourceCache>& cross_cache() const { return cross_cache_; }
-  void set_cross_cache(SourceCache cache) const { cross_cache_ = std::move(cache); }
+  // What a model expects of a file.
+  struct Expected {
+    SourceOrigin origin;
+    int64_t reach_of_all;  // the shortest sliding_reach that any model of the file has
+    int64_t hidden_size;
+    int64_t vocab_size;
+  };
+  // Throws FileNotFound, IoError, or ModelFormatError for a damaged file or one made with another model or window.
+  static std::shared_ptr<EncodedSource> load(const std::string& path, const Expected& expected);
 
  private:
-  std::vector<int32_t> ids_;
-  Buffer hidden_states_;
-  int64_t hidden_size_;
-  uint64_t model_fingerprint_;
-  mutable std::optional<SourceCache> cross_cache_;
+  const uint64_t id_;
+  const std::vector<int32_t> ids_;
+  const Buffer hidden_states_;
+  const int64_t hidden_size_;
+  const SourceOrigin origin_;
+  mutable std::mutex observers_mutex_;
+  mutable std::vector<std::weak_ptr<SourceObserver>> observers_;
 };
 
 }  // namespace t5g

@@ -28,9 +28,10 @@ struct GeneratedSequence {
 
 struct JobInput {
   Model& model;
-  std::shared_ptr<const EncodedSource> source;  // prepared
-  std::vector<int32_t> prompt_ids;              // start token and decoder prefix
-  const GenerationConfig& config;               // max_new_tokens already within the model's limit
+  std::vector<int32_t> source_ids;
+  std::shared_ptr<const SourceCache> source;  // of the same model
+  std::vector<int32_t> prompt_ids;            // start token and decoder prefix
+  const GenerationConfig& config;             // max_new_tokens already within the model's limit
   const std::vector<std::string>& stop;
   uint64_t seed;
 };

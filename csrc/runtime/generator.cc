@@ -58,7 +58,9 @@ Generator::Generator(std::shared_ptr<Model> model, std::vector<GenerationRequest
     if (prefix.empty() || prefix.front() != model_config.decoder_start_token_id)
       prefix.insert(prefix.begin(), model_config.decoder_start_token_id);
     model_->check_ids("target", prefix, limit);
-    if (request.source == nullptr) {
+    if (request.source != nullptr) {
+      model_->check_source(*request.source);
+    } else {
       model_->check_ids("source", request.source_ids, model_config.encoder.max_position_embeddings);
       model_->check_images(request.source_ids, request.images.size());
       for (const auto& pixels : request.images) model_->check_pixels(pixels);
@@ -85,15 +87,16 @@ void Generator::start(size_t index, Interrupt* interrupt) {
   for (const auto& pixels : request.images) images.push_back(model_->encode_image(pixels, interrupt));
   results_[index].image_seconds = request.images.empty() ? 0 : seconds_since(begin);
   begin = std::chrono::steady_clock::now();
-  if (request.source == nullptr) request.source = model_->encode(std::move(request.source_ids), images, interrupt);
-  request.images.clear();
-  model_->prepare(*request.source, interrupt);
+  const bool reusable = request.source != nullptr;
+  const auto encoded = reusable ? request.source : model_->encode(request.source_ids, images, interrupt);
+  const auto projected =
+      reusable ? model_->project_and_keep(*encoded, interrupt) : model_->project(*encoded, interrupt);
   results_[index].encode_seconds = seconds_since(begin);
-  results_[index].n_source_tokens = static_cast<int64_t>(request.source->ids().size());
-  JobInput input{*model_, std::move(request.source), std::move(request.decoder_prefix), request_configs_[index], stop_,
-                 seed_};
+  results_[index].n_source_tokens = std::ssize(encoded->ids());
+  JobInput input{*model_, encoded->ids(), projected, request.decoder_prefix, request_configs_[index], stop_, seed_};
   const auto make_job = config_.uses_beams() ? make_beam_job : config_.samples() ? make_sampling_job : make_greedy_job;
   running_.push_back({index, make_job(std::move(input))});
+  request = {};  // not before: an interrupted call may be taken up again
 }
 
 void Generator::admit(Interrupt* interrupt) {

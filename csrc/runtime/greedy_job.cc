@@ -25,6 +25,7 @@ class GreedyJob final : public GenerationJob {
   explicit GreedyJob(JobInput input)
       : model_(input.model),
         config_(input.config),
+        source_ids_(std::move(input.source_ids)),
         source_(std::move(input.source)),
         ids_(std::move(input.prompt_ids)),
         n_prompt_(ids_.size()),
@@ -44,7 +45,7 @@ class GreedyJob final : public GenerationJob {
     guesses_.clear();
     if (config_.draft == Draft::kSource && n_generated() > 0) {
       const int64_t left = config_.max_new_tokens - n_generated() - 1;
-      drafter_.guess(source_->ids(), ids_, static_cast<size_t>(std::max<int64_t>(std::min(left, max_guesses), 0)),
+      drafter_.guess(source_ids_, ids_, static_cast<size_t>(std::max<int64_t>(std::min(left, max_guesses), 0)),
                      guesses_);
     }
     step_ids_.assign(ids_.begin() + cached, ids_.end());
@@ -148,7 +149,8 @@ class GreedyJob final : public GenerationJob {
 
   Model& model_;
   const GenerationConfig& config_;
-  const std::shared_ptr<const EncodedSource> source_;
+  const std::vector<int32_t> source_ids_;
+  const std::shared_ptr<const SourceCache> source_;
   std::vector<int32_t> ids_;  // prompt and generated tokens
   const size_t n_prompt_;
   std::vector<int32_t> seen_;  // ids_ in ascending order, where the options look at them

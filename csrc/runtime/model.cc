@@ -15,6 +15,9 @@ namespace {
 // Rows of logits that teacher forcing holds at a time: 16 MB with the vocabulary of T5Gemma 2.
 constexpr int64_t kLogitRows = 16;
 constexpr int kMaxThreads = 1024;
+// Keys and values of the sources used last. What a program's own sources take, and not what a model has ever seen: an
+// entry goes with its source.
+constexpr size_t kMaxSourceCacheBytes = size_t{4} << 30;
 
 std::string check_device(const std::string& device) {
   if (device == "auto" || device == "cpu") return "cpu";
@@ -61,6 +64,7 @@ void mix(uint64_t& hash, const void* data, size_t size_bytes) {
   for (size_t i = 0; i < size_bytes; ++i) hash = (hash ^ bytes[i]) * 0x100000001b3ull;
 }
 
+// Tells models apart whose files differ in size, metadata or shapes; kept in files of encoded sources.
 uint64_t fingerprint_of(const GgufFile& file) {
   constexpr size_t kLongValue = 4096;  // the vocabulary's arrays: large, and the same in every fine-tune
   constexpr size_t kSample = 64;       // of each tensor: fine-tunes differ in every one
@@ -107,7 +111,7 @@ Model::Model(const std::string& path, const ModelOptions& options)
       config_(load_config(file_, options.encoder_window)),
       tokenizer_(load_tokenizer(file_, config_)),
       device_(check_device(options.device)),
-      fingerprint_(fingerprint_of(file_)),
+      source_origin_{fingerprint_of(file_), config_.encoder.sliding_attention_window.before},
       pool_(check_threads(options.n_threads)),
       ops_(make_ops(device_, pool_)),
       weights_(load_weights(file_, config_, *ops_)),
@@ -115,6 +119,7 @@ Model::Model(const std::string& path, const ModelOptions& options)
       encoder_(config_, weights_, *ops_, prefill_kv_type(type_of(weights_.encoder_layers.front().mlp))),
       decoder_(config_, weights_, *ops_, kv_type_),
       vision_(make_vision(config_, weights_, *ops_)),
+      source_caches_(std::make_shared<SourceCacheStore>(kMaxSourceCacheBytes)),
       pages_(std::make_shared<PagePool>(decoder_.page_bytes())),
       encoder_workspace_(config_.encoder),
       decoder_workspace_(config_.decoder),
@@ -193,25 +198,56 @@ std::shared_ptr<const EncodedSource> Model::encode(std::vector<int32_t> ids, con
 
   const Pass pass(*this, interrupt);
   encoder_.forward(ids, features, {states.floats(), n, width}, {.pages = pages, .length = n}, encoder_workspace_);
-  return std::make_shared<EncodedSource>(std::move(ids), std::move(states), width, fingerprint_);
+  return std::make_shared<EncodedSource>(std::move(ids), std::move(states), width, source_origin_);
 }
 
-void Model::prepare(const EncodedSource& source, Interrupt* interrupt) {
-  if (source.model_fingerprint() != fingerprint_)
+void Model::check_source(const EncodedSource& source) const {
+  const SourceOrigin& origin = source.origin();
+  if (origin.model_fingerprint != source_origin_.model_fingerprint)
     throw InvalidArgument("the source was encoded with another model. Encode it again with this one.");
-  const Pass pass(*this, interrupt);
-  if (source.cross_cache().has_value()) return;
+  if (origin.agrees_on_window(source_origin_, std::ssize(source.ids()))) return;
+  const bool inclusive = origin.sliding_reach > source_origin_.sliding_reach;
+  throw InvalidArgument("the source was encoded with encoder_window='" +
+                        std::string(inclusive ? "inclusive" : "exclusive") +
+                        "', which this model has not, and is longer than the window. Encode it again with this one.");
+}
+
+std::shared_ptr<const EncodedSource> Model::load_source(const std::string& path) const {
+  const bool may_differ = config_.architecture == Architecture::kT5Gemma;
+  return EncodedSource::load(path,
+                             {.origin = source_origin_,
+                              .reach_of_all = may_differ ? config_.encoder.sliding_window - 1 : Window::kUnlimited,
+                              .hidden_size = config_.encoder.hidden_size,
+                              .vocab_size = config_.vocab_size});
+}
+
+std::shared_ptr<const SourceCache> Model::make_source_cache(const EncodedSource& source) {
   const Tensor states = source.hidden_states();
-  SourceCache cache(states.rows, decoder_.layer_bytes(), config_.decoder.num_hidden_layers);
-  decoder_.project_source(states, cache.view(), decoder_workspace_);
-  source.set_cross_cache(std::move(cache));
+  auto cache = std::make_shared<SourceCache>(states.rows, decoder_.layer_bytes(), config_.decoder.num_hidden_layers);
+  decoder_.project_source(states, cache->view(), decoder_workspace_);
+  return cache;
+}
+
+std::shared_ptr<const SourceCache> Model::project(const EncodedSource& source, Interrupt* interrupt) {
+  check_source(source);
+  const Pass pass(*this, interrupt);
+  return make_source_cache(source);
+}
+
+std::shared_ptr<const SourceCache> Model::project_and_keep(const EncodedSource& source, Interrupt* interrupt) {
+  check_source(source);
+  const Pass pass(*this, interrupt);
+  if (auto found = source_caches_->find(source)) return found;
+  auto made = make_source_cache(source);
+  source_caches_->insert(source, made);
+  return made;
 }
 
 void Model::forward(std::span<const Step> steps, Tensor x) {
   inputs_.clear();
   for (const Step& step : steps) {
     step.cache->reserve(static_cast<int64_t>(step.ids.size()));
-    inputs_.push_back({.ids = step.ids, .self = step.cache->view(), .source = step.source->cross_cache()->view()});
+    inputs_.push_back({.ids = step.ids, .self = step.cache->view(), .source = step.source->view()});
   }
   decoder_.forward(inputs_, x, decoder_workspace_);
   for (const Step& step : steps) step.cache->advance(static_cast<int64_t>(step.ids.size()));

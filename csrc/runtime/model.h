@@ -23,6 +23,7 @@
 #include "runtime/image_cache.h"
 #include "runtime/kv_cache.h"
 #include "runtime/memory.h"
+#include "runtime/source_cache.h"
 #include "text/tokenizer.h"
 
 namespace t5g {
@@ -49,8 +50,6 @@ class Model {
   int n_threads() const { return pool_.n_threads(); }
   // Of the decoder's keys and values.
   DataType kv_type() const { return kv_type_; }
-  // Tells models apart whose files differ in size, metadata or shapes; kept in files of encoded sources.
-  uint64_t fingerprint() const { return fingerprint_; }
 
   // A picture, 8-bit pixels [image_size, image_size, 3] -> its features; from the cache, where it was seen just before.
   // Throws Unsupported for a file without image tower, InvalidArgument for another size, Cancelled.
@@ -62,9 +61,15 @@ class Model {
   std::shared_ptr<const EncodedSource> encode(std::vector<int32_t> ids, const Images& images = {},
                                               Interrupt* interrupt = nullptr);
 
-  // Makes the decoder's keys and values of a source, if that has not been done. Throws InvalidArgument for a source of
-  // another model.
-  void prepare(const EncodedSource& source, Interrupt* interrupt = nullptr);
+  // Throws InvalidArgument for a source of another model, or of one that reads sources of this length otherwise.
+  void check_source(const EncodedSource& source) const;
+  // As EncodedSource::load.
+  std::shared_ptr<const EncodedSource> load_source(const std::string& path) const;
+
+  // The decoder's keys and values of a source. For one that will be used again they are kept, among those of the
+  // sources used last. Throws as check_source, and Cancelled.
+  std::shared_ptr<const SourceCache> project(const EncodedSource& source, Interrupt* interrupt = nullptr);
+  std::shared_ptr<const SourceCache> project_and_keep(const EncodedSource& source, Interrupt* interrupt = nullptr);
 
   MemoryNeeds memory() const;
 
@@ -86,7 +91,7 @@ class Model {
 
   // New tokens of one sequence, as part of a batch.
   struct Step {
-    const EncodedSource* source;   // prepared
+    const SourceCache* source;     // of this model
     KvCache* cache;                // grows by the ids
     std::span<const int32_t> ids;  // not empty
     // What follows each of the last best.size() ids; more than one for at most kShortStep ids. Empty: the logits after
@@ -126,6 +131,8 @@ class Model {
  private:
   class Pass;
   void check_has_vision() const;
+  // Within a pass.
+  std::shared_ptr<const SourceCache> make_source_cache(const EncodedSource& source);
   // Runs at most kBlockRows tokens in all -> x, their final hidden states, and counts them in the caches.
   void forward(std::span<const Step> steps, Tensor x);
   // Runs the first steps, as many as go together -> their number and `wanted`, the final hidden states somebody wants
@@ -140,7 +147,7 @@ class Model {
   const Config config_;
   std::unique_ptr<const Tokenizer> tokenizer_;
   const std::string device_;
-  uint64_t fingerprint_;
+  const SourceOrigin source_origin_;  // of what this model encodes
   ThreadPool pool_;
   std::unique_ptr<Ops> ops_;
   const Weights weights_;
@@ -149,6 +156,7 @@ class Model {
   const Decoder decoder_;
   const std::optional<VisionTower> vision_;
   ImageCache image_cache_;  // used by the thread that holds the pool
+  std::shared_ptr<SourceCacheStore> source_caches_;
   std::shared_ptr<PagePool> pages_;
   // What a pass writes to; used by the thread that holds the pool.
   Workspace encoder_workspace_;

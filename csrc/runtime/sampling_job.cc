@@ -23,7 +23,7 @@ class Sequence {
   int64_t n_generated() const { return static_cast<int64_t>(ids_.size() - n_prompt_); }
 
   // All tokens that the cache does not have yet: the prompt at first, then the newest one.
-  Model::Step step(const EncodedSource& source) {
+  Model::Step step(const SourceCache& source) {
     const auto cached = static_cast<size_t>(cache_.length());
     return {&source, &cache_, std::span<const int32_t>(ids_).subspan(cached)};
   }
@@ -111,7 +111,7 @@ class SamplingJob final : public GenerationJob {
   int64_t max_rows() const override { return static_cast<int64_t>(sequences_.size()); }
 
  private:
-  const std::shared_ptr<const EncodedSource> source_;
+  const std::shared_ptr<const SourceCache> source_;
   std::vector<Sequence> sequences_;
 };
 

@@ -158,7 +158,7 @@ std::shared_ptr<EncodedSource> encode(Model& model, const py::object& ids, const
 
 std::shared_ptr<EncodedSource> load_source(const Model& model, const std::string& path) {
   const py::gil_scoped_release release;
-  return EncodedSource::load(path, model.config().encoder.hidden_size, model.config().vocab_size, model.fingerprint());
+  return as_holder(model.load_source(path));
 }
 
 py::array_t<float> hidden_states(const std::shared_ptr<EncodedSource>& source) {
@@ -172,9 +172,9 @@ py::array_t<float> hidden_states(const std::shared_ptr<EncodedSource>& source) {
 void teacher_force(Model& model, const EncodedSource& source, std::span<const int32_t> ids,
                    Model::LogitsConsumer consume, Interrupt* interrupt) {
   model.check_ids("target", ids, model.config().decoder.max_position_embeddings);
-  model.prepare(source, interrupt);
+  const auto projected = model.project_and_keep(source, interrupt);
   KvCache cache = model.new_cache();
-  model.decode_all({&source, &cache, ids}, consume, interrupt);
+  model.decode_all({projected.get(), &cache, ids}, consume, interrupt);
 }
 
 py::array_t<float> logits(Model& model, const EncodedSource& source, const Ids& ids) {

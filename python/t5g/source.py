@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 class EncodedSource:
     """The encoder's view of one source, made by :meth:`t5g.Model.encode`.
 
-    It belongs to the model that made it. Saved, it can be loaded by the same model in another process.
+    It never changes, outlives the model that made it, and serves every model of the same file, from any thread: other
+    options than ``encoder_window`` do not matter (one that differs is refused where the source is longer than the
+    window). Saved, it can be loaded in another process. A model keeps what its decoder needs of the sources used last,
+    up to 4 GiB, so that asking again about one is cheap.
     """
 
     def __init__(self, core: _core.EncodedSource) -> None:
@@ -55,7 +58,7 @@ class EncodedSource:
         ------
         FileNotFoundError
         ModelFormatError
-            The file is damaged, or was made with another model.
+            The file is damaged, or was made with another model or ``encoder_window``.
         """
         return cls(model._native.load_source(os.fspath(path)))
 

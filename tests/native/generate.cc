@@ -80,15 +80,44 @@ void check_threads(const std::shared_ptr<Model>& model) {
   for (std::thread& thread : threads) thread.join();
 }
 
+// What a model keeps of a source, and for how long.
+void check_kept_sources(Model& model) {
+  std::weak_ptr<const SourceCache> gone;
+  {
+    const auto source = model.encode(std::vector<int32_t>(70, 5));
+    const auto kept = model.project_and_keep(*source);
+    T5G_CHECK(model.project_and_keep(*source) == kept);
+    T5G_CHECK(model.project(*source) != kept);
+    gone = kept;
+  }
+  T5G_CHECK(gone.expired());
+
+  const auto store = std::make_shared<SourceCacheStore>(3000);  // bytes; each entry has 1024 or 4096
+  std::vector<std::unique_ptr<EncodedSource>> sources;
+  const auto add = [&](int64_t layer_bytes) {
+    sources.push_back(std::make_unique<EncodedSource>(std::vector<int32_t>(1), Buffer(64), 1, SourceOrigin{}));
+    store->insert(*sources.back(), std::make_shared<SourceCache>(1, layer_bytes, 1));
+  };
+  for (int i = 0; i < 2; ++i) add(1024);
+  T5G_CHECK(store->find(*sources[0]) != nullptr);  // and with that used after the other one
+  add(1024);
+  T5G_CHECK(store->find(*sources[0]) != nullptr && store->find(*sources[1]) == nullptr);
+  add(4096);
+  T5G_CHECK(store->find(*sources[3]) != nullptr && store->find(*sources[0]) == nullptr);
+  sources.pop_back();
+  for (int i = 0; i < 2; ++i) add(1024);  // its place is free again
+  T5G_CHECK(store->find(*sources[3]) != nullptr && store->find(*sources[4]) != nullptr);
+}
+
 // Decode steps within one page of the cache, after a first one has sized the scratch buffers.
 void check_steps_allocate_nothing(Model& model) {
   const auto source = model.encode(std::vector<int32_t>(40, 5));
-  model.prepare(*source);
+  const auto projected = model.project(*source);
   std::vector<float> logits(static_cast<size_t>(model.config().vocab_size));
   const Tensor row{logits.data(), 1, model.config().vocab_size};
   KvCache cache = model.new_cache();
   const int32_t token = model.config().decoder_start_token_id;
-  const Model::Step step{source.get(), &cache, {&token, 1}};
+  const Model::Step step{projected.get(), &cache, {&token, 1}};
   for (int i = 0; i < 4; ++i) model.decode({&step, 1}, row);
   const int64_t before = n_allocations.load();
   for (int i = 4; i < static_cast<int>(kKvChunk); ++i) model.decode({&step, 1}, row);
@@ -96,7 +125,7 @@ void check_steps_allocate_nothing(Model& model) {
 
   KvCache greedy_cache = model.new_cache();
   Model::BestToken best;
-  const Model::Step greedy{source.get(), &greedy_cache, {&token, 1}, {&best, 1}};
+  const Model::Step greedy{projected.get(), &greedy_cache, {&token, 1}, {&best, 1}};
   for (int i = 0; i < 4; ++i) model.decode({&greedy, 1}, {});
   const int64_t before_greedy = n_allocations.load();
   for (int i = 4; i < static_cast<int>(kKvChunk); ++i) model.decode({&greedy, 1}, {});
@@ -111,6 +140,7 @@ int main(int argc, char** argv) {
     options.n_threads = 2;
     const auto model = std::make_shared<Model>(argv[i], options);
     check_steps_allocate_nothing(*model);
+    check_kept_sources(*model);
     check_generation(model);
     check_cancelled_generation(model);
     check_threads(model);
