@@ -31,7 +31,7 @@ from t5g._core import kernels
 sys.path.insert(0, str(Path(__file__).parent / "compare"))
 from machine import machine
 
-TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0")
+TYPES = [name.lower() for name, *_ in kernels.types()]
 KV_TYPES = ("f32", "f16", "bf16", "q8_0")
 PEAK_OF = {"f32": "fp32", "f16": "fp32", "bf16": "bf16"}  # of the others: "int8"
 WIDTH = 640

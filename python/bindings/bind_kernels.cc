@@ -392,6 +392,13 @@ Floats dequantize(const std::string& type_name, const Bytes& blocks) {
   return out;
 }
 
+// (name, GGUF id, values and bytes of a block) of every row of quant/types.inc.
+std::vector<std::tuple<std::string, uint32_t, int, int>> types() {
+  std::vector<std::tuple<std::string, uint32_t, int, int>> rows;
+  for (const DataTypeInfo& t : kDataTypes) rows.emplace_back(t.name, t.gguf_id, t.block_values, t.block_bytes);
+  return rows;
+}
+
 std::vector<std::pair<std::string, bool>> levels() {
   std::vector<std::pair<std::string, bool>> names;
   for (const KernelTable* table : kernels::all_levels()) names.emplace_back(table->name, kernels::runs_here(*table));
@@ -404,6 +411,9 @@ void bind_kernels(py::module_& core) {
   using py::arg;
   py::module_ m = core.def_submodule("kernels", "Every kernel of every CPU level, for tests and benchmarks.");
   m.def("levels", &levels, "Names of all levels built in, lowest first, and whether this CPU can run each.");
+  m.def(
+      "types", &types,
+      "Every data type that weights can have, as in csrc/quant/types.inc: name, GGUF id, values and bytes of a block.");
   m.def("active", [] { return std::string(kernels::active().name); }, "Name of the level in use.");
   py::class_<PackedMatrix>(m, "PackedMatrix", "A weight matrix [n, k] of a data type, packed for the kernels.")
       .def(py::init<const std::string&, const Bytes&, int64_t, int64_t>(), arg("type"), arg("rows"), arg("n"), arg("k"))

@@ -9,9 +9,11 @@ import pytest
 import t5g
 from support import folders
 from support.folders import Folder
+from t5g._core import kernels
 
 gguf = pytest.importorskip("gguf")
 
+from t5g.cli._conversion import TYPES_HELP  # noqa: E402
 from t5g.converter.presets import TYPES  # noqa: E402
 
 CONFIGS = {"t5gemma": folders.t5gemma_config(), "t5gemma2": folders.t5gemma2_config()}
@@ -23,6 +25,12 @@ def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = Folder.of(CONFIGS[request.param]).write(tmp_path_factory.mktemp("source") / "hf")
     t5g.convert(folder, folder.with_suffix(".gguf"), type="f32")
     return folder
+
+
+def test_the_converter_has_every_type_that_the_library_reads() -> None:
+    known = {name.lower(): rest for name, *rest in kernels.types()}
+    assert {t.name: [t.gguf_id, t.block_values, t.block_bytes] for t in TYPES.values()} == known
+    assert " ".join(TYPES) in TYPES_HELP
 
 
 @pytest.mark.parametrize("pure", [False, True])

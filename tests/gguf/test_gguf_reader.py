@@ -12,7 +12,7 @@ from t5g import ModelFormatError, _core
 pytest.importorskip("gguf.constants")
 gguf = pytest.importorskip("gguf")
 
-TYPES = ("F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
+TYPES = [name for name, *_ in _core.kernels.types()]
 
 SCALARS = [
     ("u8", gguf.GGUFValueType.UINT8, 255),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support.kernels import FLOATS, LEVELS, QUANTIZED, TYPES, bits, decode, each_level, each_type, encode
+from support.kernels import FLOATS, QUANTIZED, bits, decode, each_level, each_type, encode
 from t5g._core import kernels
 
 M_VALUES = (0, 1, 2, 3, 5, 8, 13, 17)
@@ -163,9 +163,3 @@ def test_rounded_activations(level: str, k: int) -> None:
     assert not found[k:].any()
     assert set(found[:k:7]) == {0x3F80}
     assert set(found[1:k:7]) <= {0x3F82}
-
-
-def test_every_type_of_the_table_is_tested() -> None:
-    assert LEVELS
-    for type_name in TYPES:
-        assert kernels.PackedMatrix(type_name, encode(type_name, np.ones((16, 32))), 16, 32).size_bytes > 0

@@ -8,6 +8,12 @@ from t5g import InvalidArgumentError
 from t5g._core import kernels
 
 
+def test_the_table_of_types_says_what_gguf_py_says() -> None:
+    for name, gguf_id, block_values, block_bytes in kernels.types():
+        assert gguf.GGMLQuantizationType(gguf_id).name == name
+        assert gguf.GGML_QUANT_SIZES[TYPES[name]] == (block_values, block_bytes)
+
+
 @each_type
 def test_encoded_weights_decode_as_in_gguf_py(type_name: str) -> None:
     rng = np.random.default_rng(1)

@@ -5,10 +5,8 @@ import numpy as np
 import pytest
 from t5g._core import kernels
 
-# Data type -> gguf-py's number for it; the names are those of csrc/quant/types.inc.
-TYPES = {
-    name: gguf.GGMLQuantizationType[name] for name in ("F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")
-}
+# Data type -> gguf-py's number for it, for every row of csrc/quant/types.inc.
+TYPES = {name: gguf.GGMLQuantizationType(gguf_id) for name, gguf_id, _, _ in kernels.types()}
 QUANTIZED = [name for name in TYPES if name.startswith("Q")]
 FLOATS = [name for name in TYPES if not name.startswith("Q")]
 

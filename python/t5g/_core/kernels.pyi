@@ -31,6 +31,7 @@ __all__: list[str] = [
     "round_row",
     "softcap",
     "store_tokens",
+    "types",
 ]
 
 class PackedMatrix:
@@ -188,4 +189,9 @@ def store_tokens(
 ) -> numpy.typing.NDArray[numpy.uint8]:
     """
     The bytes of chunks of keys and values.
+    """
+
+def types() -> list[tuple[str, int, int, int]]:
+    """
+    Every data type that weights can have, as in csrc/quant/types.inc: name, GGUF id, values and bytes of a block.
     """
