@@ -150,11 +150,11 @@ std::vector<std::string> cpu_feature_names(uint64_t features) {
   return names;
 }
 
-int default_thread_count() {
-  double threads = allowed_physical_cores();
+int usable_core_count() {
+  double cores = allowed_physical_cores();
   const double quota = cgroup_cpu_quota();
-  if (quota > 0) threads = std::min(threads, std::ceil(quota));
-  return std::max(static_cast<int>(threads), 1);
+  if (quota > 0) cores = std::min(cores, std::ceil(quota));
+  return std::max(static_cast<int>(cores), 1);
 }
 
 }  // namespace t5g

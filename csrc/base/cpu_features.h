@@ -31,6 +31,6 @@ bool may_use_amx();
 std::vector<std::string> cpu_feature_names(uint64_t features);
 
 // Physical cores this process may use: its affinity mask counted in cores, capped by the cgroup CPU quota. At least 1.
-int default_thread_count();
+int usable_core_count();
 
 }  // namespace t5g

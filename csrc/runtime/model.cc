@@ -5,8 +5,8 @@
 #include <limits>
 #include <utility>
 
-#include "base/cpu_features.h"
 #include "base/error.h"
+#include "base/thread_count.h"
 #include "runtime/load_tokenizer.h"
 
 namespace t5g {
@@ -14,7 +14,6 @@ namespace {
 
 // Rows of logits that teacher forcing holds at a time: 16 MB with the vocabulary of T5Gemma 2.
 constexpr int64_t kLogitRows = 16;
-constexpr int kMaxThreads = 1024;
 // Keys and values of the sources used last. What a program's own sources take, and not what a model has ever seen: an
 // entry goes with its source.
 constexpr size_t kMaxSourceCacheBytes = size_t{4} << 30;

@@ -6,6 +6,7 @@
 
 #include "base/cpu_features.h"
 #include "base/error.h"
+#include "base/thread_count.h"
 #include "bindings.h"
 #include "kernels/cpu/kernels.h"
 #include "ops/ops.h"
@@ -48,6 +49,8 @@ py::dict system_info() {
 
 void bind_system(py::module_& m) {
   m.def("system_info", &system_info);
+  m.def("threads_from_environment", &threads_from_environment,
+        "T5G_NUM_THREADS, or OMP_NUM_THREADS where that is not set; None without either.");
   m.def("read_bandwidth", &read_bandwidth, py::arg("n_threads"), py::call_guard<py::gil_scoped_release>(),
         "Bytes per second that so many threads together read from memory.");
 }

@@ -47,7 +47,8 @@ class Model:
         ``"cpu"``, or ``"auto"`` for the fastest one that this build and machine have. ``"cuda"`` and ``"metal"`` are
         refused by builds without them.
     n_threads
-        ``None``: the physical cores that this process may use, within the container's CPU quota.
+        ``None``: what the environment variable ``T5G_NUM_THREADS`` says, or ``OMP_NUM_THREADS`` where that is not
+        set; without either, the physical cores that this process may use, within the container's CPU quota.
     encoder_window
         T5Gemma (the first) only: which neighbours an encoder layer with a sliding window W sees.
         ``"exclusive"`` is ``|i - j| < W``, as the model was trained; ``"inclusive"`` is ``|i - j| <= W``, as

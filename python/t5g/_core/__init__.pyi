@@ -33,6 +33,7 @@ __all__: list[str] = [
     "resize_image",
     "sampling",
     "system_info",
+    "threads_from_environment",
     "token_ids",
 ]
 
@@ -303,6 +304,11 @@ def resize_image(
     """
 
 def system_info() -> dict: ...
+def threads_from_environment() -> int | None:
+    """
+    T5G_NUM_THREADS, or OMP_NUM_THREADS where that is not set; None without either.
+    """
+
 def token_ids(ids: typing.Any) -> list[int]:
     """
     A list of int from any iterable of integers; TypeError for others.

@@ -46,6 +46,17 @@ class Parser(argparse.ArgumentParser):
         sys.exit(WRONG_USAGE)
 
 
+def add_threads(parser: argparse._ActionsContainer) -> None:
+    """Add -t/--threads."""
+    parser.add_argument(
+        "-t",
+        "--threads",
+        metavar="N",
+        type=int,
+        help="default: T5G_NUM_THREADS, else OMP_NUM_THREADS, else the physical cores",
+    )
+
+
 def add_kv_type(parser: argparse._ActionsContainer) -> None:
     """Add --kv-type to a parser or a group of one."""
     parser.add_argument(

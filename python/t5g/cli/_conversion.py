@@ -22,7 +22,11 @@ def add_options(parser: _common.Parser, *, vision_default: str) -> None:
         "--vision-type", metavar="TYPE", help=f"type of the vision tower's matrices (default: {vision_default})"
     )
     parser.add_argument(
-        "-t", "--threads", metavar="N", type=int, help="encoding threads (default: all CPUs, at most 8)"
+        "-t",
+        "--threads",
+        metavar="N",
+        type=int,
+        help="encoding threads (default: T5G_NUM_THREADS, else OMP_NUM_THREADS, else all CPUs, at most 8)",
     )
 
 

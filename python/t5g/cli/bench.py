@@ -27,7 +27,7 @@ def _parser() -> _common.Parser:
     parser.add_argument("--batch", metavar="N", default="1", help="batch sizes to decode with (default: 1)")
     parser.add_argument("--image", metavar="PATH", help="a picture to read (default: random pixels)")
     parser.add_argument("--repeat", metavar="N", type=int, default=5, help="runs; the median counts (default: 5)")
-    parser.add_argument("-t", "--threads", metavar="N", type=int, help="default: physical cores")
+    _common.add_threads(parser)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "metal"], default="auto")
     _common.add_kv_type(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object")

@@ -32,7 +32,7 @@ def _parser() -> _common.Parser:
     parser.add_argument("--no-generate", action="store_true", help="teacher-forced numbers only, much faster")
     parser.add_argument("--outputs", metavar="FILE", help="write sources, targets and outputs as JSONL")
     _common.add_text_options(parser)
-    parser.add_argument("-t", "--threads", metavar="N", type=int, help="default: physical cores")
+    _common.add_threads(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return parser
 

@@ -64,7 +64,7 @@ def _parser() -> _common.Parser:
     )
 
     machine = parser.add_argument_group("machine and output")
-    machine.add_argument("-t", "--threads", metavar="N", type=int, help="default: physical cores")
+    _common.add_threads(machine)
     machine.add_argument("--device", choices=["auto", "cpu", "cuda", "metal"], default="auto")
     _common.add_kv_type(machine)
     machine.add_argument("--json", action="store_true", help="one JSON object with text, token ids and timings")
