@@ -20,6 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent / "compare"))
 from machine import machine
+from t5g._files import write_text
 from work import Work
 
 FOLDER = Path(__file__).parent
@@ -123,9 +124,9 @@ def main() -> None:
                 print(f"{shape} {kind}, {n_threads} threads: done", file=sys.stderr, flush=True)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps({**machine(), "rows": rows}, indent=1) + "\n", encoding="utf-8")
+        write_text(options.json, json.dumps({**machine(), "rows": rows}, indent=1) + "\n")
     if options.markdown:
-        options.markdown.write_text(markdown(rows) + "\n", encoding="utf-8")
+        write_text(options.markdown, markdown(rows) + "\n")
     else:
         print(markdown(rows))
 

@@ -27,6 +27,7 @@ from typing import Any
 import gguf
 import numpy as np
 from t5g._core import kernels
+from t5g._files import write_text
 
 sys.path.insert(0, str(Path(__file__).parent / "compare"))
 from machine import machine
@@ -177,7 +178,7 @@ def main() -> None:
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         facts = {**machine(), "peaks": peaks, "rows": results}
-        args.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        write_text(args.json, json.dumps(facts, indent=1) + "\n")
 
 
 if __name__ == "__main__":

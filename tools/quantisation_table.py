@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import t5g
+from t5g._files import write_text, writing
 from t5g.evaluation import Pair, evaluate, read_pairs
 
 # Every type; those below 8 bits as a preset, which keeps sensitive tensors wider, and pure.
@@ -64,7 +65,8 @@ def plot(rows: list[dict[str, Any]], path: Path) -> None:
     axes.set_title("What a smaller type costs: the bundled model")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=110)
+    with writing(path) as file:
+        figure.savefig(file, format="png", dpi=110)
 
 
 def main() -> None:
@@ -84,7 +86,7 @@ def main() -> None:
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         facts = {"date": datetime.date.today().isoformat(), "rows": rows}
-        arguments.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        write_text(arguments.json, json.dumps(facts, indent=1) + "\n")
     print(table(rows), end="")
     if arguments.plot:
         plot(rows, arguments.plot)

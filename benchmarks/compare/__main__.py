@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import models
 from machine import machine
 from report import markdown, plot
+from t5g._files import write_text
 from work import N_NEW_TOKENS, VARIANTS, Variant, Work, can
 
 LLAMA_REPEATS = 3
@@ -173,7 +174,7 @@ def main() -> None:
     facts = json.loads(options.results.read_text(encoding="utf-8")) if options.results else measure(options)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        write_text(options.json, json.dumps(facts, indent=1) + "\n")
     print(markdown(facts))
     if options.plot:
         plot(facts, options.plot)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from t5g._files import writing
 from work import Work
 
 PEERS = {"llama.cpp": "llama.cpp", "ctranslate2": "CTranslate2", "transformers": "transformers"}
@@ -63,4 +64,5 @@ def plot(facts: dict[str, Any], path: Path) -> None:
     handles = [pyplot.Rectangle((0, 0), 1, 1, color=COLOURS[peer]) for peer in PEERS]
     axes.legend(handles, PEERS.values(), fontsize=8, loc="lower right")
     figure.tight_layout()
-    figure.savefig(path, dpi=110)
+    with writing(path) as file:
+        figure.savefig(file, format="png", dpi=110)

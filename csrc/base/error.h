@@ -47,6 +47,8 @@ class IoError : public Error {
  public:
   // errno_value: the errno of the failed call, whose text is appended.
   IoError(const std::string& path, const std::string& action, int errno_value);
+  // With the whole message.
+  IoError(const std::string& message, int value) : Error(message), errno_value(value) {}
   int errno_value;
 };
 

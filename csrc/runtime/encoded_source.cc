@@ -1,16 +1,13 @@
 // The file of an encoded source: a header of fixed size, token ids, hidden states, all little endian.
 #include "runtime/encoded_source.h"
 
-#include <unistd.h>
-
 #include <atomic>
-#include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <span>
 
 #include "base/error.h"
 #include "base/mapped_file.h"
+#include "base/output_file.h"
 
 namespace t5g {
 namespace {
@@ -30,45 +27,6 @@ struct Header {
 constexpr int64_t kUnknownReach = -1;
 
 std::atomic<uint64_t> next_id{1};
-
-// Written to a temporary file beside the target and renamed, so that a full disk or a kill leaves no half file behind.
-class AtomicFile {
- public:
-  explicit AtomicFile(const std::string& path)
-      : path_(path),
-        temporary_(path + ".tmp" + std::to_string(::getpid())),
-        file_(std::fopen(temporary_.c_str(), "wb")) {
-    if (file_ == nullptr) throw IoError(path_, "creating", errno);
-  }
-  ~AtomicFile() {
-    if (file_ == nullptr) return;
-    std::fclose(file_);
-    std::remove(temporary_.c_str());
-  }
-  AtomicFile(const AtomicFile&) = delete;
-  AtomicFile& operator=(const AtomicFile&) = delete;
-
-  void write(const void* data, size_t size_bytes) {
-    if (size_bytes > 0 && std::fwrite(data, 1, size_bytes, file_) != size_bytes) throw IoError(path_, "writing", errno);
-  }
-
-  void commit() {
-    std::FILE* file = std::exchange(file_, nullptr);
-    if (std::fclose(file) != 0) fail("writing");
-    if (std::rename(temporary_.c_str(), path_.c_str()) != 0) fail("renaming to");
-  }
-
- private:
-  [[noreturn]] void fail(const char* action) {
-    const int error = errno;
-    std::remove(temporary_.c_str());
-    throw IoError(path_, action, error);
-  }
-
-  const std::string path_;
-  const std::string temporary_;
-  std::FILE* file_;
-};
 
 // The header, checked against the file's size -> how many bytes it takes.
 size_t read_header(const std::string& path, std::span<const std::byte> bytes, Header& header) {
@@ -136,10 +94,12 @@ void EncodedSource::save(const std::string& path) const {
   header.n_tokens = ids_.size();
   header.hidden_size = static_cast<uint64_t>(hidden_size_);
   header.sliding_reach = origin_.sliding_reach;
-  AtomicFile file(path);
+  const size_t ids_bytes = ids_.size() * sizeof(int32_t);
+  const size_t states_bytes = ids_.size() * static_cast<size_t>(hidden_size_) * sizeof(float);
+  OutputFile file(path, sizeof header + ids_bytes + states_bytes);
   file.write(&header, sizeof header);
-  file.write(ids_.data(), ids_.size() * sizeof(int32_t));
-  file.write(hidden_states_.data(), ids_.size() * static_cast<size_t>(hidden_size_) * sizeof(float));
+  file.write(ids_.data(), ids_bytes);
+  file.write(hidden_states_.data(), states_bytes);
   file.commit();
 }
 

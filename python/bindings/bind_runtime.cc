@@ -161,6 +161,13 @@ std::shared_ptr<EncodedSource> load_source(const Model& model, const std::string
   return as_holder(model.load_source(path));
 }
 
+// path: bytes, as os.fsencode() gives them.
+void save_source(const EncodedSource& source, const py::bytes& path) {
+  const std::string copied = path;
+  const py::gil_scoped_release release;
+  source.save(copied);
+}
+
 py::array_t<float> hidden_states(const std::shared_ptr<EncodedSource>& source) {
   const Tensor states = source->hidden_states();
   py::array_t<float> array({states.rows, states.cols}, states.data, py::cast(source));
@@ -318,7 +325,7 @@ void bind_runtime(py::module_& m) {
       .def_property_readonly("hidden_states", &hidden_states)
       .def_property_readonly("token_ids", &EncodedSource::ids)
       .def_property_readonly("n_tokens", [](const EncodedSource& source) { return source.ids().size(); })
-      .def("save", &EncodedSource::save, arg("path"), py::call_guard<py::gil_scoped_release>());
+      .def("save", &save_source, arg("path"));
 
   py::class_<Model, std::shared_ptr<Model>>(m, "Model")
       .def(py::init(&open_model), arg("path"), py::kw_only(), arg("device"), arg("n_threads"), arg("encoder_window"),

@@ -6,6 +6,7 @@
 namespace t5g::python {
 
 void bind_errors(pybind11::module_& m);
+void bind_files(pybind11::module_& m);
 void bind_gguf(pybind11::module_& m);
 void bind_image(pybind11::module_& m);
 void bind_kernels(pybind11::module_& m);

@@ -4,6 +4,7 @@
 PYBIND11_MODULE(_core, m) {
   m.doc() = "The native core of t5g. Private: use the package t5g.";
   t5g::python::bind_errors(m);
+  t5g::python::bind_files(m);
   t5g::python::bind_gguf(m);
   t5g::python::bind_kernels(m);
   t5g::python::bind_text(m);

@@ -48,7 +48,7 @@ class EncodedSource:
         OSError
             When it cannot be written; nothing is left behind then.
         """
-        self._core.save(os.fspath(path))
+        self._core.save(os.fsencode(path))
 
     @classmethod
     def load(cls, model: Model, path: str | os.PathLike[str]) -> EncodedSource:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections.abc
 import os
+import pathlib
 import typing
 
 import numpy
@@ -24,10 +25,13 @@ __all__: list[str] = [
     "KeptLogprob",
     "Model",
     "ModelFormatError",
+    "OutputFile",
+    "OutputTarget",
     "StreamDecoder",
     "T5gError",
     "Tokenizer",
     "UnsupportedError",
+    "find_output",
     "kernels",
     "read_bandwidth",
     "resize_image",
@@ -61,6 +65,36 @@ class UnsupportedError(T5gError, RuntimeError):
     """
     A device or CPU level that this build or machine lacks.
     """
+
+class OutputTarget:
+    """
+    Where writing to a path leads; see csrc/base/output_file.h.
+    """
+
+    @property
+    def descriptor(self) -> int:
+        """
+        Of /dev/stdout and its like; else -1.
+        """
+    @property
+    def kind(self) -> str:
+        """
+        "new", "file", or "stream" for what can only be written to.
+        """
+    @property
+    def path(self) -> pathlib.Path: ...
+
+class OutputFile:
+    """
+    A file that appears whole, by commit(), or not at all.
+    """
+
+    def __init__(self, path: bytes, expected_bytes: typing.SupportsInt | typing.SupportsIndex = 0) -> None: ...
+    def commit(self) -> None: ...
+    def discard(self) -> None: ...
+    def fileno(self) -> int: ...
+    @property
+    def path(self) -> pathlib.Path: ...
 
 class GgufTensor:
     """
@@ -215,7 +249,7 @@ class StreamDecoder:
         """
 
 class EncodedSource:
-    def save(self, path: str) -> None: ...
+    def save(self, path: bytes) -> None: ...
     @property
     def hidden_states(self) -> numpy.typing.NDArray[numpy.float32]: ...
     @property
@@ -289,6 +323,7 @@ class Generator:
     def take_results(self) -> list: ...
     def take_text(self) -> str: ...
 
+def find_output(path: bytes) -> OutputTarget: ...
 def read_bandwidth(n_threads: typing.SupportsInt | typing.SupportsIndex) -> float:
     """
     Bytes per second that so many threads together read from memory.

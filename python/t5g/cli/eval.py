@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t5g.cli import _common
@@ -47,6 +48,7 @@ def _eval(arguments: argparse.Namespace) -> None:
     if arguments.limit is not None and arguments.limit < 1:
         raise _common.UsageError(f"--limit is {arguments.limit}, expected 1 or more")
     from t5g import Model
+    from t5g._files import check_output
     from t5g.evaluation import evaluate, read_pairs
 
     pairs = read_pairs(
@@ -56,6 +58,9 @@ def _eval(arguments: argparse.Namespace) -> None:
         encoding=arguments.encoding,
         errors=arguments.errors,
     )
+    if arguments.outputs is not None:  # before hours of work for it
+        inputs = [Path(path) for path in (arguments.model, arguments.pairs, arguments.reference) if path is not None]
+        check_output(arguments.outputs, inputs, streams=True)
     with ExitStack() as stack:
         model = stack.enter_context(Model(arguments.model, n_threads=arguments.threads))
         reference = None
@@ -77,9 +82,10 @@ def _eval(arguments: argparse.Namespace) -> None:
 
 
 def _write_outputs(path: str, pairs: Sequence[Pair], result: Evaluation) -> None:
-    with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
-        for pair, output in zip(pairs, result.outputs, strict=False):
-            file.write(json.dumps({**asdict(pair), "output": output}, ensure_ascii=False) + "\n")
+    from t5g._files import write_text
+
+    rows = ({**asdict(pair), "output": output} for pair, output in zip(pairs, result.outputs, strict=False))
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
 def _print(result: Evaluation, *, as_json: bool) -> None:

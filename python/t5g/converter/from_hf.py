@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from t5g._files import check_output
 from t5g.converter.config import T5GEMMA, ModelConfig, read_config
 from t5g.converter.encode import encode
 from t5g.converter.metadata import build_metadata
@@ -34,7 +35,7 @@ from t5g.converter.tensors import (
 )
 from t5g.converter.threads import default_threads
 from t5g.converter.tokenizer import read_vocabulary
-from t5g.converter.writer import OutputTensor, check_output, write_gguf
+from t5g.converter.writer import OutputTensor, write_gguf
 from t5g.errors import ModelFormatError
 
 _COMPARE_VALUES = 4 << 20
@@ -62,7 +63,7 @@ def convert(
     config = read_config(folder)
     sources = by_canonical_name(open_checkpoint(folder).values())
     inputs = [*{tensor.path for tensor in sources.values()}, *folder.glob("*.json"), *folder.glob("tokenizer.model")]
-    out = check_output(Path(out_path), inputs)
+    out = check_output(out_path, inputs)
 
     notes: list[str] = []
     specs = _match(folder, config, sources, notes, use_vision=vision)

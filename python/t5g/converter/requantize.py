@@ -14,13 +14,14 @@ from gguf import GGUFValueType
 from numpy.typing import NDArray
 
 from t5g._core import GgufFile, GgufTensor
+from t5g._files import check_output
 from t5g.converter.config import T5GEMMA, T5GEMMA2
 from t5g.converter.encode import decode, encode
 from t5g.converter.metadata import Metadata, Value
 from t5g.converter.presets import BF16, EMBEDDING, F16, TYPES, Preset, TensorType, default_vision_type, parse_type
 from t5g.converter.summary import Summary, TensorPlan
 from t5g.converter.threads import default_threads
-from t5g.converter.writer import OutputTensor, check_output, write_gguf
+from t5g.converter.writer import OutputTensor, write_gguf
 from t5g.errors import ModelFormatError
 
 _MATRICES = ("attn_q", "attn_k", "attn_v", "attn_o", "ffn_gate", "ffn_up", "ffn_down")
@@ -53,7 +54,7 @@ def quantize(
         raise ModelFormatError(
             f"{source_path}: the architecture is {architecture!r}, expected 't5gemma' or 't5gemma2'."
         )
-    out = check_output(Path(out_path), [source_path])
+    out = check_output(out_path, [source_path])
 
     preset = Preset(chosen, pure, min(_hidden_size(file, source_path, side) for side in ("encoder", "decoder")))
     notes: list[str] = []
