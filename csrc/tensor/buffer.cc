@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -18,10 +19,15 @@ constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kHugeFrom = 2 * kHugePage;
 constexpr size_t kMapFrom = size_t{256} << 10;
 
+std::atomic<int64_t> n_buffers{0};
+
 }  // namespace
+
+int64_t Buffer::n_made() { return n_buffers.load(std::memory_order_relaxed); }
 
 Buffer::Buffer(size_t size_bytes) : size_bytes_(size_bytes) {
   if (size_bytes == 0) return;
+  n_buffers.fetch_add(1, std::memory_order_relaxed);
   void* data = nullptr;
   if (size_bytes >= kMapFrom) {
     data = ::mmap(nullptr, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -25,6 +25,9 @@ class Buffer {
   float* floats() const { return reinterpret_cast<float*>(data_); }
   size_t size_bytes() const { return size_bytes_; }
 
+  // How many buffers with memory this process has made: what allocates nothing can prove it.
+  static int64_t n_made();
+
  private:
   std::byte* data_ = nullptr;
   size_t size_bytes_ = 0;

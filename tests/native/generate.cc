@@ -2,32 +2,15 @@
 // leak checker and the thread sanitizer. And the promise that a decode step allocates nothing.
 //
 //   generate MODEL.gguf ...
-#include <atomic>
-#include <cstdlib>
 #include <memory>
-#include <new>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "allocations.h"
 #include "checks.h"
 #include "runtime/generator.h"
 #include "runtime/model.h"
-
-namespace {
-
-std::atomic<int64_t> n_allocations{0};
-
-}  // namespace
-
-// Every allocation of the program is counted; sanitizers see those of malloc below.
-void* operator new(size_t size) {
-  n_allocations.fetch_add(1, std::memory_order_relaxed);
-  if (void* data = std::malloc(size)) return data;
-  throw std::bad_alloc();
-}
-void operator delete(void* data) noexcept { std::free(data); }
-void operator delete(void* data, size_t) noexcept { std::free(data); }
 
 namespace {
 
@@ -109,27 +92,28 @@ void check_kept_sources(Model& model) {
   T5G_CHECK(store->find(*sources[3]) != nullptr && store->find(*sources[4]) != nullptr);
 }
 
-// Decode steps within one page of the cache, after a first one has sized the scratch buffers.
+// Decode steps within one page of the cache, after a few have sized the scratch buffers: of one sequence and of three,
+// for all logits and for the likeliest token.
 void check_steps_allocate_nothing(Model& model) {
+  constexpr int kFirst = 4, kSteps = static_cast<int>(kKvChunk) - kFirst;
   const auto source = model.encode(std::vector<int32_t>(40, 5));
   const auto projected = model.project(*source);
-  std::vector<float> logits(static_cast<size_t>(model.config().vocab_size));
-  const Tensor row{logits.data(), 1, model.config().vocab_size};
-  KvCache cache = model.new_cache();
   const int32_t token = model.config().decoder_start_token_id;
-  const Model::Step step{projected.get(), &cache, {&token, 1}};
-  for (int i = 0; i < 4; ++i) model.decode({&step, 1}, row);
-  const int64_t before = n_allocations.load();
-  for (int i = 4; i < static_cast<int>(kKvChunk); ++i) model.decode({&step, 1}, row);
-  T5G_CHECK(n_allocations.load() == before);
-
-  KvCache greedy_cache = model.new_cache();
-  Model::BestToken best;
-  const Model::Step greedy{projected.get(), &greedy_cache, {&token, 1}, {&best, 1}};
-  for (int i = 0; i < 4; ++i) model.decode({&greedy, 1}, {});
-  const int64_t before_greedy = n_allocations.load();
-  for (int i = 4; i < static_cast<int>(kKvChunk); ++i) model.decode({&greedy, 1}, {});
-  T5G_CHECK(n_allocations.load() == before_greedy);
+  const auto eos = model.config().eos_token_ids.front();
+  for (const size_t n : {1, 3}) {
+    std::vector<KvCache> caches(2 * n, model.new_cache());
+    std::vector<Model::BestToken> best(n);
+    std::vector<Model::Step> plain, greedy;
+    for (size_t i = 0; i < n; ++i) {
+      best[i].apart = {eos};
+      plain.push_back({projected.get(), &caches[i], {&token, 1}});
+      greedy.push_back({projected.get(), &caches[n + i], {&token, 1}, std::span(best).subspan(i, 1)});
+    }
+    std::vector<float> logits(n * static_cast<size_t>(model.config().vocab_size));
+    const Tensor rows{logits.data(), static_cast<int64_t>(n), model.config().vocab_size};
+    check_allocates_nothing(kFirst, kSteps, [&] { model.decode(plain, rows); });
+    check_allocates_nothing(kFirst, kSteps, [&] { model.decode(greedy, {}); });
+  }
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // Linear layers of the CPU backend with what the kernels' own tests do not see: rows that are no whole number of
-// blocks, held as Q8_0; several projections of one input; biases; the feed-forward layers; threads.
+// blocks, held as Q8_0; several projections of one input; biases; the feed-forward layers; threads. And that the search
+// of a large output head allocates nothing.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -8,6 +9,7 @@
 #include <random>
 #include <vector>
 
+#include "allocations.h"
 #include "base/half.h"
 #include "base/thread_pool.h"
 #include "checks.h"
@@ -177,6 +179,32 @@ void check_fused(int64_t e, int64_t f) {
   }
 }
 
+// The search of a large output head: its scratch is kept too, whatever it learns from call to call.
+void check_search_allocates_nothing() {
+  constexpr int64_t kVocabulary = 40'000, kCols = 128, kRows = 3;
+  std::mt19937 engine(8);
+  std::vector<std::byte> bytes(static_cast<size_t>(kVocabulary) * t5g::row_bytes(DataType::kQ8_0, kCols));
+  for (std::byte& b : bytes) b = static_cast<std::byte>(engine() >> 24);
+  for (size_t block = 0; block < bytes.size(); block += 34) bytes[block + 1] = std::byte{0x2c};  // scales near 0.06
+  t5g::ThreadPool pool(2);
+  const std::unique_ptr<t5g::Ops> ops = t5g::make_cpu_ops(pool);
+  const auto head =
+      ops->load_head({.type = DataType::kQ8_0, .rows = kVocabulary, .cols = kCols, .bytes = std::span(bytes)});
+  std::vector<float> x = normal(static_cast<size_t>(kRows * kCols), 9);
+  const std::vector<int32_t> apart = {1, 5, 39'999};
+  std::vector<float> apart_logits(apart.size());
+  std::vector<t5g::BestQuery> queries(kRows);
+  for (t5g::BestQuery& query : queries) query = {.apart = apart, .apart_logits = apart_logits.data()};
+  int n_found = 0;
+  check_allocates_nothing(10, 50, [&] {
+    for (int64_t n = 1; n <= kRows; ++n) {
+      const std::span<t5g::BestQuery> some = std::span(queries).first(static_cast<size_t>(n));
+      n_found += ops->best_of_head({x.data(), n, kCols}, *head, 0.0f, some) ? 1 : 0;
+    }
+  });
+  T5G_CHECK(n_found > 0);
+}
+
 }  // namespace
 
 int main() {
@@ -184,5 +212,7 @@ int main() {
     check_padded(rows, cols);
   check_exact();
   for (const auto& [e, f] : {std::pair<int64_t, int64_t>{32, 64}, {40, 150}, {70, 200}, {33, 17}}) check_fused(e, f);
-  std::puts("linear layers: padded rows, several projections, biases, feed-forward layers, threads.");
+  check_search_allocates_nothing();
+  std::puts(
+      "linear layers: padded rows, several projections, biases, feed-forward layers, threads; the head's search.");
 }
