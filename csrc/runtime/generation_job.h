@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "runtime/model.h"
-#include "runtime/sequence_text.h"
 #include "sampling/generation_config.h"
 #include "tensor/tensor.h"
 
@@ -33,7 +32,7 @@ struct JobInput {
   std::shared_ptr<const SourceCache> source;  // of the same model
   std::vector<int32_t> prompt_ids;            // start token and decoder prefix
   const GenerationConfig& config;             // max_new_tokens already within the model's limit
-  const TextOptions& text;
+  const std::vector<std::string>& stop;
   uint64_t seed;
 };
 

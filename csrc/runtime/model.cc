@@ -24,12 +24,12 @@ std::string check_device(const std::string& device) {
   throw InvalidArgument("device is '" + device + "', expected 'auto', 'cpu', 'cuda' or 'metal'.");
 }
 
-int check_threads(int n_threads) {
+int check_threads(int64_t n_threads) {
   if (n_threads < 0 || n_threads > kMaxThreads) {
     throw InvalidArgument("n_threads is " + std::to_string(n_threads) + ", expected 1 to " +
                           std::to_string(kMaxThreads) + ", or none for the number of physical cores.");
   }
-  return n_threads == 0 ? default_thread_count() : n_threads;
+  return n_threads == 0 ? default_thread_count() : static_cast<int>(n_threads);
 }
 
 std::unique_ptr<Ops> make_ops(const std::string& device, ThreadPool& pool) {
@@ -200,13 +200,13 @@ std::shared_ptr<const EncodedSource> Model::encode(std::vector<int32_t> ids, con
   return std::make_shared<EncodedSource>(std::move(ids), std::move(states), width, source_origin_);
 }
 
-void Model::check_source(const EncodedSource& source) const {
+void Model::check_source(const EncodedSource& source, const std::string& name) const {
   const SourceOrigin& origin = source.origin();
   if (origin.model_fingerprint != source_origin_.model_fingerprint)
-    throw InvalidArgument("the source was encoded with another model. Encode it again with this one.");
+    throw InvalidArgument(name + " was encoded with another model. Encode it again with this one.");
   if (origin.agrees_on_window(source_origin_, std::ssize(source.ids()))) return;
   const bool inclusive = origin.sliding_reach > source_origin_.sliding_reach;
-  throw InvalidArgument("the source was encoded with encoder_window='" +
+  throw InvalidArgument(name + " was encoded with encoder_window='" +
                         std::string(inclusive ? "inclusive" : "exclusive") +
                         "', which this model has not, and is longer than the window. Encode it again with this one.");
 }

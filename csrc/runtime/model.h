@@ -30,7 +30,7 @@ namespace t5g {
 
 struct ModelOptions {
   std::string device = "auto";  // "auto", "cpu", "cuda", "metal"
-  int n_threads = 0;            // 0: default_thread_count()
+  int64_t n_threads = 0;        // 0: default_thread_count()
   EncoderWindow encoder_window = EncoderWindow::kExclusive;
   std::string kv_type = "auto";  // "auto", "f32", "f16", "q8_0": how the decoder's keys and values are stored
 };
@@ -62,7 +62,8 @@ class Model {
                                               Interrupt* interrupt = nullptr);
 
   // Throws InvalidArgument for a source of another model, or of one that reads sources of this length otherwise.
-  void check_source(const EncodedSource& source) const;
+  // name: what the message calls it.
+  void check_source(const EncodedSource& source, const std::string& name = "the source") const;
   // As EncodedSource::load.
   std::shared_ptr<const EncodedSource> load_source(const std::string& path) const;
 

@@ -1,8 +1,12 @@
 // The Python exception classes, made here so that C++ errors become them without importing Python code.
 #include <pybind11/pybind11.h>
 
+#include <string>
+#include <string_view>
+
 #include "base/error.h"
 #include "bindings.h"
+#include "wrong_type.h"
 
 namespace t5g::python {
 namespace {
@@ -19,42 +23,55 @@ py::handle make_class(py::module_& m, const char* name, const char* doc, const p
 }
 
 struct Classes {
-  py::handle error, model_format, invalid_argument, input_too_long, unsupported;
+  py::handle error, model_format, invalid_argument, input_too_long, unsupported, argument_type;
 };
 
 Classes classes;
+
+// A message may quote the name of a file, which on POSIX is any bytes.
+py::str message_of(const Error& error) {
+  const std::string_view what = error.what();
+  PyObject* text = PyUnicode_DecodeUTF8(what.data(), static_cast<Py_ssize_t>(what.size()), "backslashreplace");
+  if (text == nullptr) throw py::error_already_set();
+  return py::reinterpret_steal<py::str>(text);
+}
+
+void set(py::handle type, const Error& error) { PyErr_SetObject(type.ptr(), message_of(error).ptr()); }
 
 void translate(std::exception_ptr pointer) {
   try {
     if (pointer) std::rethrow_exception(pointer);
   } catch (const InputTooLong& e) {
-    const py::object error = classes.input_too_long(e.what());
+    const py::object error = classes.input_too_long(message_of(e));
     error.attr("n_tokens") = e.n_tokens;
     error.attr("limit") = e.limit;
     PyErr_SetObject(classes.input_too_long.ptr(), error.ptr());
   } catch (const ModelFormatError& e) {
-    PyErr_SetString(classes.model_format.ptr(), e.what());
+    set(classes.model_format, e);
+  } catch (const WrongType& e) {
+    set(classes.argument_type, e);
   } catch (const InvalidArgument& e) {
-    PyErr_SetString(classes.invalid_argument.ptr(), e.what());
+    set(classes.invalid_argument, e);
   } catch (const FileNotFound& e) {
-    PyErr_SetString(PyExc_FileNotFoundError, e.what());
+    set(PyExc_FileNotFoundError, e);
   } catch (const IoError& e) {
-    const py::tuple arguments = py::make_tuple(e.errno_value, e.what());
+    const py::tuple arguments = py::make_tuple(e.errno_value, message_of(e));
     PyErr_SetObject(PyExc_OSError, arguments.ptr());
   } catch (const Unsupported& e) {
-    PyErr_SetString(classes.unsupported.ptr(), e.what());
+    set(classes.unsupported, e);
   } catch (const Cancelled&) {
     // The signal handler of the interpreter has already set its own exception (KeyboardInterrupt) where there is one.
     if (!PyErr_Occurred()) PyErr_SetString(classes.error.ptr(), "cancelled");
   } catch (const Error& e) {
-    PyErr_SetString(classes.error.ptr(), e.what());
+    set(classes.error, e);
   }
 }
 
 }  // namespace
 
 void bind_errors(py::module_& m) {
-  const py::handle exception(PyExc_Exception), value_error(PyExc_ValueError), runtime_error(PyExc_RuntimeError);
+  const py::handle exception(PyExc_Exception), value_error(PyExc_ValueError), type_error(PyExc_TypeError),
+      runtime_error(PyExc_RuntimeError);
   classes.error =
       make_class(m, "T5gError", "Base of all errors that t5g raises of its own.", py::make_tuple(exception));
   classes.model_format =
@@ -62,6 +79,8 @@ void bind_errors(py::module_& m) {
                  py::make_tuple(classes.error, value_error));
   classes.invalid_argument = make_class(m, "InvalidArgumentError", "An argument outside its range.",
                                         py::make_tuple(classes.error, value_error));
+  classes.argument_type = make_class(m, "ArgumentTypeError", "An argument of a type that the call does not take.",
+                                     py::make_tuple(classes.error, type_error));
   classes.input_too_long =
       make_class(m, "InputTooLongError",
                  "A source or target longer than the model's limit. Attributes: n_tokens (int), limit (int).",

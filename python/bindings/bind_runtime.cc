@@ -17,35 +17,13 @@
 #include "runtime/kept_logprob.h"
 #include "runtime/model.h"
 #include "text/chat.h"
+#include "token_ids.h"
 
 namespace t5g::python {
 namespace {
 
 namespace py = pybind11;
 using Ids = std::vector<int32_t>;
-
-// ---- Token ids ----------------------------------------------------------------------------------------------------
-
-// From any iterable of integers (NumPy's too); floats and bools are refused, because they are mistakes.
-Ids token_ids(const py::object& object) {
-  if (!py::isinstance<py::iterable>(object))
-    throw py::type_error("expected a str or token ids, got " + std::string(Py_TYPE(object.ptr())->tp_name) + ".");
-  Ids ids;
-  for (const py::handle item : object) {
-    if (PyBool_Check(item.ptr()) || !PyIndex_Check(item.ptr())) {
-      throw py::type_error("token ids must be integers, got " + std::string(py::repr(item)) + " at position " +
-                           std::to_string(ids.size()) + ".");
-    }
-    const py::object index = py::reinterpret_steal<py::object>(PyNumber_Index(item.ptr()));
-    if (!index) throw py::error_already_set();
-    int overflow = 0;
-    const long value = PyLong_AsLongAndOverflow(index.ptr(), &overflow);
-    // Out of every vocabulary either way: the model says so with the position.
-    const long clamped = overflow != 0 ? overflow * long{INT32_MAX} : std::clamp<long>(value, INT32_MIN, INT32_MAX);
-    ids.push_back(static_cast<int32_t>(clamped));
-  }
-  return ids;
-}
 
 // ---- Config -------------------------------------------------------------------------------------------------------
 
@@ -115,7 +93,7 @@ py::dict config_dict(const Model& model) {
 
 // ---- Model --------------------------------------------------------------------------------------------------------
 
-std::shared_ptr<Model> open_model(const std::string& path, const std::string& device, int n_threads,
+std::shared_ptr<Model> open_model(const std::string& path, const std::string& device, int64_t n_threads,
                                   const std::string& encoder_window, const std::string& kv_type) {
   ModelOptions options;
   options.kv_type = kv_type;
@@ -144,16 +122,24 @@ std::vector<std::vector<uint8_t>> copy_pixels(const std::vector<Pixels>& images)
   return copies;
 }
 
-std::shared_ptr<EncodedSource> encode(Model& model, const py::object& ids, const std::vector<Pixels>& images) {
+// For the side that the ids are for, "source" or "target".
+Ids checked_ids(const Model& model, const std::string& name, const py::object& ids, const std::string& side) {
+  const Config& c = model.config();
+  Ids checked = token_ids(name, ids, c.vocab_size);
+  const TextConfig& text = side == "source" ? c.encoder : c.decoder;
+  model.check_ids(name, checked, text.max_position_embeddings);
+  return checked;
+}
+
+std::shared_ptr<EncodedSource> encode(Model& model, Ids ids, const std::vector<Pixels>& images) {
   PythonInterrupt interrupt;
-  Ids copied = token_ids(ids);
   const std::vector<std::vector<uint8_t>> pixels = copy_pixels(images);
   const py::gil_scoped_release release;
-  model.check_ids("source", copied, model.config().encoder.max_position_embeddings);
-  model.check_images(copied, pixels.size());
+  model.check_ids("source", ids, model.config().encoder.max_position_embeddings);
+  model.check_images(ids, pixels.size());
   Model::Images features;
   for (const auto& image : pixels) features.push_back(model.encode_image(image, &interrupt));
-  return as_holder(model.encode(std::move(copied), features, &interrupt));
+  return as_holder(model.encode(std::move(ids), features, &interrupt));
 }
 
 std::shared_ptr<EncodedSource> load_source(const Model& model, const std::string& path) {
@@ -246,31 +232,24 @@ py::dict memory_dict(const Model& model) {
 
 // ---- Generator ----------------------------------------------------------------------------------------------------
 
-// From an encoded source, or from its token ids and images.
-GenerationRequest as_request(const py::handle& source, const Ids& prefix) {
-  GenerationRequest request;
-  if (py::isinstance<EncodedSource>(source)) {
-    request.source = source.cast<std::shared_ptr<EncodedSource>>();
-  } else {
-    const auto [ids, images] = source.cast<std::pair<Ids, std::vector<Pixels>>>();
-    request.source_ids = ids;
-    request.images = copy_pixels(images);
-  }
-  request.decoder_prefix = prefix;
-  return request;
-}
-
 std::unique_ptr<Generator> make_generator(std::shared_ptr<Model> model, const py::list& requests, const Ids& prefix,
                                           std::vector<std::string> stop, int64_t max_batch,
-                                          const GenerationConfig& config, bool skip_special_tokens) {
+                                          const GenerationConfig& config) {
   std::vector<GenerationRequest> list;
-  for (const py::handle item : requests) list.push_back(as_request(item, prefix));
-  return std::make_unique<Generator>(std::move(model), std::move(list), config,
-                                     TextOptions{std::move(stop), skip_special_tokens}, max_batch);
-}
-
-size_t add_request(Generator& generator, const py::object& source, const Ids& prefix) {
-  return generator.add(as_request(source, prefix));
+  for (const py::handle item : requests) {
+    GenerationRequest& request = list.emplace_back();
+    if (py::isinstance<EncodedSource>(item)) {
+      request.source = item.cast<std::shared_ptr<EncodedSource>>();
+    } else if (py::isinstance<py::tuple>(item)) {
+      const auto [ids, images] = item.cast<std::pair<Ids, std::vector<Pixels>>>();
+      request.source_ids = ids;
+      request.images = copy_pixels(images);
+    } else {
+      request.source_ids = item.cast<Ids>();
+    }
+    request.decoder_prefix = prefix;
+  }
+  return std::make_unique<Generator>(std::move(model), std::move(list), config, std::move(stop), max_batch);
 }
 
 bool step(Generator& generator) {
@@ -296,38 +275,29 @@ const char* reason_name(FinishReason reason) {
   }
 }
 
-py::dict result_dict(GenerationResult& result) {
-  py::list sequences;
-  for (GeneratedSequence& sequence : result.sequences) {
-    py::dict d;
-    d["text"] = std::move(sequence.text);
-    d["token_ids"] = std::move(sequence.token_ids);
-    d["finish_reason"] = reason_name(sequence.finish_reason);
-    d["logprob"] = sequence.kept_logprob ? py::cast(sequence.kept_logprob) : py::float_(sequence.logprob);
-    sequences.append(d);
-  }
-  py::dict timings;
-  timings["image_seconds"] = result.image_seconds;
-  timings["encode_seconds"] = result.encode_seconds;
-  timings["decode_seconds"] = result.decode_seconds;
-  timings["n_source_tokens"] = result.n_source_tokens;
-  timings["n_new_tokens"] = result.n_new_tokens;
-  py::dict d;
-  d["sequences"] = sequences;
-  d["timings"] = timings;
-  return d;
-}
-
 py::list take_results(Generator& generator) {
   py::list results;
-  for (GenerationResult& result : generator.take_results()) results.append(result_dict(result));
-  return results;
-}
-
-py::list take_finished(Generator& generator) {
-  py::list results;
-  for (FinishedGeneration& finished : generator.take_finished())
-    results.append(py::make_tuple(finished.number, result_dict(finished.result)));
+  for (GenerationResult& result : generator.take_results()) {
+    py::list sequences;
+    for (GeneratedSequence& sequence : result.sequences) {
+      py::dict d;
+      d["text"] = std::move(sequence.text);
+      d["token_ids"] = std::move(sequence.token_ids);
+      d["finish_reason"] = reason_name(sequence.finish_reason);
+      d["logprob"] = sequence.kept_logprob ? py::cast(sequence.kept_logprob) : py::float_(sequence.logprob);
+      sequences.append(d);
+    }
+    py::dict timings;
+    timings["image_seconds"] = result.image_seconds;
+    timings["encode_seconds"] = result.encode_seconds;
+    timings["decode_seconds"] = result.decode_seconds;
+    timings["n_source_tokens"] = result.n_source_tokens;
+    timings["n_new_tokens"] = result.n_new_tokens;
+    py::dict d;
+    d["sequences"] = sequences;
+    d["timings"] = timings;
+    results.append(d);
+  }
   return results;
 }
 
@@ -335,8 +305,6 @@ py::list take_finished(Generator& generator) {
 
 void bind_runtime(py::module_& m) {
   using py::arg;
-  m.def("token_ids", &token_ids, arg("ids"), "A list of int from any iterable of integers; TypeError for others.");
-
   py::class_<EncodedSource, std::shared_ptr<EncodedSource>>(m, "EncodedSource")
       .def_property_readonly("hidden_states", &hidden_states)
       .def_property_readonly("token_ids", &EncodedSource::ids)
@@ -354,6 +322,9 @@ void bind_runtime(py::module_& m) {
       .def("memory", &memory_dict)
       .def_property_readonly("has_chat_template", &Model::has_chat_template)
       .def("encode", &encode, arg("ids"), arg("images") = std::vector<Pixels>{})
+      .def("token_ids", &checked_ids, arg("name"), arg("ids"), arg("side"),
+           "The ids as a list of int; errors call them by this name. side: \"source\" or \"target\".")
+      .def("check_source", &Model::check_source, arg("source"), arg("name"), "Whether the model can read from it.")
       .def("load_source", &load_source, arg("path"))
       .def("logits", &logits, arg("source"), arg("target_ids"))
       .def("score", &score, arg("source"), arg("target_ids"))
@@ -365,15 +336,10 @@ void bind_runtime(py::module_& m) {
 
   py::class_<Generator>(m, "Generator", "Generation for any number of sources; see t5g.Model.")
       .def(py::init(&make_generator), arg("model"), arg("requests"), arg("decoder_prefix"), arg("stop"),
-           arg("max_batch_size"), arg("config"), arg("skip_special_tokens") = true)
+           arg("max_batch_size"), arg("config"))
       .def("step", &step, "One step of every running sequence; False when there is nothing left to do.")
-      .def("add", &add_request, arg("source"), arg("decoder_prefix"),
-           "One source more, behind those that wait; gives its number.")
-      .def_property_readonly("has_room", &Generator::has_room,
-                             "Whether a source that is added now runs in the next step.")
       .def("cancel", &Generator::cancel)
       .def("take_text", &Generator::take_text)
-      .def("take_finished", &take_finished, "(number, result) of what has ended since the last call.")
       .def("take_results", &take_results);
 }
 

@@ -18,6 +18,7 @@
 #include "sampling/options.h"
 #include "sampling/sampler.h"
 #include "sampling/stop_matcher.h"
+#include "wrong_type.h"
 
 namespace t5g::python {
 namespace {
@@ -59,7 +60,7 @@ void from_python(const char* name, const py::handle& object, T& value) {
     const std::string message =
         std::string(name) + ": must be " + expected(value) + ", got " + std::string(py::repr(object)) + ".";
     if (PyLong_Check(object.ptr())) throw InvalidArgument(message);
-    throw py::type_error(message);
+    throw WrongType(message);
   }
 }
 void from_python(const char* name, const py::handle& object, EarlyStopping& value) {
@@ -96,7 +97,7 @@ GenerationConfig make_config(Ids eos_token_ids, Ids suppress_token_ids, const py
     std::visit([&](auto field) { from_python(option.name, options[option.name], config.*field); }, option.field);
   }
   if (n_known < options.size())
-    throw py::type_error("GenerationConfig: unknown option among " + std::string(py::repr(options)));
+    throw WrongType("GenerationConfig: unknown option among " + std::string(py::repr(options)));
   config.validate();
   return config;
 }

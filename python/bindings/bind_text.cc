@@ -11,6 +11,8 @@
 #include "text/chat.h"
 #include "text/stream_decoder.h"
 #include "text/tokenizer.h"
+#include "token_ids.h"
+#include "wrong_type.h"
 
 namespace t5g::python {
 namespace {
@@ -26,7 +28,7 @@ std::string_view text_view(const py::object& text) {
     return {data, static_cast<size_t>(size)};
   }
   if (PyBytes_Check(text.ptr())) return py::reinterpret_borrow<py::bytes>(text);
-  throw py::type_error("text must be str or bytes, not " + std::string(Py_TYPE(text.ptr())->tp_name));
+  throw WrongType("text must be str or bytes, not " + std::string(Py_TYPE(text.ptr())->tp_name));
 }
 
 // From lists, as tests have them; models make theirs from a file.
@@ -53,7 +55,8 @@ std::vector<int32_t> encode(const Tokenizer& tokenizer, const py::object& text, 
   return tokenizer.encode(view, {add_special_tokens, parse_special, also_match});
 }
 
-std::string decode(const Tokenizer& tokenizer, const std::vector<int32_t>& ids, bool skip_special_tokens) {
+std::string decode(const Tokenizer& tokenizer, const py::object& object, bool skip_special_tokens) {
+  const std::vector<int32_t> ids = token_ids("ids", object, tokenizer.vocab_size());
   const py::gil_scoped_release release;
   return tokenizer.decode(ids, skip_special_tokens);
 }

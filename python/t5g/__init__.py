@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from t5g.config import Config, TextConfig, VisionConfig
     from t5g.converter import convert, quantize
-    from t5g.errors import InputTooLongError, InvalidArgumentError, ModelFormatError, T5gError, UnsupportedError
+    from t5g.errors import (
+        ArgumentTypeError,
+        InputTooLongError,
+        InvalidArgumentError,
+        ModelFormatError,
+        T5gError,
+        T5gWarning,
+        UnsupportedError,
+    )
     from t5g.generation import GeneratedSequence, Generation, Score, Stream, Timings
     from t5g.memory import MemoryNeeds
     from t5g.model import Model
@@ -21,6 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ArgumentTypeError",
     "Config",
     "EncodedSource",
     "GeneratedSequence",
@@ -33,6 +42,7 @@ __all__ = [
     "Score",
     "Stream",
     "T5gError",
+    "T5gWarning",
     "TextConfig",
     "Timings",
     "Tokenizer",
@@ -46,6 +56,7 @@ __all__ = [
 
 # Where each name comes from.
 _MODULES = {
+    "ArgumentTypeError": "errors",
     "Config": "config",
     "EncodedSource": "source",
     "GeneratedSequence": "generation",
@@ -58,6 +69,7 @@ _MODULES = {
     "Score": "generation",
     "Stream": "generation",
     "T5gError": "errors",
+    "T5gWarning": "errors",
     "TextConfig": "config",
     "Timings": "generation",
     "Tokenizer": "tokenizer",

@@ -1,5 +1,24 @@
-"""The exceptions of t5g, all under one root."""
+"""The exceptions of t5g, all under one root, and its warning."""
 
-from t5g._core import InputTooLongError, InvalidArgumentError, ModelFormatError, T5gError, UnsupportedError
+from t5g._core import (
+    ArgumentTypeError,
+    InputTooLongError,
+    InvalidArgumentError,
+    ModelFormatError,
+    T5gError,
+    UnsupportedError,
+)
 
-__all__ = ["InputTooLongError", "InvalidArgumentError", "ModelFormatError", "T5gError", "UnsupportedError"]
+__all__ = [
+    "ArgumentTypeError",
+    "InputTooLongError",
+    "InvalidArgumentError",
+    "ModelFormatError",
+    "T5gError",
+    "T5gWarning",
+    "UnsupportedError",
+]
+
+
+class T5gWarning(UserWarning):
+    """Something that was asked for has no effect. Told once per process; filter it with the module ``warnings``."""

@@ -39,7 +39,7 @@ def start_of_image(tokenizer: Tokenizer, config: Config) -> str:
 
 
 def expand(
-    tokenizer: Tokenizer, config: Config, text: str, n_crops: Sequence[int], *, parse_special: bool
+    tokenizer: Tokenizer, config: Config, text: str, n_crops: Sequence[int], *, parse_special: bool, where: str = ""
 ) -> list[int]:
     """Token ids of a text with images.
 
@@ -51,6 +51,8 @@ def expand(
         For each image, how many crops follow it.
     parse_special
         Match other special tokens in the text as well.
+    where
+        What errors begin with.
 
     Raises
     ------
@@ -61,7 +63,7 @@ def expand(
     texts = (text or " ".join([marker] * len(n_crops))).split(marker)
     if len(texts) - 1 != len(n_crops):
         raise InvalidArgumentError(
-            f"the text has {_count(len(texts) - 1, marker)}, but there {'is' if len(n_crops) == 1 else 'are'} "
+            f"{where}the text has {_count(len(texts) - 1, marker)}, but there {'is' if len(n_crops) == 1 else 'are'} "
             f"{_count(len(n_crops), 'image')}. Write {marker} once where each image belongs."
         )
     between = texts[:1]
@@ -78,18 +80,18 @@ def expand(
         ids += tokenizer.encode(f"{before}{part}{after}", add_special_tokens=i == 0, parse_special=parse_special)
         if after:
             ids += image
-    check_ids(config, ids, len(between) - 1)
+    check_ids(config, ids, len(between) - 1, where=where)
     return ids
 
 
-def check_ids(config: Config, ids: Sequence[int], n_pictures: int) -> None:
+def check_ids(config: Config, ids: Sequence[int], n_pictures: int, *, where: str = "") -> None:
     """Raise InvalidArgumentError unless `ids` have exactly the soft tokens of so many pictures, crops included."""
     tokens = _tokens_of_image(config)
     soft = tokens[1]
     found, each = list(ids).count(soft), tokens.count(soft)
     if found != n_pictures * each:
         raise InvalidArgumentError(
-            f"the source has {_count(found, 'image token')} ({soft}), expected "
+            f"{where}the source has {_count(found, 'image token')} ({soft}), expected "
             f"{n_pictures * each}: {each} for each of {_count(n_pictures, 'picture')}."
         )
 

@@ -9,15 +9,17 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal
 
-from t5g import _core
+from t5g import _core, arguments, chat
+from t5g import options as generation_options
 from t5g.config import Config
-from t5g.errors import InvalidArgumentError
+from t5g.errors import ArgumentTypeError
 from t5g.generation import Generation, Score, Stream
-from t5g.image_prompt import check_ids, expand, vision_config
+from t5g.keywords import explained
 from t5g.memory import MemoryNeeds
 from t5g.source import EncodedSource
+from t5g.sources import Reader
 from t5g.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -27,13 +29,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from typing_extensions import Unpack
 
-    from t5g._options import GenerateOptions
-    from t5g.images import Images, Picture
-
-TextOrIds: TypeAlias = "str | Sequence[int] | npt.NDArray[np.integer[Any]]"
-Source: TypeAlias = "TextOrIds | EncodedSource"
+    from t5g.images import Images
+    from t5g.options import GenerateOptions
+    from t5g.sources import Request, Source, TextOrIds
 
 _BUNDLED = Path(__file__).parent / "data" / "bundled.gguf"
+_MAX_ROWS = 2**31 - 1  # of a decode step: more than any machine has
 
 
 class Model:
@@ -78,6 +79,7 @@ class Model:
     forward pass; results never depend on that, nor on the number of threads or on what else is in a batch.
     """
 
+    @explained()
     def __init__(
         self,
         path: str | os.PathLike[str] | None = None,
@@ -93,20 +95,24 @@ class Model:
                     "this installation has no bundled model. Give the path of a .gguf file made by t5g-convert."
                 )
             path = _BUNDLED
-        if n_threads is not None and n_threads < 1:
-            raise ValueError(f"n_threads is {n_threads}, expected 1 or more, or None for the physical cores.")
         start = time.perf_counter()
         self._open: _core.Model | None = _core.Model(
-            os.fspath(path), device=device, n_threads=n_threads or 0, encoder_window=encoder_window, kv_type=kv_type
+            arguments.native_path("path", path),
+            device=arguments.text("device", device),
+            n_threads=arguments.threads(n_threads),
+            encoder_window=arguments.text("encoder_window", encoder_window),
+            kv_type=arguments.text("kv_type", kv_type),
         )
         self.load_seconds = time.perf_counter() - start
         """Time that opening the file took."""
-        self.path = Path(path)
+        self.path = Path(os.fsdecode(path))
         """The file."""
         self.config: Config = Config._from_core(self._open.config)
         """What the model is."""
         self.tokenizer: Tokenizer = Tokenizer(self._open.tokenizer)
         """Its tokenizer."""
+        if encoder_window == "inclusive" and self.config.architecture == "t5gemma2":
+            arguments.warn_once("encoder_window has no effect on T5Gemma 2: only T5Gemma (the first) has two.")
 
     @property
     def _native(self) -> _core.Model:
@@ -155,6 +161,7 @@ class Model:
 
     # ---- Sources ----
 
+    @explained()
     def encode(
         self,
         source: TextOrIds,
@@ -193,9 +200,13 @@ class Model:
             An image that cannot be read, or another number of images than of their places in the source.
         """
         if isinstance(source, EncodedSource):
-            raise TypeError("the source is already encoded; expected a text or token ids.")
-        return EncodedSource(self._encoded(source, images, pan_and_scan, parse_special))
+            raise ArgumentTypeError("source is already encoded; expected a text or token ids.")
+        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
+        encoded = EncodedSource(reader.encoded(source, images))
+        reader.tell_what_had_no_effect()
+        return encoded
 
+    @explained()
     def embed(
         self,
         texts: Sequence[TextOrIds],
@@ -223,14 +234,16 @@ class Model:
             float32 [n, hidden_size]; with pooling ``"none"`` a list of n arrays [n_tokens, hidden_size].
             A text without tokens has the zero vector.
         """
-        if isinstance(texts, str):
-            raise TypeError("texts is a str, expected a list of them.")
-        if pooling not in ("mean", "none"):
-            raise ValueError(f"pooling is {pooling!r}, expected 'mean' or 'none'.")
+        reader = Reader(self, parse_special=parse_special)
+        pooling_name = arguments.choice("pooling", pooling, ("mean", "none"))
+        normalize = arguments.flag("normalize", normalize)
+        several = arguments.items("texts", texts, "texts", "Write [text] for a single one.")
+        requests = [reader.request(text, name=f"texts[{i}]") for i, text in enumerate(several)]
+        reader.tell_what_had_no_effect()
         import numpy as np
 
-        states = [np.array(self.encode(text, parse_special=parse_special).hidden_states) for text in texts]
-        if pooling == "none":
+        states = [np.array(reader.encode(request).hidden_states) for request in requests]
+        if pooling_name == "none":
             return [_unit_rows(rows) for rows in states] if normalize else states
         vectors = np.zeros((len(states), self.config.encoder.hidden_size), np.float32)
         for vector, rows in zip(vectors, states, strict=True):
@@ -238,7 +251,8 @@ class Model:
                 vector[:] = rows.mean(axis=0)
         return _unit_rows(vectors) if normalize else vectors
 
-    def apply_chat_template(self, messages: Sequence[Mapping[str, str]]) -> list[int]:
+    @explained()
+    def apply_chat_template(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
         """Token ids of a conversation, for a model that was trained on them (T5Gemma -it).
 
         Parameters
@@ -252,10 +266,11 @@ class Model:
         ValueError
             The file has no chat template, or the roles do not alternate.
         """
-        return self._native.chat_prompt([(message["role"], message["content"]) for message in messages])
+        return self._native.chat_prompt(chat.pairs(messages))
 
     # ---- Targets ----
 
+    @explained(generation_options.table)
     def generate(
         self,
         source: Source,
@@ -263,7 +278,7 @@ class Model:
         images: Images | None = None,
         pan_and_scan: bool = False,
         decoder_prefix: TextOrIds | None = None,
-        stop: str | Sequence[str] = (),
+        stop: str | Sequence[str] | None = None,
         parse_special: bool = False,
         **options: Unpack[GenerateOptions],
     ) -> Generation:
@@ -322,9 +337,11 @@ class Model:
         -----
         Options mean what they mean in Hugging Face's ``generate``, and greedy and beam search give the same tokens.
         """
-        request = self._request(source, images, pan_and_scan, parse_special)
-        return self._generate([request], decoder_prefix, stop, parse_special, 1, options)[0]
+        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
+        request = reader.request(source, images)
+        return self._run(self._generator([request], reader, decoder_prefix, stop, options))[0]
 
+    @explained(generation_options.table)
     def generate_batch(
         self,
         sources: Iterable[Source],
@@ -332,7 +349,7 @@ class Model:
         images: Sequence[Images | None] | None = None,
         pan_and_scan: bool = False,
         decoder_prefix: TextOrIds | None = None,
-        stop: str | Sequence[str] = (),
+        stop: str | Sequence[str] | None = None,
         parse_special: bool = False,
         max_batch_size: int = 32,
         **options: Unpack[GenerateOptions],
@@ -355,22 +372,12 @@ class Model:
         list of Generation
             In the order of the sources.
         """
-        if isinstance(sources, str):
-            raise TypeError("sources is a str, expected a list of sources.")
-        sources = list(sources)
-        if images is None:
-            images = [None] * len(sources)
-        else:
-            from t5g.images import is_one
+        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
+        rows = arguments.integer("max_batch_size", max_batch_size, low=1)
+        requests = reader.requests(sources, images)
+        return self._run(self._generator(requests, reader, decoder_prefix, stop, options, min(rows, _MAX_ROWS)))
 
-            if is_one(images) or len(images) != len(sources):
-                raise InvalidArgumentError(f"images: expected a list of {len(sources)}, the images of each source.")
-        requests = [
-            self._request(source, of_source, pan_and_scan, parse_special)
-            for source, of_source in zip(sources, images, strict=True)
-        ]
-        return self._generate(requests, decoder_prefix, stop, parse_special, max_batch_size, options)
-
+    @explained(generation_options.table)
     def stream(
         self,
         source: Source,
@@ -378,7 +385,7 @@ class Model:
         images: Images | None = None,
         pan_and_scan: bool = False,
         decoder_prefix: TextOrIds | None = None,
-        stop: str | Sequence[str] = (),
+        stop: str | Sequence[str] | None = None,
         parse_special: bool = False,
         **options: Unpack[GenerateOptions],
     ) -> Stream:
@@ -386,10 +393,11 @@ class Model:
 
         Beam search knows its text only at the end, so it comes in one piece then.
         """
-        request = self._request(source, images, pan_and_scan, parse_special)
-        generator = self._generator([request], decoder_prefix, stop, parse_special, 1, options)
-        return Stream(generator, self)
+        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
+        request = reader.request(source, images)
+        return Stream(self._generator([request], reader, decoder_prefix, stop, options), self)
 
+    @explained()
     def score(
         self,
         source: Source,
@@ -416,12 +424,15 @@ class Model:
         Score
             With ``logprob``, the sum, and ``token_logprobs``, float32 [len(target)].
         """
-        ids = self._ids(target, False, parse_special)
-        if add_eos:
+        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
+        ids = reader.target("target", target)
+        if arguments.flag("add_eos", add_eos):
             ids = [*ids, self.config.eos_token_id[0]]
-        logprobs = self._native.score(self._encoded(source, images, pan_and_scan, parse_special), ids)
+        logprobs = self._native.score(reader.encoded(source, images), ids)
+        reader.tell_what_had_no_effect()
         return Score(float(logprobs.sum(dtype="float64")), logprobs, ids)
 
+    @explained()
     def logits(
         self,
         source: Source,
@@ -446,65 +457,30 @@ class Model:
             float32 [len(target_ids), vocab_size]: row i follows ``target_ids[: i + 1]``. With the final soft cap where
             the architecture has one.
         """
-        encoded = self._encoded(source, images, pan_and_scan, parse_special)
-        return self._native.logits(encoded, self._ids(target_ids, False, False))
+        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
+        ids = reader.target_ids("target_ids", target_ids)
+        encoded = reader.encoded(source, images)
+        reader.tell_what_had_no_effect()
+        return self._native.logits(encoded, ids)
 
-    # ---- Arguments ----
-
-    def _ids(self, text_or_ids: TextOrIds, add_special_tokens: bool, parse_special: bool) -> list[int]:
-        if isinstance(text_or_ids, str):
-            return self.tokenizer.encode(
-                text_or_ids, add_special_tokens=add_special_tokens, parse_special=parse_special
-            )
-        return _core.token_ids(text_or_ids)
-
-    def _request(
-        self, source: Source, images: Images | None, pan_and_scan: bool, parse_special: bool
-    ) -> _core.EncodedSource | tuple[list[int], list[Picture]]:
-        """What the native module takes for a source."""
-        given = None
-        if images is not None:
-            from t5g.images import as_list, preprocess
-
-            given = as_list(images)
-        if isinstance(source, EncodedSource):
-            if given:
-                raise InvalidArgumentError("the source is already encoded; images go with a text or token ids.")
-            return source._core
-        if given is None or (not given and self.config.vision is None):
-            return self._ids(source, True, parse_special), []
-        size = vision_config(self.config).image_size
-        pictures = preprocess(given, size, pan_and_scan=pan_and_scan)
-        flat = [picture for of_image in pictures for picture in of_image]
-        if isinstance(source, str):
-            n_crops = [len(of_image) - 1 for of_image in pictures]
-            return expand(self.tokenizer, self.config, source, n_crops, parse_special=parse_special), flat
-        ids = self._ids(source, False, False)
-        check_ids(self.config, ids, len(flat))
-        return ids, flat
-
-    def _encoded(
-        self, source: Source, images: Images | None, pan_and_scan: bool, parse_special: bool
-    ) -> _core.EncodedSource:
-        request = self._request(source, images, pan_and_scan, parse_special)
-        return self._native.encode(*request) if isinstance(request, tuple) else request
+    # ---- Generating ----
 
     def _generator(
         self,
-        requests: list[_core.EncodedSource | tuple[list[int], list[Picture]]],
+        requests: list[Request],
+        reader: Reader,
         decoder_prefix: TextOrIds | None,
-        stop: str | Sequence[str],
-        parse_special: bool,
-        max_batch_size: int,
+        stop: str | Sequence[str] | None,
         options: Mapping[str, Any],
+        max_batch_size: int = 1,
     ) -> _core.Generator:
-        prefix = [] if decoder_prefix is None else self._ids(decoder_prefix, False, parse_special)
-        stops = [stop] if isinstance(stop, str) else list(stop)
-        config = _core.sampling.GenerationConfig(**options)
+        prefix = [] if decoder_prefix is None else reader.target("decoder_prefix", decoder_prefix)
+        stops = generation_options.stops(stop)
+        config = generation_options.config(options)
+        reader.tell_what_had_no_effect()
         return _core.Generator(self._native, requests, prefix, stops, max_batch_size, config)
 
-    def _generate(self, *arguments: Any) -> list[Generation]:
-        generator = self._generator(*arguments)
+    def _run(self, generator: _core.Generator) -> list[Generation]:
         while generator.step():
             pass
         return [Generation._from_core(result, self) for result in generator.take_results()]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from t5g import _core, arguments
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from t5g import _core
     from t5g.model import Model
 
 
@@ -23,6 +24,8 @@ class EncodedSource:
     """
 
     def __init__(self, core: _core.EncodedSource) -> None:
+        if not isinstance(core, _core.EncodedSource):
+            raise arguments.wrong_type("EncodedSource", "made by model.encode(source)", core)
         self._core = core
 
     @property
@@ -48,7 +51,7 @@ class EncodedSource:
         OSError
             When it cannot be written; nothing is left behind then.
         """
-        self._core.save(os.fsencode(path))
+        self._core.save(arguments.native_path("path", path))
 
     @classmethod
     def load(cls, model: Model, path: str | os.PathLike[str]) -> EncodedSource:
@@ -60,7 +63,11 @@ class EncodedSource:
         ModelFormatError
             The file is damaged, or was made with another model or ``encoder_window``.
         """
-        return cls(model._native.load_source(os.fspath(path)))
+        from t5g.model import Model
+
+        if not isinstance(model, Model):
+            raise arguments.wrong_type("model", "a t5g.Model", model)
+        return cls(model._native.load_source(arguments.native_path("path", path)))
 
     def __repr__(self) -> str:
         return f"EncodedSource(n_tokens={self.n_tokens})"

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from t5g import _core
+from t5g import _core, arguments
+from t5g.keywords import explained
+from t5g.sources import one_row
 
 
 class Tokenizer:
     """Text to token ids and back, exactly as SentencePiece and Hugging Face's tokenizers do it for Gemma."""
 
     def __init__(self, core: _core.Tokenizer) -> None:
+        if not isinstance(core, _core.Tokenizer):
+            raise arguments.wrong_type("Tokenizer", "that of a model, model.tokenizer", core)
         self._core = core
 
+    @explained()
     def encode(self, text: str, *, add_special_tokens: bool = True, parse_special: bool = False) -> list[int]:
         """Token ids of a text.
 
@@ -27,11 +30,18 @@ class Tokenizer:
         parse_special
             Match special tokens such as ``<start_of_turn>`` in the text. Leave it off for text that others wrote.
         """
-        return self._core.encode(text, add_special_tokens=add_special_tokens, parse_special=parse_special)
+        return self._core.encode(
+            arguments.text("text", text),
+            add_special_tokens=arguments.flag("add_special_tokens", add_special_tokens),
+            parse_special=arguments.flag("parse_special", parse_special),
+        )
 
-    def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = True) -> str:
-        """Text of token ids; bytes that form no character become U+FFFD."""
-        return self._core.decode(list(ids), skip_special_tokens=skip_special_tokens)
+    @explained()
+    def decode(self, ids: int | Iterable[int], *, skip_special_tokens: bool = True) -> str:
+        """Text of token ids, or of one; bytes that form no character become U+FFFD."""
+        several = one_row("ids", [ids] if hasattr(ids, "__index__") and not arguments.is_array(ids) else ids)
+        skip_special_tokens = arguments.flag("skip_special_tokens", skip_special_tokens)
+        return self._core.decode(several, skip_special_tokens=skip_special_tokens)
 
     @property
     def vocab_size(self) -> int:

@@ -121,6 +121,21 @@ def test_failures_are_one_line_and_a_status(arguments: list[object], status: int
     assert message in lines[0]
 
 
+def test_options_without_effect_are_told_in_a_line_each() -> None:
+    result = run("run", MODEL, "-p", "text", "-n", 1, "--top-p", "0.5", "--seed", 3, "--length-penalty", 2)
+    assert result.returncode == 0
+    sampling, beams = result.stderr.decode().splitlines()
+    assert sampling.startswith("t5g-run: warning: --top-p and --seed have no effect: the likeliest token is taken.")
+    assert sampling.endswith("Set --temp above 0 to sample.")
+    assert beams.startswith("t5g-run: warning: --length-penalty has no effect: there is no beam search.")
+    result = run("run", MODEL, "--no-source", "-n", 1, "--special", "--pan-and-scan")
+    assert [line.split(" has ")[0] for line in result.stderr.decode().splitlines()] == [
+        "t5g-run: warning: --special",
+        "t5g-run: warning: --pan-and-scan",
+    ]
+    assert run("run", MODEL, "-p", "text", "-n", 1, "--temp", "0.5", "--top-p", "0.5", "--seed", 3).stderr == b""
+
+
 @pytest.mark.skipif(os.name != "posix", reason="sends a POSIX signal")
 def test_ctrl_c_ends_with_130() -> None:
     flags = ["-n", "1000000", "--min-new-tokens", "1000000", "--repeat-penalty", "1.5"]

@@ -90,7 +90,6 @@ def test_arrays_need_no_pillow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     ("array", "message"),
     [
         (np.zeros((4, 4, 2), np.uint8), r"shape \(4, 4, 2\)"),
-        (np.zeros((3, 8, 9), np.uint8), r"Transpose it: array.transpose\(1, 2, 0\)"),
         (np.zeros(7, np.uint8), r"shape \(7,\)"),
         (np.zeros((1, 1, 4, 4, 3), np.uint8), r"shape \(1, 1, 4, 4, 3\)"),
         (np.zeros((0, 4, 3), np.uint8), "no pixels"),
@@ -112,9 +111,9 @@ def test_arrays_that_are_no_images(array: np.ndarray, message: str) -> None:
         preprocess([RGB, array, RGB], SIZE)
 
 
-@pytest.mark.parametrize("image", [3, 2.5, b"png", None, [RGB], object()])
+@pytest.mark.parametrize("image", [3, 2.5, None, [RGB], {"path": "a.png"}, object()])
 def test_other_objects_are_no_images(image: object) -> None:
-    with pytest.raises(TypeError, match="expected a path, a PIL image or an array"):
+    with pytest.raises(TypeError, match=r"^image: must be a path, the bytes of a file, .* got "):
         one(image)
 
 
@@ -128,7 +127,7 @@ def test_one_image_or_several() -> None:
     assert [a.shape for a in as_list(RGB) or []] == [(37, 53, 3)]
     assert [a.shape for a in as_list(GREY) or []] == [(37, 53)]
     assert [a.shape for a in as_list(np.stack([RGB, RGB])) or []] == [(37, 53, 3)] * 2
-    with pytest.raises(TypeError, match="images is a int"):
+    with pytest.raises(TypeError, match="images: must be a list of images, got 3"):
         as_list(3)  # type: ignore[arg-type]
 
 

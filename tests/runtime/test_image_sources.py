@@ -141,7 +141,7 @@ def test_what_does_not_go_with_images(model: t5g.Model) -> None:
         model.encode(source, images=RED)  # type: ignore[arg-type]
     with pytest.raises(FileNotFoundError, match=r"none\.png"):
         model.generate("<start_of_image>", images="none.png")
-    with pytest.raises(TypeError, match="images is a int"):
+    with pytest.raises(TypeError, match="images: must be a list of images, got 3"):
         model.generate("<start_of_image>", images=3)  # type: ignore[arg-type]
 
 

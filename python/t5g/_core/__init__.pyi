@@ -16,6 +16,7 @@ import numpy.typing
 from . import kernels, sampling
 
 __all__: list[str] = [
+    "ArgumentTypeError",
     "EncodedSource",
     "Generator",
     "GgufFile",
@@ -38,7 +39,6 @@ __all__: list[str] = [
     "sampling",
     "system_info",
     "threads_from_environment",
-    "token_ids",
 ]
 
 class T5gError(Exception):
@@ -54,6 +54,11 @@ class ModelFormatError(T5gError, ValueError):
 class InvalidArgumentError(T5gError, ValueError):
     """
     An argument outside its range.
+    """
+
+class ArgumentTypeError(T5gError, TypeError):
+    """
+    An argument of a type that the call does not take.
     """
 
 class InputTooLongError(InvalidArgumentError):
@@ -188,12 +193,7 @@ class Tokenizer:
         """
         The ids of a chat, ready for the model's turn, without bos.
         """
-    def decode(
-        self,
-        ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
-        *,
-        skip_special_tokens: bool = True,
-    ) -> str: ...
+    def decode(self, ids: typing.Any, *, skip_special_tokens: bool = True) -> str: ...
     def encode(
         self,
         text: typing.Any,
@@ -268,9 +268,13 @@ class Model:
         kv_type: str,
     ) -> None: ...
     def chat_prompt(self, messages: collections.abc.Sequence[tuple[str, str]]) -> list[int]: ...
+    def check_source(self, source: EncodedSource, name: str) -> None:
+        """
+        Whether the model can read from it.
+        """
     def encode(
         self,
-        ids: typing.Any,
+        ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
         images: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.uint8]] = [],
     ) -> EncodedSource: ...
     def load_source(self, path: str) -> EncodedSource: ...
@@ -281,6 +285,10 @@ class Model:
     def score(
         self, source: EncodedSource, target_ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
     ) -> numpy.typing.NDArray[numpy.float32]: ...
+    def token_ids(self, name: str, ids: typing.Any, side: str) -> list[int]:
+        """
+        The ids as a list of int; errors call them by this name. side: "source" or "target".
+        """
     @property
     def config(self) -> dict: ...
     @property
@@ -314,30 +322,14 @@ class Generator:
         stop: collections.abc.Sequence[str],
         max_batch_size: typing.SupportsInt | typing.SupportsIndex,
         config: sampling.GenerationConfig,
-        skip_special_tokens: bool = True,
     ) -> None: ...
-    def add(
-        self, source: typing.Any, decoder_prefix: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
-    ) -> int:
-        """
-        One source more, behind those that wait; gives its number.
-        """
     def cancel(self) -> None: ...
     def step(self) -> bool:
         """
         One step of every running sequence; False when there is nothing left to do.
         """
-    def take_finished(self) -> list:
-        """
-        (number, result) of what has ended since the last call.
-        """
     def take_results(self) -> list: ...
     def take_text(self) -> str: ...
-    @property
-    def has_room(self) -> bool:
-        """
-        Whether a source that is added now runs in the next step.
-        """
 
 def find_output(path: bytes) -> OutputTarget: ...
 def read_bandwidth(n_threads: typing.SupportsInt | typing.SupportsIndex) -> float:
@@ -358,9 +350,4 @@ def system_info() -> dict: ...
 def threads_from_environment() -> int | None:
     """
     T5G_NUM_THREADS, or OMP_NUM_THREADS where that is not set; None without either.
-    """
-
-def token_ids(ids: typing.Any) -> list[int]:
-    """
-    A list of int from any iterable of integers; TypeError for others.
     """

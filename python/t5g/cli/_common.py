@@ -36,6 +36,7 @@ class Parser(argparse.ArgumentParser):
         from t5g import __version__
 
         self.advice = ""  # for words that are no option's
+        self.flags: dict[str, str] = {}  # by the names that the Python API, and so its warnings, have for them
         self.add_argument("--version", action="version", version=f"{prog} {__version__}")
 
     def error(self, message: str) -> NoReturn:
@@ -96,7 +97,8 @@ def run(parser: Parser, body: Callable[[argparse.Namespace], int | None], argv: 
     arguments = parser.parse_args(argv)
     previous = _end_cleanly_on_sigterm()
     try:
-        status = body(arguments)
+        with _warnings_in_lines(parser):
+            status = body(arguments)
         sys.stdout.flush()
         return status or DONE
     except KeyboardInterrupt:
@@ -117,6 +119,26 @@ def run(parser: Parser, body: Callable[[argparse.Namespace], int | None], argv: 
     finally:
         if previous is not None:
             signal.signal(signal.SIGTERM, previous)
+
+
+@contextlib.contextmanager
+def _warnings_in_lines(parser: Parser) -> Iterator[None]:
+    """Report t5g's own warnings like errors, with this command's names of what they speak of."""
+    import re
+    import warnings
+
+    show_others = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if category.__module__.startswith("t5g"):
+            words = re.sub(r"\w+", lambda word: parser.flags.get(word[0], word[0]), str(message))
+            report(parser.prog, words, "warning")
+        else:
+            show_others(message, category, *where, **more)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def progress_bar(total: int, unit: str) -> tqdm[NoReturn]:

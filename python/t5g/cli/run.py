@@ -26,10 +26,25 @@ examples:
   t5g-run model.gguf --image photo.jpg -p "What is in this picture?"
   man ls | t5g-run model.gguf -v"""
 
+# Flags of options that warnings name.
+_FLAGS = {
+    "temperature": "--temp",
+    "top_k": "--top-k",
+    "top_p": "--top-p",
+    "min_p": "--min-p",
+    "seed": "--seed",
+    "num_beams": "--num-beams",
+    "length_penalty": "--length-penalty",
+    "early_stopping": "--early-stopping",
+    "parse_special": "--special",
+    "pan_and_scan": "--pan-and-scan",
+}
+
 
 def _parser() -> _common.Parser:
     parser = _common.Parser(_PROG, "Generate text with a T5Gemma or T5Gemma 2 model.", _EPILOG)
     parser.advice = "give the text with -p"
+    parser.flags = _FLAGS
     parser.add_argument("model", metavar="MODEL.gguf", nargs="?", help="the model (default: the bundled one)")
 
     source = parser.add_argument_group("source")

@@ -1,0 +1,51 @@
+"""The messages of a conversation as programs write them, to role and text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from t5g import arguments
+from t5g.errors import InvalidArgumentError
+
+_EXAMPLE = '{"role": "user", "content": "..."}'
+
+
+def pairs(messages: object) -> list[tuple[str, str]]:
+    """Role and content of every message; the parts of a content are joined by newlines, as other runtimes do."""
+    several = arguments.items("messages", messages, "messages", f"Write [{_EXAMPLE}].")
+    return [_pair(f"messages[{i}]", message) for i, message in enumerate(several)]
+
+
+def _pair(name: str, message: object) -> tuple[str, str]:
+    if not isinstance(message, Mapping):
+        raise arguments.wrong_type(name, f"a dict such as {_EXAMPLE}", message)
+    for key in ("role", "content"):
+        if key not in message:
+            raise InvalidArgumentError(f'{name}: has no "{key}". A message is a dict such as {_EXAMPLE}.')
+    role = arguments.text(f"{name}: role", message["role"])
+    return role, _content(f"{name}: content", message["content"])
+
+
+def _content(name: str, content: object) -> str:
+    if not isinstance(content, list | tuple):
+        return arguments.text(name, content, "a str or a list of text parts")
+    return "\n".join(_part(f"{name}[{i}]", part) for i, part in enumerate(content))
+
+
+def _part(name: str, part: Any) -> str:
+    if isinstance(part, str):
+        return arguments.text(name, part)
+    if not isinstance(part, Mapping):
+        raise arguments.wrong_type(name, 'a str or a dict such as {"type": "text", "text": "..."}', part)
+    kind = part.get("type", "text" if "text" in part else None)
+    if kind in ("text", "input_text", "output_text") and "text" in part:
+        return arguments.text(f"{name}: text", part["text"])
+    if isinstance(kind, str) and "image" in kind:
+        raise InvalidArgumentError(
+            f"{name}: is an image, but a conversation here has text only. Give images to generate(text, images=...), "
+            "with <start_of_image> in the text where each belongs."
+        )
+    raise InvalidArgumentError(
+        f'{name}: has the type {arguments.found(kind)}, expected "text" with its text under "text".'
+    )

@@ -1,0 +1,185 @@
+"""Sources and targets as users give them, to what the native module takes: every item is checked, and named when wrong.
+
+A text is tokenised, ids are taken as they are, images are read and find their places. Nothing here computes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from t5g import arguments
+from t5g.errors import ArgumentTypeError, InvalidArgumentError
+from t5g.image_prompt import check_ids, expand, vision_config
+from t5g.source import EncodedSource
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from t5g import _core
+    from t5g.images import Images, Picture
+    from t5g.model import Model
+
+TextOrIds: TypeAlias = "str | Sequence[int] | npt.NDArray[np.integer[Any]]"
+Source: TypeAlias = "TextOrIds | EncodedSource"
+Request: TypeAlias = "_core.EncodedSource | tuple[list[int], list[Picture]]"
+
+
+class Reader:
+    """Reads the arguments of one call.
+
+    Parameters
+    ----------
+    model
+        The model that is called.
+    parse_special, pan_and_scan
+        As in :meth:`t5g.Model.encode`.
+    """
+
+    def __init__(self, model: Model, *, parse_special: object = False, pan_and_scan: object = False) -> None:
+        self._model = model
+        self._native = model._native
+        self._parse_special = arguments.flag("parse_special", parse_special)
+        self._pan_and_scan = arguments.flag("pan_and_scan", pan_and_scan)
+        self._texts = self._images = 0
+
+    # ---- Sources ----
+
+    def request(self, source: object, images: object = None, *, name: str = "source", of: str = "image") -> Request:
+        """Check a source with its images. name, of: what messages call it and them."""
+        given: list[Any] | None = None
+        if images is not None:
+            from t5g.images import as_list
+
+            given = as_list(cast("Images", images), name="images" if of == "image" else of) or []
+            self._images += len(given)
+        if isinstance(source, EncodedSource):
+            if given:
+                raise InvalidArgumentError(f"{name} is already encoded; images go with a text or token ids.")
+            self._native.check_source(source._core, name)
+            return source._core
+        if given is None or (not given and self._model.config.vision is None):
+            return self._ids(name, source, "source", expected="a str, token ids or an EncodedSource"), []
+        return self._with_images(name, source, given, of)
+
+    def requests(self, sources: object, images: object = None) -> list[Request]:
+        """Check several sources, each with its images."""
+        several = arguments.items("sources", sources, "sources", "generate takes a single one.")
+        each: list[Any] = [None] * len(several)
+        if images is not None:
+            from t5g.images import as_lists
+
+            each = as_lists(images, len(several))
+        return [
+            self.request(source, of_source, name=f"sources[{i}]", of=f"images[{i}]")
+            for i, (source, of_source) in enumerate(zip(several, each, strict=True))
+        ]
+
+    def encoded(self, source: object, images: object = None) -> _core.EncodedSource:
+        """Check a source and encode it, where that has not been done."""
+        return self.encode(self.request(source, images))
+
+    def encode(self, request: Request) -> _core.EncodedSource:
+        """Encode a source that has been checked, where that has not been done."""
+        return self._native.encode(*request) if isinstance(request, tuple) else request
+
+    # ---- Targets ----
+
+    def target(self, name: str, value: object) -> list[int]:
+        """Check a target: a text, without anything added, or ids."""
+        return self._ids(name, value, "target", expected="a str or token ids")
+
+    def target_ids(self, name: str, value: object) -> list[int]:
+        """Check a target that must be ids."""
+        if isinstance(value, str):
+            advice = "model.tokenizer.encode(text, add_special_tokens=False) makes them of a text."
+            raise arguments.wrong_type(name, "token ids", value, advice)
+        return self._ids(name, value, "target", expected="token ids")
+
+    # ----
+
+    def tell_what_had_no_effect(self) -> None:
+        """Warn, once per process, of switches that nothing was there for."""
+        if self._parse_special and not self._texts:
+            arguments.warn_once("parse_special has no effect: there is no text, only token ids or an encoded source.")
+        if self._pan_and_scan and not self._images:
+            arguments.warn_once("pan_and_scan has no effect without images.")
+
+    def _ids(self, name: str, value: object, side: str, *, expected: str) -> list[int]:
+        if isinstance(value, str):
+            self._texts += 1
+            text = arguments.text(name, value)
+            value = self._model.tokenizer.encode(
+                text, add_special_tokens=side == "source", parse_special=self._parse_special
+            )
+        else:
+            value = one_row(name, value, expected)
+        return self._native.token_ids(name, value, side)
+
+    def _with_images(self, name: str, source: object, images: list[Any], of: str) -> Request:
+        from t5g.images import preprocess
+
+        config = self._model.config
+        size = vision_config(config).image_size
+        pictures = preprocess(images, size, pan_and_scan=self._pan_and_scan, name=of)
+        flat = [picture for of_image in pictures for picture in of_image]
+        where = "" if name == "source" else f"{name}: "
+        if isinstance(source, str):
+            self._texts += 1
+            text = arguments.text(name, source)
+            n_crops = [len(of_image) - 1 for of_image in pictures]
+            ids = expand(self._model.tokenizer, config, text, n_crops, parse_special=self._parse_special, where=where)
+            return self._native.token_ids(name, ids, "source"), flat
+        ids = self._ids(name, source, "source", expected="a str, token ids or an EncodedSource")
+        check_ids(config, ids, len(flat), where=where)
+        return ids, flat
+
+
+def one_row(name: str, value: Any, expected: str = "token ids") -> Iterable[Any]:
+    """Ids with one dimension: what is given, or the only row of it. What cannot be ids is refused by its kind."""
+    _refuse_other_kinds(name, value, expected)
+    if arguments.is_array(value) and hasattr(value, "tolist"):
+        shape = list(value.shape)
+        if len(shape) == 2 and shape[0] == 1:
+            value = value[0]
+        elif len(shape) != 1:
+            raise InvalidArgumentError(f"{name}: must be token ids [n] or [1, n], got the shape {shape}. {_SEVERAL}")
+        return cast("Iterable[Any]", value.tolist())
+    if isinstance(value, list | tuple) and value and _is_row(value[0]):
+        if len(value) > 1:
+            raise InvalidArgumentError(f"{name}: must be one row of token ids, got {len(value)} rows. {_SEVERAL}")
+        return one_row(name, value[0], expected)
+    if isinstance(value, list | tuple) and value and isinstance(value[0], str):
+        advice = "One text is given as it is, without a list around it; generate_batch and embed take several."
+        raise ArgumentTypeError(f"{name}: token ids must be integers, got {arguments.found(value[0])}. {advice}")
+    return cast("Iterable[Any]", value)
+
+
+_SEVERAL = "generate_batch and embed take several: a list with the ids of each."
+
+
+def _is_row(value: object) -> bool:
+    return isinstance(value, list | tuple) or arguments.is_array(value)
+
+
+def _refuse_other_kinds(name: str, value: object, expected: str) -> None:
+    """Raise ArgumentTypeError for what could be iterated over but is no sequence of ids, and for all that could not."""
+    advice = None
+    if isinstance(value, bytes | bytearray | memoryview):
+        advice = "Decode text first: data.decode()."
+    elif hasattr(value, "keys"):
+        advice = 'Of what a tokenizer returns, give the ids: tokens["input_ids"].'
+    elif isinstance(value, set | frozenset):
+        advice = "A set has no order."
+    elif value is None:
+        advice = "An empty list stands for no tokens at all."
+    elif isinstance(value, os.PathLike):
+        advice = "Read the file first: path.read_text()."
+    elif hasattr(value, "read"):
+        advice = "Read the file first: file.read()."
+    elif arguments.n_dimensions(value) == 0 or not isinstance(value, Iterable):
+        advice = ""
+    if advice is not None:
+        raise arguments.wrong_type(name, expected, value, advice)
