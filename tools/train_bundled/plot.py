@@ -31,7 +31,7 @@ def plot_losses(log: Path, out: Path) -> None:
     axis.set(xlabel="step", ylabel="training loss (nats per token)", ylim=(0, None))
     scores.set_ylabel("validation ROUGE-L F1 (dots)")
     scores.set_ylim(0, 50)
-    axis.legend()
+    axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncol=6, frameon=False)  # not over the scores
     figure.tight_layout()
     figure.savefig(out, dpi=120)
     plt.close(figure)
