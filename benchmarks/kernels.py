@@ -1,6 +1,10 @@
-"""Speed of the CPU kernels by type, level, rows and threads: GOP/s, GB/s of weights, shares of the peaks.
+"""Speed of every kernel of the CPU by level, type, rows and threads: GOP/s, GB/s, shares of the peaks.
 
-    python benchmarks/kernels.py [--levels avx512,avx2] [--types q8_0,q4_0] [--rows 1,512] [--threads 1,2] [--json F]
+    python benchmarks/kernels.py [--kernels matmul,attend] [--levels avx512,avx2] [--types q8_0,q4_0] [--rows 1,512]
+                                 [--threads 1,2] [--json F]
+
+The list of kernels is that of csrc/kernels/cpu/kernels.inc. Those on plain numbers are timed by what their rows say
+about them; for each of the others there is a function below, found by its name.
 
 The peaks are measured first: read bandwidth, and what the widest multiply-adds of floats, bfloat16 and bytes do on
 registers (peaks.cc, compiled by $CXX or c++; without a compiler there are no shares of arithmetic).
@@ -20,7 +24,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +39,12 @@ from machine import machine
 
 TYPES = [name.lower() for name, *_ in kernels.types()]
 KV_TYPES = ("f32", "f16", "bf16", "q8_0")
+VALUE_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 1 + 4 / 32}
 PEAK_OF = {"f32": "fp32", "f16": "fp32", "bf16": "bf16"}  # of the others: "int8"
 WIDTH = 640
 SMALL, LARGE = 2048, 131072  # outputs: a feed-forward matrix of the 270M; half of its vocabulary
+HEADS = ((4, 256), (64, 256), (64, 72))  # query rows and head_dim: a decode step's, an encoder's, the image tower's
+ROW_SIZES = (640, 2048)
 SAMPLE_S = 0.006
 SAMPLES = 20
 MIN_REPEAT = 8  # of a call: it also quantises the activations and makes the result, once
@@ -98,82 +106,202 @@ def measure_peaks(level: str, thread_counts: list[int]) -> dict[int, Peaks]:
     return {n: {"read": read_bandwidth(level, n), **arithmetic.get(str(n), {})} for n in thread_counts}
 
 
-def packed(type_name: str, n: int) -> kernels.PackedMatrix:
-    """A random matrix [n, WIDTH]; its rows repeat, which no kernel notices."""
-    some = np.random.default_rng(0).standard_normal((256, WIDTH)).astype(np.float32)
-    rows = np.ascontiguousarray(gguf.quants.quantize(some, gguf.GGMLQuantizationType[type_name.upper()]))
-    return kernels.PackedMatrix(type_name, np.tile(rows.view(np.uint8).ravel(), n // 256), n, WIDTH)
+Run = Callable[[str, int, int], object]  # of a level, a thread and the number of repetitions
 
 
-def bench_matmul(level: str, type_name: str, m: int, n_threads: int, peaks: Peaks) -> Row:
-    """One line of the table."""
-    n = LARGE if m == 1 else SMALL
-    matrix = packed(type_name, n)
-    x = np.random.default_rng(1).standard_normal((m, WIDTH)).astype(np.float32)
+@dataclass
+class Work:
+    """One line of the table for each level."""
+
+    type: str
+    m: int
+    n: int
+    k: int
+    run: Run
+    bytes: float
+    ops: float = 0  # 0: not counted
+    peak: str = "fp32"
+    from_memory: bool = False  # the bytes come from beyond the caches
+    threads: int = 1
+    often: int = 1  # what run() repeats for one repetition, where its own work would show
+
+
+def call(kernel: Callable[..., object], *given: object, often: int = 1, **named: object) -> Run:
+    """Run a kernel on one thread."""
+    return lambda level, _, repeat: kernel(level, *given, repeat=often * repeat, **named)
+
+
+def normal(*shape: int) -> np.ndarray:
+    """Random numbers."""
+    return np.random.default_rng(1).standard_normal(shape).astype(np.float32)
+
+
+def encoded(type_name: str, n: int) -> np.ndarray:
+    """The bytes of a random matrix [n, WIDTH]; its rows repeat, which no kernel notices."""
+    rows = np.ascontiguousarray(gguf.quants.quantize(normal(256, WIDTH), gguf.GGMLQuantizationType[type_name.upper()]))
+    return np.tile(rows.view(np.uint8).ravel(), n // 256)
+
+
+def shared_product(matrix: kernels.PackedMatrix, x: np.ndarray, n_threads: int) -> Run:
+    """Run a product whose outputs the threads share."""
     cuts = [matrix.n_groups * thread // n_threads for thread in range(n_threads + 1)]
-    s = seconds(
-        lambda thread, repeat: matrix.matmul(level, x, cuts[thread], cuts[thread + 1], repeat=repeat), n_threads
-    )
-    row: Row = {"op": "matmul", "level": level, "type": type_name, "threads": n_threads, "m": m, "n": n, "k": WIDTH}
-    row |= {"seconds": s, "gops": 2 * m * n * WIDTH / s / 1e9, "gb_per_s": matrix.size_bytes / s / 1e9}
-    limit = peaks.get(PEAK_OF.get(type_name, "int8"))
-    row["share_of_arithmetic"] = row["gops"] / limit if limit else None
-    row["share_of_bandwidth"] = row["gb_per_s"] / peaks["read"] if m == 1 else None
+    return lambda level, thread, repeat: kernels.matmul(level, matrix, x, cuts[thread], cuts[thread + 1], repeat=repeat)
+
+
+def matmul(args: argparse.Namespace) -> Iterator[Work]:
+    """Of every type, for few and many rows and threads."""
+    for type_name in args.types:
+        for m in args.rows:
+            n = LARGE if m == 1 else SMALL
+            matrix, peak = (
+                kernels.PackedMatrix(type_name, encoded(type_name, n), n, WIDTH),
+                PEAK_OF.get(type_name, "int8"),
+            )
+            for threads in args.threads:
+                run, ops = shared_product(matrix, normal(m, WIDTH), threads), 2 * m * n * WIDTH
+                yield Work(type_name, m, n, WIDTH, run, matrix.size_bytes, ops, peak, m == 1, threads)
+
+
+def bound_groups(_: argparse.Namespace) -> Iterator[Work]:
+    """With a quarter of the blocks exact, as a search begins."""
+    head = kernels.SplitHead(encoded("q8_0", LARGE), LARGE, WIDTH)
+    exact = (np.arange(WIDTH // 32) % 4 == 0).astype(np.uint8)
+    size = LARGE * WIDTH * (9 / 16 + exact.mean() / 2)
+    for m in (1, 8):
+        run = call(kernels.bound_groups, head, normal(m, WIDTH), exact)
+        yield Work("q8_0", m, LARGE, WIDTH, run, size, 2 * m * LARGE * WIDTH, "int8", m == 1)
+
+
+def score_groups(_: argparse.Namespace) -> Iterator[Work]:
+    """All of a head's."""
+    head, groups = kernels.SplitHead(encoded("q8_0", LARGE), LARGE, WIDTH), np.arange(LARGE // 16, dtype=np.int32)
+    for m in (1, 8):
+        run = call(kernels.score_groups, head, normal(m, WIDTH), groups)
+        yield Work("q8_0", m, LARGE, WIDTH, run, LARGE * WIDTH * 34 / 32, 2 * m * LARGE * WIDTH, "int8", m == 1)
+
+
+def prepare_query(_: argparse.Namespace) -> Iterator[Work]:
+    """Of one head."""
+    for type_name in KV_TYPES:
+        yield Work(type_name, 1, 1, 256, call(kernels.prepare_query, type_name, normal(256)), 2 * 4 * 256)
+
+
+def store_token(_: argparse.Namespace) -> Iterator[Work]:
+    """A chunk of tokens."""
+    for type_name in KV_TYPES:
+        keys, values = normal(64, 256), normal(64, 256)
+        size = keys.nbytes + values.nbytes + 2 * VALUE_BYTES[type_name] * keys.size
+        yield Work(type_name, 64, 64, 256, call(kernels.store_token, type_name, keys, values), size)
+
+
+def attend(_: argparse.Namespace) -> Iterator[Work]:
+    """Rows of queries over one part of keys (1024 in bf16, else 64) stored in a type, all visible."""
+    often = 32  # a call also stores all keys and values
+    for type_name in KV_TYPES:
+        n_keys, peak = (1024, "bf16") if type_name == "bf16" else (64, "fp32")
+        for rows, head_dim in HEADS:
+            q, keys, values = (
+                normal(rows, head_dim) * head_dim**-0.5,
+                normal(n_keys, head_dim),
+                normal(n_keys, head_dim),
+            )
+            begin, end = np.zeros(rows, np.int32), np.full(rows, n_keys, np.int32)
+            run = call(kernels.attend, q, keys, values, begin, end, kv_type=type_name, often=often)
+            size, ops = 2 * VALUE_BYTES[type_name] * keys.size, 4 * rows * n_keys * head_dim
+            yield Work(type_name, rows, n_keys, head_dim, run, size, ops, peak, often=often)
+
+
+def merge(_: argparse.Namespace) -> Iterator[Work]:
+    """A part's result into an equal one."""
+    for rows, head_dim in HEADS:
+        part = (normal(rows), np.ones(rows, np.float32), normal(rows, head_dim))
+        yield Work("f32", rows, 1, head_dim, call(kernels.merge, part, part), 3 * part[2].nbytes)
+
+
+# Kernels that are called with structs; a test fails while one of kernels.inc is missing.
+BENCHMARKS = {
+    f.__name__: f for f in (matmul, bound_groups, score_groups, prepare_query, store_token, attend, merge)
+}  # fmt: skip
+
+
+def rows_of(kernel: str) -> Iterator[Work]:
+    """A kernel on plain numbers: one row of each size."""
+    for n in ROW_SIZES:
+        granule = kernels.inputs(kernel, 1)[0][1]
+        # Away from zero: what a kernel writes in place again and again must not shrink to subnormal numbers.
+        given = [
+            1 + abs(normal(size)) if size is not None else x for _, size, x in kernels.inputs(kernel, n // granule)
+        ]
+        results = getattr(kernels, kernel)(kernels.active(), *given)
+        arrays = [*given, *(results if isinstance(results, tuple) else (results,))]
+        size = sum(np.asarray(x).nbytes for x in arrays)
+        yield Work("-", 1, n, 1, call(getattr(kernels, kernel), *given), size)
+
+
+def works(kernel: str, args: argparse.Namespace) -> Iterator[Work]:
+    """All that is measured of one kernel."""
+    yield from BENCHMARKS[kernel](args) if kernel in BENCHMARKS else rows_of(kernel)
+
+
+def measure(kernel: str, level: str, work: Work, peaks: Peaks) -> Row:
+    """One line of the table."""
+    s = seconds(lambda thread, repeat: work.run(level, thread, repeat), work.threads) / work.often
+    row: Row = {"op": kernel, "level": level, "type": work.type, "threads": work.threads}
+    row |= {"m": work.m, "n": work.n, "k": work.k, "seconds": s, "gb_per_s": work.bytes / s / 1e9}
+    row["gops"] = work.ops / s / 1e9 if work.ops else None
+    limit = peaks.get(work.peak)
+    row["share_of_arithmetic"] = row["gops"] / limit if limit and work.ops else None
+    row["share_of_bandwidth"] = row["gb_per_s"] / peaks["read"] if work.from_memory else None
     return row
 
 
-def bench_attend(level: str, type_name: str, rows: int, head_dim: int, peaks: Peaks) -> Row:
-    """Rows of queries over one part of keys (1024 in bf16, else 64) stored in a type, all visible, on one thread."""
-    n_keys = 1024 if type_name == "bf16" else 64
-    rng = np.random.default_rng(2)
-    q = (rng.standard_normal((rows, head_dim)) * head_dim**-0.5).astype(np.float32)
-    keys, values = (rng.standard_normal((n_keys, head_dim)).astype(np.float32) for _ in range(2))
-    begin, end = np.zeros(rows, np.int32), np.full(rows, n_keys, np.int32)
-    often = 32  # a call also stores all keys and values
-    s = seconds(lambda _, n: kernels.attend(level, q, keys, values, begin, end, repeat=often * n, kv_type=type_name))
-    s /= often
-    row: Row = {"op": "attend", "level": level, "type": type_name, "threads": 1, "m": rows, "n": n_keys, "k": head_dim}
-    value_bytes = {"f32": 4.0, "q8_0": 1 + 4 / 32}.get(type_name, 2.0)
-    row |= {"seconds": s, "gops": 4 * rows * n_keys * head_dim / s / 1e9}
-    row["gb_per_s"] = 2 * value_bytes * n_keys * head_dim / s / 1e9
-    limit = peaks.get("bf16" if type_name == "bf16" else "fp32")
-    return row | {"share_of_arithmetic": row["gops"] / limit if limit else None, "share_of_bandwidth": None}
-
-
 def show(row: Row) -> None:
-    shares = [row["share_of_arithmetic"], row["share_of_bandwidth"]]
+    """Print one line of the table."""
+    gops = "-" if row["gops"] is None else f"{row['gops']:.1f}"
+    shares = [
+        "-" if share is None else f"{share:.0%}" for share in (row["share_of_arithmetic"], row["share_of_bandwidth"])
+    ]
     print(
-        f"{row['op']:6} {row['level']:12} {row['type']:5} {row['threads']:7} {row['m']:4} {row['n']:7} {row['k']:4} "
-        f"{row['seconds'] * 1e6:11.1f} {row['gops']:8.1f} {row['gb_per_s']:7.1f}",
-        *("         -" if share is None else f"{share:10.0%}" for share in shares),
+        f"{row['op']:13} {row['level']:12} {row['type']:5} {row['threads']:7} {row['m']:4} {row['n']:7} {row['k']:4} "
+        f"{row['seconds'] * 1e6:11.3f} {gops:>8} {row['gb_per_s']:7.1f} {shares[0]:>9} {shares[1]:>10}",
         flush=True,
     )
 
 
-def main() -> None:
+def parse_arguments() -> argparse.Namespace:
+    """The command line, its lists taken apart."""
+
+    def words(text: str) -> list[str]:
+        return text.lower().split(",")
+
+    def numbers(text: str) -> list[int]:
+        return [int(n) for n in text.split(",")]
+
     runnable = [name for name, runs in kernels.levels() if runs]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--levels", default=",".join(runnable[1:] or runnable), help="default: all but generic")
-    parser.add_argument("--types", default=",".join(TYPES))
-    parser.add_argument("--rows", default="1,8,512")
-    parser.add_argument("--threads", default="1")
+    parser.add_argument("--kernels", type=words, default=kernels.rows(), help="default: all")
+    parser.add_argument("--levels", type=words, default=runnable[1:] or runnable, help="default: all but generic")
+    parser.add_argument("--types", type=words, default=TYPES, help="of matmul's weights")
+    parser.add_argument("--rows", type=numbers, default=[1, 8, 512], help="of matmul's activations")
+    parser.add_argument("--threads", type=numbers, default=[1], help="of matmul")
     parser.add_argument("--json", type=Path, help="also write machine, peaks and results to this file")
-    args = parser.parse_args()
-    rows, thread_counts = ([int(n) for n in text.split(",")] for text in (args.rows, args.threads))
-    peaks = measure_peaks(runnable[-1], sorted({1, *thread_counts}))
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure and print."""
+    args = parse_arguments()
+    peaks = measure_peaks(args.levels[-1], sorted({1, *args.threads}))
     for n_threads, of_threads in peaks.items():
         print(f"peaks, {n_threads} threads:", ", ".join(f"{name} {value:.1f}" for name, value in of_threads.items()))
-    print("op     level        type  threads    m       n    k          us    GOP/s    GB/s of GOP/s of GB/s read")
+    print(
+        "kernel        level        type  threads    m       n    k          us    GOP/s    GB/s  of GOP/s of GB/s read"
+    )
     results = []
-    for level in args.levels.split(","):
-        for type_name in args.types.lower().split(","):
-            for n_threads in thread_counts:
-                for m in rows:
-                    results.append(bench_matmul(level, type_name, m, n_threads, peaks[n_threads]))
-                    show(results[-1])
-        for type_name in KV_TYPES:
-            for m, head_dim in ((4, 256), (64, 256), (64, 72)):
-                results.append(bench_attend(level, type_name, m, head_dim, peaks[1]))
+    for kernel in args.kernels:
+        for work in works(kernel, args):
+            for level in args.levels:
+                results.append(measure(kernel, level, work, peaks[work.threads]))
                 show(results[-1])
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)

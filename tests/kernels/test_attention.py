@@ -56,7 +56,7 @@ def expected_row(chunk: Chunk, row: int, softcap: float) -> tuple[float, float, 
 @each_level
 @pytest.mark.parametrize("head_dim", [2, 4, 6, 8, 12, 16, 32, 36, 64, 72, 128, 256])
 @pytest.mark.parametrize("softcap", [0.0, 2.5])
-def test_chunk_is_right(level: str, head_dim: int, softcap: float) -> None:
+def test_attend_to_a_chunk(level: str, head_dim: int, softcap: float) -> None:
     for rows in (1, 2, 4, 5, 13, 64, 70):
         chunk = Chunk(rows, head_dim, seed=rows)
         top, total, acc = chunk.attend(level, softcap=softcap)
@@ -67,20 +67,71 @@ def test_chunk_is_right(level: str, head_dim: int, softcap: float) -> None:
             assert np.allclose(acc[row], expected[2], rtol=2e-5, atol=2e-5)
 
 
+def q8_0(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ints like x and their scales [rows, blocks]: blocks of 32 of a row, the last one shorter."""
+    blocks = [x[:, first : first + 32] for first in range(0, x.shape[1], 32)]
+    largest = [np.abs(block).max(axis=1, keepdims=True) for block in blocks]
+    inverse = [(np.float32(127) / m).astype(np.float64) for m in largest]
+    ints = [np.rint(block.astype(np.float64) * i) for block, i in zip(blocks, inverse, strict=True)]
+    return np.concatenate(ints, axis=1), np.concatenate(largest, axis=1) / np.float32(127)
+
+
 def quantized(x: np.ndarray) -> np.ndarray:
-    """What stays of keys or values stored as q8_0: blocks of 32 of a row, the last one shorter."""
-    out = np.empty_like(x)
-    for first in range(0, x.shape[1], 32):
-        block = x[:, first : first + 32]
-        largest = np.abs(block).max(axis=1, keepdims=True)
-        ints = np.rint(block.astype(np.float64) * (np.float32(127) / largest).astype(np.float64))
-        out[:, first : first + 32] = ints.astype(np.float32) * (largest / np.float32(127))
-    return out
+    """What stays of keys or values stored as q8_0."""
+    ints, scales = q8_0(x)
+    return ints.astype(np.float32) * np.repeat(scales, 32, axis=1)[:, : x.shape[1]]
 
 
 def rounded_to_bf16(x: np.ndarray) -> np.ndarray:
     bits = np.asarray(x, np.float32).view(np.uint32)
     return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+
+def key_tiles(keys: np.ndarray) -> np.ndarray:
+    """[64, dims, ...] -> tiles of 16 keys, [4, dims, 16, ...]."""
+    return keys.reshape(4, 16, *keys.shape[1:]).swapaxes(1, 2)
+
+
+def value_tiles(values: np.ndarray) -> np.ndarray:
+    """[64, head_dim] -> tiles of 16 columns, [tiles, 64, 16], the padding zero."""
+    padded = np.pad(values, ((0, 0), (0, -values.shape[1] % 16)))
+    return padded.reshape(CHUNK, -1, 16).swapaxes(0, 1)
+
+
+def chunk_layout(kv_type: str, keys: np.ndarray, values: np.ndarray) -> list[np.ndarray]:
+    """What a chunk of tokens is stored as (csrc/kernels/cpu/kv_layout.h): keys, then values."""
+    if kv_type == "bf16":
+        keys = np.pad(keys, ((0, 0), (0, keys.shape[1] % 2)))
+        key_pairs = key_tiles(keys.reshape(CHUNK, -1, 2))
+        value_pairs = value_tiles(values).reshape(-1, CHUNK // 2, 2, 16).swapaxes(2, 3)
+        return [(rounded_to_bf16(x).view(np.uint32) >> 16).astype(np.uint16) for x in (key_pairs, value_pairs)]
+    if kv_type == "q8_0":
+        (key_ints, key_scales), (value_ints, value_scales) = q8_0(keys), q8_0(values)
+        ints = [x.astype(np.int8) for x in (key_tiles(key_ints), value_tiles(value_ints))]
+        return [key_tiles(key_scales), ints[0], value_scales.T, ints[1]]
+    dtype = np.float32 if kv_type == "f32" else np.float16
+    return [key_tiles(keys).astype(dtype), value_tiles(values).astype(dtype)]
+
+
+@each_level
+@pytest.mark.parametrize("kv_type", ["f32", "f16", "bf16", "q8_0"])
+def test_store_token_lays_out_tiles(level: str, kv_type: str) -> None:
+    for head_dim in (1, 15, 32, 36, 72, 256):
+        chunk = Chunk(1, head_dim, seed=head_dim)
+        expected = b"".join(x.tobytes() for x in chunk_layout(kv_type, chunk.keys, chunk.values))
+        assert kernels.store_token(level, kv_type, chunk.keys, chunk.values).tobytes() == expected, head_dim
+
+
+@each_level
+def test_prepare_query_scales_and_for_bf16_rounds(level: str) -> None:
+    for head_dim in (1, 15, 32, 36, 72, 256):
+        (q,) = Chunk(1, head_dim, seed=head_dim).q
+        for kv_type in ("f32", "f16", "q8_0"):
+            prepared = kernels.prepare_query(level, kv_type, q, 0.7).view(np.float32)
+            assert np.array_equal(bits(prepared), bits(q * np.float32(0.7)))
+        prepared = kernels.prepare_query(level, "bf16", q, 0.7).view(np.uint16)[:head_dim]
+        rounded = rounded_to_bf16(q * (np.float32(0.7) * SCORE_UNITS))
+        assert np.array_equal(prepared, rounded.view(np.uint32) >> 16)
 
 
 @each_level
@@ -200,7 +251,7 @@ def test_weights_that_vanish_do_not_depend_on_neighbours(level: str, kv_type: st
 
 @each_level
 @pytest.mark.parametrize("head_dim", [4, 72, 256])
-def test_merging_chunks_gives_the_whole(level: str, head_dim: int) -> None:
+def test_merge_of_chunks_gives_the_whole(level: str, head_dim: int) -> None:
     rows, n_chunks = 6, 3
     chunks = [Chunk(rows, head_dim, seed) for seed in range(n_chunks)]
     for chunk in chunks:
@@ -219,7 +270,7 @@ def test_merging_chunks_gives_the_whole(level: str, head_dim: int) -> None:
 
 
 @each_level
-def test_merging_with_nothing_changes_nothing(level: str) -> None:
+def test_merge_with_nothing_changes_nothing(level: str) -> None:
     chunk = Chunk(9, 20, seed=5)
     chunk.begin[:], chunk.end[:] = 0, CHUNK
     full = tuple(chunk.attend(level))

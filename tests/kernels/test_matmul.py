@@ -39,12 +39,12 @@ def used_activations(level: str, type_name: str, x: np.ndarray) -> np.ndarray:
 @each_level
 @each_type
 @pytest.mark.parametrize(("n", "k"), [(1, 32), (15, 64), (16, 32), (33, 160), (100, 256), (176, 32)])
-def test_product_is_right(level: str, type_name: str, n: int, k: int) -> None:
+def test_matmul(level: str, type_name: str, n: int, k: int) -> None:
     matrix, weight = random_matrix(type_name, n, k, seed=n)
     for m in M_VALUES:
         x = activations(m, k, seed=m)
         exact = used_activations(level, type_name, x)
-        found = matrix.matmul(level, x)
+        found = kernels.matmul(level, matrix, x)
         assert found.shape == (m, n)
         # Each addition, of k products or of k / 32 blocks, rounds to within 2^-24 of a partial sum.
         largest = 2 * np.abs(weight).max(axis=1)  # twice: in Q4_1 and Q5_1 a value is the difference of larger ones
@@ -58,7 +58,9 @@ def test_product_is_right(level: str, type_name: str, n: int, k: int) -> None:
 def test_float_types_take_any_k(level: str, type_name: str, k: int) -> None:
     matrix, weight = random_matrix(type_name, 21, k, seed=k)
     x = activations(9, k, seed=k)
-    assert np.allclose(matrix.matmul(level, x), used_activations(level, type_name, x) @ weight.T, rtol=1e-5, atol=1e-4)
+    assert np.allclose(
+        kernels.matmul(level, matrix, x), used_activations(level, type_name, x) @ weight.T, rtol=1e-5, atol=1e-4
+    )
 
 
 @each_level
@@ -67,9 +69,9 @@ def test_an_output_depends_on_its_own_row_only(level: str, type_name: str) -> No
     n, k, m = 150, 96, 61
     matrix, _ = random_matrix(type_name, n, k, seed=3)
     x = activations(m, k, seed=4)
-    alone = np.concatenate([matrix.matmul(level, x[i : i + 1]) for i in range(m)])
+    alone = np.concatenate([kernels.matmul(level, matrix, x[i : i + 1]) for i in range(m)])
     for count in (*range(2, 30), *range(49, m + 1)):  # of more than 48, other tiles are made
-        assert np.array_equal(bits(matrix.matmul(level, x[m - count :])), bits(alone[m - count :]))
+        assert np.array_equal(bits(kernels.matmul(level, matrix, x[m - count :])), bits(alone[m - count :]))
 
 
 @each_level
@@ -78,8 +80,8 @@ def test_many_rows_of_many_blocks(level: str, type_name: str) -> None:
     n, k, m = 40, 33 * 32, 141
     matrix, _ = random_matrix(type_name, n, k, seed=8)
     x = activations(m, k, seed=9)
-    alone = np.concatenate([matrix.matmul(level, x[i : i + 1]) for i in range(m)])
-    assert np.array_equal(bits(matrix.matmul(level, x)), bits(alone))
+    alone = np.concatenate([kernels.matmul(level, matrix, x[i : i + 1]) for i in range(m)])
+    assert np.array_equal(bits(kernels.matmul(level, matrix, x)), bits(alone))
 
 
 @each_level
@@ -89,10 +91,10 @@ def test_groups_may_be_split_in_any_way(level: str, type_name: str, m: int) -> N
     n, k = 150, 64
     matrix, _ = random_matrix(type_name, n, k, seed=5)
     x = activations(m, k, seed=6)
-    whole = bits(matrix.matmul(level, x))
+    whole = bits(kernels.matmul(level, matrix, x))
     for begin in range(matrix.n_groups):
         for end in range(begin, matrix.n_groups + 1):
-            part = matrix.matmul(level, x, begin, end)
+            part = kernels.matmul(level, matrix, x, begin, end)
             columns = slice(16 * begin, min(16 * end, n))
             assert np.array_equal(bits(part[:, columns]), whole[:, columns])
             assert np.isnan(np.delete(part, np.arange(n)[columns], axis=1)).all()  # nothing else was written
@@ -103,10 +105,10 @@ def test_groups_may_be_split_in_any_way(level: str, type_name: str, m: int) -> N
 def test_levels_agree_to_the_bit(type_name: str, m: int, k: int) -> None:
     matrix, _ = random_matrix(type_name, 85, k, seed=7)
     x = activations(m, k, seed=8)
-    reference = bits(matrix.matmul("generic", x))
+    reference = bits(kernels.matmul("generic", matrix, x))
     for level, runs in kernels.levels():
         if runs:
-            assert np.array_equal(bits(matrix.matmul(level, x)), reference), level
+            assert np.array_equal(bits(kernels.matmul(level, matrix, x)), reference), level
 
 
 @each_level
@@ -125,7 +127,7 @@ def test_extreme_blocks_do_not_overflow(level: str, type_name: str) -> None:
         weight = decode(type_name, rows, n, k).astype(np.float64)
         for value in (-1.0, 1.0):
             x = np.full((3, k), value, np.float32)
-            found = kernels.PackedMatrix(type_name, rows, n, k).matmul(level, x)
+            found = kernels.matmul(level, kernels.PackedMatrix(type_name, rows, n, k), x)
             assert np.allclose(found, x @ weight.T, rtol=1e-6)
 
 

@@ -27,7 +27,7 @@ def activations(k: int, seed: int) -> np.ndarray:
 
 
 def full_logits(level: str, rows: np.ndarray, n: int, k: int, x: np.ndarray, softcap: float = 0.0) -> np.ndarray:
-    logits = kernels.PackedMatrix("Q8_0", rows, n, k).matmul(level, x[None])[0]
+    logits = kernels.matmul(level, kernels.PackedMatrix("Q8_0", rows, n, k), x[None])[0]
     return kernels.softcap(level, logits, softcap) if softcap else logits
 
 
@@ -52,21 +52,23 @@ def check_best(level: str, rows: np.ndarray, n: int, k: int, x, softcap=0.0, apa
 
 @each_level
 @pytest.mark.parametrize(("n", "k"), [(1, 32), (5, 128), (40, 384), (100, 640)])
-def test_scores_of_groups_have_the_bits_of_the_q8_0_product(level: str, n: int, k: int) -> None:
+def test_score_groups_gives_the_bits_of_the_q8_0_product(level: str, n: int, k: int) -> None:
     rows, head = random_head(n, k, seed=k), kernels.SplitHead(random_head(n, k, seed=k), n, k)
     n_groups = -(-n // 16)
     for m in (1, 2, 3, 5, 8, 9, 17):
         x = np.stack([activations(k, seed=n + i) for i in range(m)])
         logits = np.zeros((m, 16 * n_groups), np.float32)
-        logits[:, :n] = kernels.PackedMatrix("Q8_0", rows, n, k).matmul(level, x)
+        logits[:, :n] = kernels.matmul(level, kernels.PackedMatrix("Q8_0", rows, n, k), x)
         for groups in (range(n_groups), range(n_groups - 1, -1, -2)):
             expected = np.concatenate([logits[:, 16 * g : 16 * g + 16] for g in groups], axis=1)
-            assert np.array_equal(bits(head.scores(level, x, np.array(groups, np.int32))), bits(expected))
+            assert np.array_equal(
+                bits(kernels.score_groups(level, head, x, np.array(groups, np.int32))), bits(expected)
+            )
 
 
 @each_level
 @pytest.mark.parametrize("seed", range(8))
-def test_no_logit_is_above_its_bound(level: str, seed: int) -> None:
+def test_bound_groups_is_above_every_logit(level: str, seed: int) -> None:
     n, k, m = 333, 96 * (1 + seed), 1 + seed
     rng = np.random.default_rng(seed)
     values = rng.integers(-128, 128, (n, k // 32, 32))
@@ -77,11 +79,11 @@ def test_no_logit_is_above_its_bound(level: str, seed: int) -> None:
     values[50:60] = np.where(signs, 127, -128)
     rows = q8_0(np.abs(rng.standard_normal((n, k // 32))), values)
     head = kernels.SplitHead(rows, n, k)
-    logits = kernels.PackedMatrix("Q8_0", rows, n, k).matmul(level, x)
+    logits = kernels.matmul(level, kernels.PackedMatrix("Q8_0", rows, n, k), x)
     none, some, every = np.zeros(k // 32), rng.integers(0, 2, k // 32), np.ones(k // 32)
     slack = []
     for exact in (none, some, every):
-        bounds, group_bounds = head.bounds(level, x, exact.astype(np.uint8))
+        bounds, group_bounds = kernels.bound_groups(level, head, x, exact.astype(np.uint8))
         assert np.array_equal(group_bounds, bounds.reshape(m, -1, 16).max(axis=2))
         assert np.all(bounds[:, :n] >= logits)
         slack.append(np.median(bounds[0, 60:n] - logits[0, 60:]))

@@ -1,42 +1,39 @@
 // Chooses the kernel table once: the best level of this CPU, or the one that T5G_CPU names.
 #include <cstdlib>
+#include <optional>
 
 #include "base/cpu_features.h"
 #include "base/error.h"
 #include "kernels/cpu/kernels.h"
+#include "kernels/cpu/kv_layout.h"
 #include "kernels/cpu/levels.h"
 
 namespace t5g::kernels {
 namespace {
 
-template <typename Function>
-void inherit(Function& entry, Function from_below) {
-  if (entry == nullptr) entry = from_below;
+// Calls visit(kernel, type, entry of each of the tables) for every entry; the type is empty where there is one for all.
+template <typename Visit, typename... Tables>
+void for_each_entry(const Visit& visit, Tables&... tables) {
+  using Type = std::optional<DataType>;
+#define T5G_KERNEL(kernel, result, parameters, shapes) visit(#kernel, Type(), tables.kernel...);
+#define T5G_KERNEL_OF_ARGS(kernel, Args) visit(#kernel, Type(), tables.kernel...);
+#include "kernels/cpu/kernels.inc"
+  for (size_t i = 0; i < kNumDataTypes; ++i) {
+    const auto type = static_cast<DataType>(i);
+#define T5G_KERNEL_OF_TYPE(kernel, Args) visit(#kernel, Type(type), tables.kernel[i]...);
+#include "kernels/cpu/kernels.inc"
+    if (!is_kv_type(type)) continue;
+#define T5G_KERNEL_OF_KV_TYPE(kernel, parameters) visit(#kernel, Type(type), tables.kv[i].kernel...);
+#include "kernels/cpu/kernels.inc"
+  }
 }
 
-KernelTable complete(const KernelTable& level, const KernelTable& below) {
-  KernelTable table = level;
-  for (size_t type = 0; type < table.matmul.size(); ++type) inherit(table.matmul[type], below.matmul[type]);
-  inherit(table.bound_groups, below.bound_groups);
-  inherit(table.score_groups, below.score_groups);
-  inherit(table.quantize_row, below.quantize_row);
-  inherit(table.round_row, below.round_row);
-  inherit(table.rms_norm, below.rms_norm);
-  inherit(table.add_rms_norm, below.add_rms_norm);
-  inherit(table.layer_norm, below.layer_norm);
-  inherit(table.bias_gelu, below.bias_gelu);
-  inherit(table.geglu, below.geglu);
-  inherit(table.softcap, below.softcap);
-  inherit(table.rope, below.rope);
-  for (size_t type = 0; type < table.kv.size(); ++type) {
-    inherit(table.kv[type].prepare_query, below.kv[type].prepare_query);
-    inherit(table.kv[type].store_token, below.kv[type].store_token);
-    inherit(table.kv[type].attend, below.kv[type].attend);
-  }
-  inherit(table.merge, below.merge);
-  inherit(table.argmax, below.argmax);
-  inherit(table.log_sum_exp, below.log_sum_exp);
-  return table;
+KernelTable complete(KernelTable level, const KernelTable& below) {
+  const auto inherit = [](const char*, std::optional<DataType>, auto& entry, auto from_below) {
+    if (entry == nullptr) entry = from_below;
+  };
+  for_each_entry(inherit, level, below);
+  return level;
 }
 
 struct NamedTable {
@@ -98,6 +95,15 @@ std::vector<const KernelTable*> all_levels() {
 
 bool runs_here(const KernelTable& table) {
   return (cpu_features() & table.required_features) == table.required_features;
+}
+
+std::vector<std::string> empty_entries(const KernelTable& table) {
+  std::vector<std::string> names;
+  const auto visit = [&names](const std::string& kernel, std::optional<DataType> type, auto entry) {
+    if (entry == nullptr) names.push_back(type ? kernel + " of " + type_name(*type) : kernel);
+  };
+  for_each_entry(visit, table);
+  return names;
 }
 
 const KernelTable& level(const std::string& name) {

@@ -1,4 +1,5 @@
-// The table of CPU kernels: one per ISA level, entries that a level does not have are inherited from the level below.
+// The table of CPU kernels, made from the rows of kernels.inc: one per ISA level, entries that a level does not have
+// are inherited from the level below.
 //
 // Every kernel is deterministic in a strong sense: an output value is computed by one sequence of operations that
 // depends only on its own inputs - never on the number of rows in the call, on the rows beside it, or on how callers
@@ -53,7 +54,6 @@ struct MatmulArgs {
   const float* bias;  // [n]; null: none
   bool add;           // to what y holds
 };
-using MatmulFn = void (*)(const MatmulArgs& args);
 
 // ---- Q8_0 split into planes (see planes.h) --------------------------------------------------------------------------
 
@@ -120,16 +120,6 @@ struct AttendArgs {
   float* scratch;  // [attend_scratch()]
 };
 
-// What is done with keys and values stored in one type. F16 and Q8_0 are read as the floats they stand for: the result
-// is that of F32 for such keys and values, bit for bit. BF16 also rounds queries and weights, and pairs products.
-struct KvKernels {
-  // q [head_dim] * scale -> out [head_dim], what attend() reads.
-  void (*prepare_query)(const float* q, float scale, int head_dim, float* out);
-  // Stores key and value [head_dim] of one token as number `slot` of a chunk.
-  void (*store_token)(const float* key, const float* value, int head_dim, int slot, std::byte* chunk);
-  void (*attend)(const AttendArgs& args);
-};
-
 // A running softmax state and a part's result, of `rows` rows: state = merge(state, part).
 struct MergeArgs {
   int rows;
@@ -144,45 +134,25 @@ struct MergeArgs {
 
 // ---- The table ------------------------------------------------------------------------------------------------------
 
+template <typename Args>
+using KernelOf = void (*)(const Args& args);
+
+// What is done with keys and values stored in one type.
+struct KvKernels {
+#define T5G_KERNEL_OF_KV_TYPE(kernel, parameters) void(*kernel) parameters = nullptr;
+#include "kernels/cpu/kernels.inc"
+};
+
 struct KernelTable {
-  const char* name;            // as in T5G_CPU: "generic", "avx2", "avx512", "neon_dotprod", ...
-  uint64_t required_features;  // CpuFeature bits
+  const char* name = "";           // as in T5G_CPU: "generic", "avx2", "avx512", "neon_dotprod", ...
+  uint64_t required_features = 0;  // CpuFeature bits
+  bool on_request = false;         // in use only where T5G_CPU names it: nobody has run it on such a CPU
 
-  std::array<MatmulFn, kNumDataTypes> matmul;  // by DataType
-
-  void (*bound_groups)(const BoundArgs& args);
-  void (*score_groups)(const PlaneScoreArgs& args);
-
-  // x [k] -> values [k], scales and sums [k / kBlock]. k is a multiple of kBlock.
-  void (*quantize_row)(const float* x, int64_t k, int8_t* values, float* scales, int32_t* sums);
-
-  // x [k] -> the nearest bfloat16 (ties to even) [padded_to_pairs(k)], the padding zero.
-  void (*round_row)(const float* x, int64_t k, uint16_t* out);
-
-  // out = x / sqrt(mean(x^2) + eps) * weight; weight already includes the +1. out may be x.
-  void (*rms_norm)(const float* x, const float* weight, float eps, int64_t n, float* out);
-  // x += rms_norm(a)
-  void (*add_rms_norm)(float* x, const float* a, const float* weight, float eps, int64_t n);
-  // out = (x - mean(x)) / sqrt(variance(x) + eps) * weight + bias. out may be x.
-  void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, int64_t n, float* out);
-  // x = gelu_tanh(x + bias)
-  void (*bias_gelu)(float* x, const float* bias, int64_t n);
-  // out = gelu_tanh(gate) * up. out may be gate or up.
-  void (*geglu)(const float* gate, const float* up, int64_t n, float* out);
-  // x = cap * tanh(x / cap)
-  void (*softcap)(float* x, int64_t n, float cap);
-  // Rotates the pairs (x[i], x[i + head_dim / 2]) by the angles whose cosines and sines are given, [head_dim / 2] each.
-  void (*rope)(float* x, const float* cosines, const float* sines, int head_dim);
-
-  std::array<KvKernels, kNumDataTypes> kv;  // by DataType; empty for types that is_kv_type() says no to
-  void (*merge)(const MergeArgs& args);
-
-  // Index of the largest value, the first among equals; NaN never wins. n >= 1.
-  int64_t (*argmax)(const float* x, int64_t n);
-  // log(sum(exp(x))), stable.
-  float (*log_sum_exp)(const float* x, int64_t n);
-
-  bool on_request = false;  // in use only where T5G_CPU names it: nobody has run it on such a CPU
+#define T5G_KERNEL(kernel, result, parameters, shapes) result(*kernel) parameters = nullptr;
+#define T5G_KERNEL_OF_ARGS(kernel, Args) KernelOf<Args> kernel = nullptr;
+#define T5G_KERNEL_OF_TYPE(kernel, Args) std::array<KernelOf<Args>, kNumDataTypes> kernel = {};  // by DataType
+#include "kernels/cpu/kernels.inc"
+  std::array<KvKernels, kNumDataTypes> kv = {};  // likewise; empty for types that is_kv_type() says no to
 };
 
 // The table in use: the best level of this CPU that is not on_request, or the one named by the environment variable
@@ -193,6 +163,8 @@ const KernelTable& active();
 // Every level built in, lowest first; those this CPU cannot run too.
 std::vector<const KernelTable*> all_levels();
 bool runs_here(const KernelTable& table);
+// Names of the table's entries that are null. A level of all_levels() has none.
+std::vector<std::string> empty_entries(const KernelTable& table);
 // By name, throwing Unsupported as active() does. For a level that the operating system has to permit, it is asked
 // here.
 const KernelTable& level(const std::string& name);

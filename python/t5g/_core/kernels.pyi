@@ -19,18 +19,25 @@ __all__: list[str] = [
     "argmax",
     "attend",
     "bias_gelu",
+    "bound_groups",
     "dequantize",
+    "empty_entries",
     "geglu",
+    "inputs",
     "layer_norm",
     "levels",
     "log_sum_exp",
+    "matmul",
     "merge",
+    "prepare_query",
     "quantize_row",
     "rms_norm",
     "rope",
     "round_row",
+    "rows",
+    "score_groups",
     "softcap",
-    "store_tokens",
+    "store_token",
     "types",
 ]
 
@@ -46,14 +53,6 @@ class PackedMatrix:
         n: typing.SupportsInt | typing.SupportsIndex,
         k: typing.SupportsInt | typing.SupportsIndex,
     ) -> None: ...
-    def matmul(
-        self,
-        level: str,
-        x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
-        group_begin: typing.SupportsInt | typing.SupportsIndex = 0,
-        group_end: typing.SupportsInt | typing.SupportsIndex = -1,
-        repeat: typing.SupportsInt | typing.SupportsIndex = 1,
-    ) -> numpy.typing.NDArray[numpy.float32]: ...
     @property
     def bytes(self) -> numpy.typing.NDArray[numpy.uint8]: ...
     @property
@@ -81,19 +80,6 @@ class SplitHead:
         n_threads: typing.SupportsInt | typing.SupportsIndex = 1,
         repeat: typing.SupportsInt | typing.SupportsIndex = 1,
     ) -> typing.Any: ...
-    def bounds(
-        self,
-        level: str,
-        x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
-        exact: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
-    ) -> tuple: ...
-    def scores(
-        self,
-        level: str,
-        x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
-        groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int32],
-        repeat: typing.SupportsInt | typing.SupportsIndex = 1,
-    ) -> numpy.typing.NDArray[numpy.float32]: ...
     @property
     def finite(self) -> bool: ...
 
@@ -102,14 +88,16 @@ def active() -> str:
     Name of the level in use.
     """
 
-def add_rms_norm(
-    level: str,
-    x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
-    a: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
-    weight: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
-    eps: typing.SupportsFloat | typing.SupportsIndex,
-) -> numpy.typing.NDArray[numpy.float32]: ...
-def argmax(level: str, x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> int: ...
+def add_rms_norm(level: str, *args, repeat: typing.SupportsInt | typing.SupportsIndex = 1) -> typing.Any:
+    """
+    x[n] a[n] weight[n] eps=1e-6 n -> x
+    """
+
+def argmax(level: str, *args, repeat: typing.SupportsInt | typing.SupportsIndex = 1) -> typing.Any:
+    """
+    x[n] n
+    """
+
 def attend(
     level: str,
     q: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
@@ -120,33 +108,74 @@ def attend(
     softcap: typing.SupportsFloat | typing.SupportsIndex = 0.0,
     repeat: typing.SupportsInt | typing.SupportsIndex = 1,
     kv_type: str = "f32",
-) -> tuple: ...
-def bias_gelu(
+) -> tuple:
+    """
+    Max [rows], sum [rows] and acc [rows, head_dim] of one part of keys.
+    """
+
+def bias_gelu(level: str, *args, repeat: typing.SupportsInt | typing.SupportsIndex = 1) -> typing.Any:
+    """
+    x[n] bias[n] n -> x
+    """
+
+def bound_groups(
     level: str,
+    head: SplitHead,
     x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
-    bias: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
-) -> numpy.typing.NDArray[numpy.float32]: ...
+    exact: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8],
+    repeat: typing.SupportsInt | typing.SupportsIndex = 1,
+) -> tuple:
+    """
+    Upper bounds [m, 16 * groups] and, in the same units, those of groups [m, groups]; exact: [k / 32].
+    """
+
 def dequantize(
     type: str, blocks: typing.Annotated[numpy.typing.ArrayLike, numpy.uint8]
 ) -> numpy.typing.NDArray[numpy.float32]: ...
-def geglu(
-    level: str,
-    gate: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
-    up: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
-) -> numpy.typing.NDArray[numpy.float32]: ...
-def layer_norm(
-    level: str,
-    x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
-    weight: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
-    bias: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
-    eps: typing.SupportsFloat | typing.SupportsIndex,
-) -> numpy.typing.NDArray[numpy.float32]: ...
+def empty_entries() -> list[str]:
+    """
+    Entries that are null in the table of some level, which would be a fault.
+    """
+
+def geglu(level: str, *args, repeat: typing.SupportsInt | typing.SupportsIndex = 1) -> typing.Any:
+    """
+    gate[n] up[n] n -> out[n]
+    """
+
+def inputs(
+    kernel: str, n: typing.SupportsInt | typing.SupportsIndex
+) -> list[tuple[str, int | None, float | None]] | None:
+    """
+    What a kernel on plain numbers takes behind the level, for n (or n blocks of) values: each a name, and the size of an array or a typical number. None for a kernel that takes more than that.
+    """
+
+def layer_norm(level: str, *args, repeat: typing.SupportsInt | typing.SupportsIndex = 1) -> typing.Any:
+    """
+    x[n] weight[n] bias[n] eps=1e-6 n -> out[n]
+    """
+
 def levels() -> list[tuple[str, bool]]:
     """
     Names of all levels built in, lowest first, and whether this CPU can run each.
     """
 
-def log_sum_exp(level: str, x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> float: ...
+def log_sum_exp(level: str, *args, repeat: typing.SupportsInt | typing.SupportsIndex = 1) -> typing.Any:
+    """
+    x[n] n
+    """
+
+def matmul(
+    level: str,
+    matrix: PackedMatrix,
+    x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+    group_begin: typing.SupportsInt | typing.SupportsIndex = 0,
+    group_end: typing.SupportsInt | typing.SupportsIndex = -1,
+    repeat: typing.SupportsInt | typing.SupportsIndex = 1,
+) -> numpy.typing.NDArray[numpy.float32]:
+    """
+    X [m, k] times the matrix, [m, n]; columns outside of the groups of 16 are NaN.
+    """
+
 def merge(
     level: str,
     state: tuple[
@@ -159,36 +188,73 @@ def merge(
         typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
         typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
     ],
-) -> tuple: ...
-def quantize_row(level: str, x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> tuple: ...
-def rms_norm(
+    repeat: typing.SupportsInt | typing.SupportsIndex = 1,
+) -> tuple:
+    """
+    The state with the part merged into it, both (max, sum, acc).
+    """
+
+def prepare_query(
     level: str,
-    x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
-    weight: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
-    eps: typing.SupportsFloat | typing.SupportsIndex,
-) -> numpy.typing.NDArray[numpy.float32]: ...
-def rope(
+    kv_type: str,
+    q: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+    scale: typing.SupportsFloat | typing.SupportsIndex = 1.0,
+    repeat: typing.SupportsInt | typing.SupportsIndex = 1,
+) -> numpy.typing.NDArray[numpy.uint8]:
+    """
+    What attend() reads of a query [head_dim] times the scale: its bytes, of which bf16 uses the first half.
+    """
+
+def quantize_row(level: str, *args, repeat: typing.SupportsInt | typing.SupportsIndex = 1) -> typing.Any:
+    """
+    x[k] k -> values[k] scales[k/32] sums[k/32]
+    """
+
+def rms_norm(level: str, *args, repeat: typing.SupportsInt | typing.SupportsIndex = 1) -> typing.Any:
+    """
+    x[n] weight[n] eps=1e-6 n -> out[n]
+    """
+
+def rope(level: str, *args, repeat: typing.SupportsInt | typing.SupportsIndex = 1) -> typing.Any:
+    """
+    x[head_dim] cosines[head_dim/2] sines[head_dim/2] head_dim -> x
+    """
+
+def round_row(level: str, *args, repeat: typing.SupportsInt | typing.SupportsIndex = 1) -> typing.Any:
+    """
+    x[k] k -> out[k~2]
+    """
+
+def rows() -> list[str]:
+    """
+    Names of all kernels, each a function of this module.
+    """
+
+def score_groups(
     level: str,
+    head: SplitHead,
     x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
-    cosines: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
-    sines: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
-) -> numpy.typing.NDArray[numpy.float32]: ...
-def round_row(
-    level: str, x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]
-) -> numpy.typing.NDArray[numpy.uint16]: ...
-def softcap(
-    level: str,
-    x: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
-    cap: typing.SupportsFloat | typing.SupportsIndex,
-) -> numpy.typing.NDArray[numpy.float32]: ...
-def store_tokens(
+    groups: typing.Annotated[numpy.typing.ArrayLike, numpy.int32],
+    repeat: typing.SupportsInt | typing.SupportsIndex = 1,
+) -> numpy.typing.NDArray[numpy.float32]:
+    """
+    Exact scores [m, 16 * listed groups]; 0 for rows that do not exist.
+    """
+
+def softcap(level: str, *args, repeat: typing.SupportsInt | typing.SupportsIndex = 1) -> typing.Any:
+    """
+    x[n] n cap=2 -> x
+    """
+
+def store_token(
     level: str,
     kv_type: str,
     keys: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
     values: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+    repeat: typing.SupportsInt | typing.SupportsIndex = 1,
 ) -> numpy.typing.NDArray[numpy.uint8]:
     """
-    The bytes of chunks of keys and values.
+    The bytes of chunks of keys and values [64 n, head_dim], stored token by token.
     """
 
 def types() -> list[tuple[str, int, int, int]]:

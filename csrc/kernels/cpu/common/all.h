@@ -13,31 +13,25 @@
 namespace t5g::kernels {
 namespace {
 
+// Those of one data type of weights.
+template <typename Format>
+constexpr void add_kernels_of_type(DataType type, KernelTable& table) {
+#define T5G_KERNEL_OF_TYPE(kernel, Args) table.kernel[static_cast<size_t>(type)] = &kernel<Format>;
+#include "kernels/cpu/kernels.inc"
+}
+
 constexpr KernelTable table_of_all(const char* name, uint64_t required_features) {
-  return {
-      name,
-      required_features,
-#define T5G_TYPE(type, id, values, bytes) &matmul<Packed##type>,
-      {
+  KernelTable table = {};
+  table.name = name;
+  table.required_features = required_features;
+#define T5G_KERNEL(kernel, result, parameters, shapes) table.kernel = &kernel;
+#define T5G_KERNEL_OF_ARGS(kernel, Args) table.kernel = &kernel;
+#include "kernels/cpu/kernels.inc"
+#define T5G_TYPE(type, id, values, bytes) add_kernels_of_type<Packed##type>(DataType::k##type, table);
 #include "quant/types.inc"
-      },
 #undef T5G_TYPE
-      &bound_groups,
-      &score_groups,
-      &quantize_row,
-      &round_row,
-      &rms_norm,
-      &add_rms_norm,
-      &layer_norm,
-      &bias_gelu,
-      &geglu,
-      &softcap,
-      &rope,
-      all_kv_kernels(),
-      &merge,
-      &argmax,
-      &log_sum_exp,
-  };
+  add_all_kv_kernels(table);
+  return table;
 }
 
 }  // namespace

@@ -7,23 +7,29 @@
 namespace t5g::kernels {
 namespace {
 
+// Where the kernels of a format are: those that store and prepare are its own, attention is written once for all that
+// are read as single numbers, and once for pairs.
 template <typename Format>
-constexpr void add_kv_kernels(std::array<KvKernels, kNumDataTypes>& table) {
-  table[static_cast<size_t>(Format::kType)] = {&Format::prepare_query, &Format::store_token, &attend<Format>};
-}
-
+struct KvKernelsOf : Format {
+  static constexpr auto* attend = &kernels::attend<Format>;
+};
 template <>
-constexpr void add_kv_kernels<KvBF16>(std::array<KvKernels, kNumDataTypes>& table) {
-  table[static_cast<size_t>(DataType::kBF16)] = {&KvBF16::prepare_query, &KvBF16::store_token, &attend_pairs};
+struct KvKernelsOf<KvBF16> : KvBF16 {
+  static constexpr auto* attend = &attend_pairs;
+};
+
+template <typename Format>
+constexpr void add_kv_kernels(KernelTable& table) {
+  KvKernels& kv = table.kv[static_cast<size_t>(Format::kType)];
+#define T5G_KERNEL_OF_KV_TYPE(kernel, parameters) kv.kernel = KvKernelsOf<Format>::kernel;
+#include "kernels/cpu/kernels.inc"
 }
 
-constexpr std::array<KvKernels, kNumDataTypes> all_kv_kernels() {
-  std::array<KvKernels, kNumDataTypes> table = {};
+constexpr void add_all_kv_kernels(KernelTable& table) {
   add_kv_kernels<KvF32>(table);
   add_kv_kernels<KvF16>(table);
   add_kv_kernels<KvBF16>(table);
   add_kv_kernels<KvQ8_0>(table);
-  return table;
 }
 
 }  // namespace

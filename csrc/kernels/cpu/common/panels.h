@@ -63,7 +63,7 @@ void matmul_of_many(const MatmulArgs& args) {
 }
 
 template <typename Unit, const KernelTable& kFew, typename Format, DataType kType>
-constexpr MatmulFn quantized_matmul_of_many() {
+constexpr KernelOf<MatmulArgs> quantized_matmul_of_many() {
   if constexpr (Format::kFloat) {
     return nullptr;
   } else {

@@ -10,7 +10,7 @@ namespace {
 
 // The matrix product of a type whose blocks are multiplied as integers; none for the float types.
 template <typename Format>
-constexpr MatmulFn quantized_matmul() {
+constexpr KernelOf<MatmulArgs> quantized_matmul() {
   if constexpr (Format::kFloat) {
     return nullptr;
   } else {

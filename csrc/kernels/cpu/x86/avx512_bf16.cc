@@ -18,7 +18,7 @@ constexpr KernelTable table_of_pairs() {
   table.required_features = kCpuAvx512 | kCpuAvx512Vnni | kCpuAvx512Bf16 | kCpuAvx512Vbmi;
   table.matmul[static_cast<size_t>(DataType::kBF16)] = &matmul<PackedBF16>;
   table.round_row = &round_row;
-  add_kv_kernels<KvBF16>(table.kv);
+  add_kv_kernels<KvBF16>(table);
   return table;
 }
 
