@@ -195,15 +195,16 @@ def test_a_file_cut_anywhere_is_refused(outcomes):
     assert outcomes["good"][0] is None
     # The last tensor's type is unknown, so its size is too, and its data may be missing.
     end_of_known = len(complete_file().data(288))
-    kept = [name for name, (message, _) in outcomes.items() if name.startswith("cut ") and message is None]
-    assert all(int(name.split()[1]) >= end_of_known for name in kept)
+    cut = {int(name.split()[1]): message for name, (message, _) in outcomes.items() if name.startswith("cut ")}
+    assert len(cut) > 500
+    assert all(message is not None for size, message in cut.items() if size < end_of_known)
 
 
 def test_no_length_or_count_can_be_huge(outcomes):
-    for name, (message, _) in outcomes.items():
-        if name.startswith("field ") and ("length" in name or "count" in name):
-            value = int(name.rsplit(" ", 1)[1])
-            assert message is not None or value < 2, name
+    fields = [name for name in outcomes if name.startswith("field ") and ("length" in name or "count" in name)]
+    assert len(fields) > 100
+    for name in fields:
+        assert outcomes[name][0] is not None or int(name.rsplit(" ", 1)[1]) < 2, name
 
 
 def test_many_keys_and_tensors_take_linear_time(tmp_path):

@@ -45,8 +45,10 @@ def test_an_unknown_level_is_an_error_that_lists_what_there_is() -> None:
     assert all(name in message for name in LEVEL_NAMES)
 
 
-@pytest.mark.parametrize("level", [name for name, runs in kernels.levels() if not runs])
+@pytest.mark.parametrize("level", LEVEL_NAMES)
 def test_a_level_that_this_cpu_lacks_is_an_error(level: str) -> None:
+    if dict(kernels.levels())[level]:
+        pytest.skip(f"this CPU can run {level}")
     run = active_in_a_new_process(level)
     assert run.returncode != 0
     assert f"cannot run the level '{level}'" in run.stderr.strip().splitlines()[-1]

@@ -71,8 +71,8 @@ def test_any_number_of_threads_sees_the_same(pair: Pair) -> None:
             assert np.array_equal(other._native.encode(ids, images=list(pictures)).hidden_states, expected)
 
 
-def test_a_picture_seen_before_is_taken_from_the_cache(pair: Pair) -> None:
-    pictures = draw_pictures(pair.case, 12, 0)
+def test_an_image_is_the_same_when_it_is_seen_again(pair: Pair) -> None:
+    pictures = draw_pictures(pair.case, 12, 0)  # the model remembers eight
     ids = ids_with_pictures(pair.case, 1)
     first = [np.array(pair.ours._native.encode(ids, images=[picture]).hidden_states) for picture in pictures]
     again = [pair.ours._native.encode(ids, images=[picture]).hidden_states for picture in reversed(pictures)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import t5g
+from t5g import _core
 
 MAPS = Path("/proc/self/smaps")
 
@@ -24,10 +25,23 @@ def resident_bytes(path: Path) -> int:
     return total
 
 
-def test_pages_of_the_file_are_given_back(tmp_path: Path) -> None:
-    path = tmp_path / "model.gguf"  # mapped by nobody else
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A model that is mapped by nobody else."""
     with t5g.Model() as bundled:
-        path.write_bytes(bundled.path.read_bytes())
+        (tmp_path / "model.gguf").write_bytes(bundled.path.read_bytes())
+    return tmp_path / "model.gguf"
+
+
+def test_pages_that_are_read_are_counted(path: Path) -> None:
+    """Otherwise the other tests here would be about nothing."""
+    file = _core.GgufFile(path)
+    largest = max(file.tensors, key=lambda tensor: tensor.n_bytes)
+    assert file.tensor_data(largest.name).any()
+    assert resident_bytes(path) >= largest.n_bytes
+
+
+def test_pages_of_the_file_are_given_back(path: Path) -> None:
     size = path.stat().st_size
     with t5g.Model(path) as model:
         assert resident_bytes(path) < size / 20

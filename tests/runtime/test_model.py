@@ -164,6 +164,10 @@ def test_cached_steps_give_the_bits_of_the_whole(tiny_model: t5g.Model) -> None:
     """Each greedy token must be the argmax, and its log-probability bit-equal, when all is computed at once."""
     out = tiny_model.generate(IDS, max_new_tokens=40, min_new_tokens=40)
     whole = tiny_model.score(IDS, out.token_ids)
+    assert out.logprob == whole.logprob
+    logits = tiny_model.logits(IDS, [tiny_model.config.decoder_start_token_id, *out.token_ids[:-1]])
+    logits[:, list(tiny_model.config.eos_token_id)] = -np.inf  # as min_new_tokens asks
+    assert logits.argmax(axis=1).tolist() == out.token_ids
     parts = [tiny_model.score(IDS, out.token_ids[: i + 1]).token_logprobs[-1] for i in range(40)]
     np.testing.assert_array_equal(whole.token_logprobs, np.array(parts))
 
