@@ -1,4 +1,4 @@
-// tokenizer.ggml.* to Vocabulary.
+// tokenizer.ggml.* and tokenizer.t5g.* to Vocabulary.
 #include "runtime/load_tokenizer.h"
 
 #include <string>
@@ -6,6 +6,32 @@
 #include <vector>
 
 namespace t5g {
+namespace {
+
+constexpr std::string_view kAddedIds = "tokenizer.t5g.added_token_ids";
+constexpr std::string_view kAddedFlags = "tokenizer.t5g.added_token_flags";
+
+// What sources begin or end with: the ids of `key`, or bos or eos alone, where `flag` says so.
+std::vector<int32_t> added_around(const GgufFile& file, std::string_view key, const std::string& flag, int64_t id) {
+  if (auto ids = file.find_i32_array(key)) return *ids;
+  if (!file.find_bool("tokenizer.ggml." + flag).value_or(false)) return {};
+  return {static_cast<int32_t>(id)};
+}
+
+std::vector<AddedToken> added_tokens(const GgufFile& file) {
+  std::vector<AddedToken> tokens;
+  if (!file.has_key(kAddedIds)) return tokens;
+  const std::vector<int32_t> ids = file.get_i32_array(kAddedIds);
+  const std::vector<uint32_t> flags = file.get_u32_array(kAddedFlags);
+  if (ids.size() != flags.size()) {
+    file.fail_key(kAddedFlags, "has " + std::to_string(flags.size()) + " values for " + std::to_string(ids.size()) +
+                                   " added tokens. The file is damaged: convert it again.");
+  }
+  for (size_t i = 0; i < ids.size(); ++i) tokens.push_back({ids[i], flags[i]});
+  return tokens;
+}
+
+}  // namespace
 
 std::unique_ptr<const Tokenizer> load_tokenizer(const GgufFile& file, const Config& config) {
   constexpr std::string_view kModel = "tokenizer.ggml.model";
@@ -27,7 +53,17 @@ std::unique_ptr<const Tokenizer> load_tokenizer(const GgufFile& file, const Conf
   vocabulary.eos_id = file.get_u32("tokenizer.ggml.eos_token_id");
   vocabulary.unk_id = file.get_u32("tokenizer.ggml.unknown_token_id");
   vocabulary.pad_id = file.get_u32("tokenizer.ggml.padding_token_id");
-  vocabulary.add_bos = file.get_bool("tokenizer.ggml.add_bos_token");
+  const std::vector<int32_t> prefix =
+      added_around(file, "tokenizer.t5g.prefix_token_ids", "add_bos_token", vocabulary.bos_id);
+  const std::vector<int32_t> suffix =
+      added_around(file, "tokenizer.t5g.suffix_token_ids", "add_eos_token", vocabulary.eos_id);
+  vocabulary.prefix_ids = prefix;
+  vocabulary.suffix_ids = suffix;
+  const std::vector<AddedToken> added = added_tokens(file);
+  if (file.has_key(kAddedIds)) vocabulary.added_tokens = added;
+  const std::vector<std::string_view> merges =
+      file.find_string_array("tokenizer.ggml.merges").value_or(std::vector<std::string_view>());
+  vocabulary.merges = merges;
   return std::make_unique<const Tokenizer>(vocabulary, file.name());
 }
 

@@ -5,20 +5,12 @@
 #include <algorithm>
 #include <functional>
 
-#include "base/utf8.h"
-
 namespace t5g {
-namespace {
 
-// Control, unknown and byte pieces never come out of joining text, unused ones never come out at all, and user-defined
-// ones are taken out of the text before.
-bool is_mergeable(PieceType type) { return type == PieceType::kNormal; }
-
-}  // namespace
-
-Bpe::Bpe(const PieceTable& table) : table_(table), joins_(256 * 256) {
+Bpe::Bpe(const PieceTable& table, std::span<const std::string_view> merges, const std::string& where)
+    : table_(table), merges_(table, merges, where), joins_(256 * 256) {
   for (int32_t id = 0; id < table.size(); ++id) {
-    if (!is_mergeable(table[id].type)) continue;
+    if (!table[id].mergeable) continue;
     const std::string_view text = table.text(id);
     longest_ = std::max(longest_, text.size());
     for (size_t i = 1; i < text.size(); ++i) {
@@ -29,7 +21,7 @@ Bpe::Bpe(const PieceTable& table) : table_(table), joins_(256 * 256) {
 
 int32_t Bpe::find_mergeable(std::string_view text) const {
   const int32_t id = table_.find(text);
-  return id >= 0 && is_mergeable(table_[id].type) ? id : -1;
+  return id >= 0 && table_[id].mergeable ? id : -1;
 }
 
 // Looks up what a symbol and its next make; false when it is no piece.
@@ -37,15 +29,24 @@ bool Bpe::find_joined(std::string_view segment, int32_t left, Workspace& workspa
   auto& symbol = workspace.symbols[static_cast<size_t>(left)];
   symbol.joined = -1;
   if (symbol.next < 0) return false;
-  const uint32_t size = symbol.size + workspace.symbols[static_cast<size_t>(symbol.next)].size;
+  const auto& next = workspace.symbols[static_cast<size_t>(symbol.next)];
+  if (!merges_.is_empty()) {
+    if (const MergeTable::Merge* merge = merges_.find(symbol.id, next.id)) {
+      symbol.joined = merge->id;
+      symbol.rank = merge->rank;
+    }
+    return symbol.joined >= 0;
+  }
+  const uint32_t size = symbol.size + next.size;
   if (size <= longest_) symbol.joined = find_mergeable(segment.substr(symbol.begin, size));
-  return symbol.joined >= 0;
+  if (symbol.joined < 0) return false;
+  symbol.rank = table_[symbol.joined].rank;
+  return true;
 }
 
-// Smaller is better: the best score first, and among equal ones the leftmost.
-uint64_t Bpe::candidate(int32_t left, const Workspace& workspace) const {
-  const int32_t joined = workspace.symbols[static_cast<size_t>(left)].joined;
-  return uint64_t{table_[joined].rank} << 32 | static_cast<uint32_t>(left);
+// Smaller is better: the best rank first, and among equal ones the leftmost.
+uint64_t Bpe::candidate(int32_t left, const Workspace& workspace) {
+  return uint64_t{workspace.symbols[static_cast<size_t>(left)].rank} << 32 | static_cast<uint32_t>(left);
 }
 
 void Bpe::join_all(std::string_view segment, Workspace& workspace) const {
@@ -57,7 +58,7 @@ void Bpe::join_all(std::string_view segment, Workspace& workspace) const {
     const size_t size = utf8_character_size(segment.substr(begin));
     const auto i = static_cast<int32_t>(symbols.size());
     const int32_t id = find_mergeable(segment.substr(begin, size));
-    symbols.push_back({static_cast<uint32_t>(begin), static_cast<uint32_t>(size), i - 1, i + 1, id, -1});
+    symbols.push_back({static_cast<uint32_t>(begin), static_cast<uint32_t>(size), i - 1, i + 1, id, -1, 0});
     begin += size;
   }
   symbols.back().next = -1;

@@ -2,9 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/utf8.h"
+#include "text/merge_table.h"
 #include "text/piece_table.h"
 
 namespace t5g {
@@ -12,17 +16,11 @@ namespace t5g {
 // The vocabulary's side of the algorithm; immutable, shared by threads.
 class Bpe {
  public:
-  // Keeps a reference to the table.
-  explicit Bpe(const PieceTable& table);
+  // Keeps a reference to the table. merges: empty where any two pieces join that make one, the one of the best score
+  // first. Throws ModelFormatError as MergeTable does.
+  Bpe(const PieceTable& table, std::span<const std::string_view> merges, const std::string& where);
 
-  // Whether some piece has these neighbours inside it. Where none has, no joining ever crosses, and the text can be cut
-  // there without changing the result: that keeps the segments, and with them the work, as short as words.
-  // Each is one UTF-8 character, or text that ends or begins with it.
-  bool may_join(std::string_view left, std::string_view right) const {
-    return joins_[end_class(left) * 256 + start_class(right)];
-  }
-
-  // Buffers of split(), reused from segment to segment.
+  // Buffers of encode(), reused from text to text.
   struct Workspace {
     struct Symbol {
       uint32_t begin;
@@ -31,14 +29,39 @@ class Bpe {
       int32_t next;
       int32_t id;      // -1: not a piece (a character that the vocabulary lacks)
       int32_t joined;  // the piece that this and the next symbol make, or -1; -1 too once joined to the left
+      uint32_t rank;   // when they are joined
     };
     std::vector<Symbol> symbols;
-    // A heap of symbols to join with their next: the rank of the piece in the upper half, the symbol in the lower.
+    // A heap of symbols to join with their next: the rank in the upper half, the symbol in the lower.
     std::vector<uint64_t> candidates;
   };
 
-  // Splits valid UTF-8, not empty and below 2 GB, into symbols: calls emit(text, id) from left to right, with id = -1
-  // for a character without a piece. Takes O(n log n).
+  // Splits valid UTF-8 of less than 2 GB into symbols: calls emit(text, id) from left to right, with id = -1 for a
+  // character without a piece. Takes O(n log n).
+  template <class Emit>
+  void encode(std::string_view text, Workspace& workspace, Emit&& emit) const {
+    size_t begin = 0;  // of the segment that has not been split yet
+    size_t last = 0;   // its last character
+    for (size_t i = 0; i < text.size();) {
+      const size_t size = utf8_character_size(text.substr(i));
+      if (i > begin && !may_join(text.substr(last, i - last), text.substr(i, size))) {
+        split(text.substr(begin, i - begin), workspace, emit);
+        begin = i;
+      }
+      last = i;
+      i += size;
+    }
+    if (begin < text.size()) split(text.substr(begin), workspace, emit);
+  }
+
+ private:
+  // Whether some piece has these neighbours inside it. Where none has, no joining ever crosses, and the text can be cut
+  // there without changing the result: that keeps the segments, and with them the work, as short as words.
+  // Each is one UTF-8 character.
+  bool may_join(std::string_view left, std::string_view right) const {
+    return joins_[end_class(left) * 256 + start_class(right)];
+  }
+
   template <class Emit>
   void split(std::string_view segment, Workspace& workspace, Emit&& emit) const {
     join_all(segment, workspace);
@@ -48,10 +71,9 @@ class Bpe {
     }
   }
 
- private:
   void join_all(std::string_view segment, Workspace& workspace) const;
   bool find_joined(std::string_view segment, int32_t left, Workspace& workspace) const;
-  uint64_t candidate(int32_t left, const Workspace& workspace) const;
+  static uint64_t candidate(int32_t left, const Workspace& workspace);
   int32_t find_mergeable(std::string_view text) const;
 
   // A character's class when it stands left or right of another: its last or first byte. U+2581, which begins most
@@ -64,6 +86,7 @@ class Bpe {
   }
 
   const PieceTable& table_;
+  const MergeTable merges_;
   size_t longest_ = 0;          // bytes of the longest mergeable piece
   std::vector<uint8_t> joins_;  // 0 or 1
 };

@@ -46,12 +46,6 @@ uint32_t rank_of(float score) {
   return bits >> 31 ? bits : 0x7FFFFFFF - bits;
 }
 
-// GGUF converters write the spaces of user-defined pieces (Gemma's runs of spaces) as spaces, those of all others as
-// U+2581. Text is matched with U+2581.
-void mark_spaces(std::string& text, size_t begin) {
-  while ((begin = text.find(' ', begin)) != std::string::npos) text.replace(begin, 1, kSpaceMark);
-}
-
 [[noreturn]] void fail(const std::string& where, size_t id, const std::string& what) {
   throw ModelFormatError(where,
                          "piece " + std::to_string(id) + " " + what + ". The file is damaged: convert it again.");
@@ -59,8 +53,19 @@ void mark_spaces(std::string& text, size_t begin) {
 
 }  // namespace
 
+void append_with_space_marks(std::string_view text, std::string& out) {
+  for (;;) {
+    const size_t space = std::min(text.find(' '), text.size());
+    out += text.substr(0, space);
+    text.remove_prefix(space);
+    if (text.empty()) return;
+    out += kSpaceMark;
+    text.remove_prefix(1);
+  }
+}
+
 PieceTable::PieceTable(std::span<const std::string_view> pieces, std::span<const float> scores,
-                       std::span<const int32_t> types, const std::string& where) {
+                       std::span<const int32_t> types, const AddedTokenList& added_tokens, const std::string& where) {
   if (pieces.empty() || pieces.size() > kMaxPieces) {
     throw ModelFormatError(where, "the vocabulary has " + std::to_string(pieces.size()) + " pieces, expected 1 to " +
                                       std::to_string(kMaxPieces) + ".");
@@ -78,11 +83,14 @@ PieceTable::PieceTable(std::span<const std::string_view> pieces, std::span<const
   }
   text_.reserve(text_size);
   pieces_.reserve(pieces.size());
-  for (size_t id = 0; id < pieces.size(); ++id) add(pieces[id], scores[id], types[id], where);
+  for (size_t id = 0; id < pieces.size(); ++id) {
+    add(pieces[id], scores[id], types[id], !added_tokens, where);
+  }
+  if (added_tokens) apply(*added_tokens, where);
   index(where);
 }
 
-void PieceTable::add(std::string_view text, float score, int32_t type, const std::string& where) {
+void PieceTable::add(std::string_view text, float score, int32_t type, bool without_rules, const std::string& where) {
   const size_t id = pieces_.size();
   if (text.empty()) fail(where, id, "is empty");
   if (text.size() > kMaxPieceBytes) {
@@ -94,10 +102,30 @@ void PieceTable::add(std::string_view text, float score, int32_t type, const std
     fail(where, id, "has the type " + std::to_string(type) + ", expected 1 to 6");
   }
   const auto begin = static_cast<uint32_t>(text_.size());
-  text_ += text;
   const auto kind = static_cast<PieceType>(type);
-  if (kind == PieceType::kUserDefined) mark_spaces(text_, begin);
-  pieces_.push_back({begin, static_cast<uint32_t>(text_.size()) - begin, rank_of(score), kind});
+  // Some GGUF converters write the spaces of user-defined pieces (Gemma's runs of spaces) as spaces, those of all
+  // others as U+2581. Without rules for them, text is matched with U+2581.
+  if (without_rules && kind == PieceType::kUserDefined) {
+    append_with_space_marks(text, text_);
+  } else {
+    text_ += text;
+  }
+  // Control, unknown and byte pieces never come out of joining text, unused ones never come out at all, and
+  // user-defined ones are taken out of the text before.
+  pieces_.push_back(
+      {begin, static_cast<uint32_t>(text_.size()) - begin, rank_of(score), kind, kind == PieceType::kNormal});
+}
+
+void PieceTable::apply(std::span<const AddedToken> added_tokens, const std::string& where) {
+  for (const AddedToken& token : added_tokens) {
+    if (token.id < 0 || token.id >= size() || token.flags > kAllAddedTokenFlags) {
+      throw ModelFormatError(
+          where, "added token " + std::to_string(token.id) + " has the flags " + std::to_string(token.flags) +
+                     ", expected an id from 0 to " + std::to_string(size() - 1) + " and flags from 0 to " +
+                     std::to_string(kAllAddedTokenFlags) + ". The file is damaged: convert it again.");
+    }
+    pieces_[static_cast<size_t>(token.id)].mergeable = token.has(AddedTokenFlag::kMergeable);
+  }
 }
 
 void PieceTable::index(const std::string& where) {

@@ -1,5 +1,4 @@
-// Checks of the vocabulary, and the path of a text through its steps: repair, cut at special pieces, BPE, byte
-// fallback.
+// Checks of the vocabulary, and the path of a text through its steps: repair, cut at added tokens, BPE, byte fallback.
 #include "text/tokenizer.h"
 
 #include <algorithm>
@@ -33,19 +32,13 @@ std::optional<uint8_t> parse_byte_piece(std::string_view piece) {
   return value;
 }
 
-// Spaces become U+2581; each byte outside well-formed UTF-8 becomes U+FFFD.
+// Each byte outside well-formed UTF-8 becomes U+FFFD.
 std::string repaired(std::string_view text) {
   std::string result;
   result.reserve(text.size() + text.size() / 2);
   while (!text.empty()) {
     const size_t size = utf8_character_size(text);
-    if (text[0] == ' ') {
-      result += kSpaceMark;
-    } else if (size == 0) {
-      result += kReplacementCharacter;
-    } else {
-      result += text.substr(0, size);
-    }
+    result += size == 0 ? kReplacementCharacter : text.substr(0, size);
     text.remove_prefix(std::max<size_t>(size, 1));
   }
   return result;
@@ -59,15 +52,22 @@ bool is_placeholder(std::string_view piece) {
 }  // namespace
 
 Tokenizer::Tokenizer(const Vocabulary& v, const std::string& where)
-    : table_(v.pieces, v.scores, v.types, where),
-      bpe_(table_),
-      matcher_(table_),
+    : table_(v.pieces, v.scores, v.types, v.added_tokens, where),
+      bpe_(table_, v.merges, where),
+      added_tokens_(table_, v.added_tokens),
+      has_rules_(v.added_tokens.has_value()),
       bos_id_(checked_id(v.bos_id, "bos_token_id", table_.size(), where)),
       eos_id_(checked_id(v.eos_id, "eos_token_id", table_.size(), where)),
       unk_id_(checked_id(v.unk_id, "unknown_token_id", table_.size(), where)),
       pad_id_(checked_id(v.pad_id, "padding_token_id", table_.size(), where)),
-      add_bos_(v.add_bos) {
+      prefix_ids_(check_ids(v.prefix_ids, where)),
+      suffix_ids_(check_ids(v.suffix_ids, where)) {
   read_bytes(where);
+}
+
+std::vector<int32_t> Tokenizer::check_ids(std::span<const int32_t> ids, const std::string& where) const {
+  for (const int32_t id : ids) checked_id(id, "a token that begins or ends sources", table_.size(), where);
+  return {ids.begin(), ids.end()};
 }
 
 void Tokenizer::read_bytes(const std::string& where) {
@@ -81,6 +81,11 @@ void Tokenizer::read_bytes(const std::string& where) {
     }
     if (byte_ids_[*value] < 0) byte_ids_[*value] = id;
     has_bytes_ = true;
+  }
+  for (uint8_t byte = 0; byte < 128; ++byte) {
+    // Gemma 2's tokenizer has a tab in the place of its byte.
+    const char character = static_cast<char>(byte);
+    if (has_bytes_ && byte_ids_[byte] < 0) byte_ids_[byte] = table_.find({&character, 1});
   }
   const auto missing = std::find(byte_ids_.begin(), byte_ids_.end(), -1);
   if (has_bytes_ && missing != byte_ids_.end()) {
@@ -96,7 +101,7 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, const EncodeOption
   }
   for (const int32_t id : options.also_match) check_id(id);
   std::vector<int32_t> ids;
-  if (options.add_special_tokens && add_bos_) ids.push_back(bos_id_);
+  if (options.add_special_tokens) ids.assign(prefix_ids_.begin(), prefix_ids_.end());
 
   const auto accept = [&](int32_t id) {
     return table_[id].type == PieceType::kUserDefined || options.parse_special ||
@@ -113,27 +118,19 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, const EncodeOption
     }
     after_unknown = id < 0;
   };
+  const auto on_token = [&](int32_t id) { emit({}, id); };
 
-  const std::string whole = repaired(text);
-  const std::string_view rest = whole;
   Bpe::Workspace workspace;
-  size_t begin = 0;  // of the segment that has not been split yet
-  size_t last = 0;   // its last character
-  for (size_t i = 0; i < rest.size();) {
-    const int32_t special = matcher_.match(rest.substr(i), accept);
-    const size_t size = special >= 0 ? table_.text(special).size() : utf8_character_size(rest.substr(i));
-    if (i > begin && (special >= 0 || !bpe_.may_join(rest.substr(last, i - last), rest.substr(i, size)))) {
-      bpe_.split(rest.substr(begin, i - begin), workspace, emit);
-      begin = i;
-    }
-    if (special >= 0) {
-      emit(rest.substr(i, size), special);
-      begin = i + size;
-    }
-    last = i;
-    i += size;
-  }
-  if (begin < rest.size()) bpe_.split(rest.substr(begin), workspace, emit);
+  std::string normalized;
+  const auto on_text = [&](std::string_view between) { bpe_.encode(between, workspace, emit); };
+  const auto on_raw_text = [&](std::string_view between) {
+    normalized.clear();
+    append_with_space_marks(between, normalized);
+    added_tokens_.cut_normalized(normalized, accept, on_text, on_token);
+  };
+  const std::string valid = is_utf8(text) ? std::string() : repaired(text);
+  added_tokens_.cut_raw(valid.empty() ? text : valid, accept, on_raw_text, on_token);
+  if (options.add_special_tokens) ids.insert(ids.end(), suffix_ids_.begin(), suffix_ids_.end());
   return ids;
 }
 
@@ -171,6 +168,8 @@ bool Tokenizer::is_control(int32_t id) const {
   return table_[id].type == PieceType::kControl || table_[id].type == PieceType::kUnknown;
 }
 
-bool Tokenizer::is_special(int32_t id) const { return is_control(id) && !is_placeholder(table_.text(id)); }
+bool Tokenizer::is_special(int32_t id) const {
+  return is_control(id) && (has_rules_ || !is_placeholder(table_.text(id)));
+}
 
 }  // namespace t5g

@@ -9,9 +9,9 @@
 #include <string_view>
 #include <vector>
 
+#include "text/added_tokens.h"
 #include "text/bpe.h"
 #include "text/piece_table.h"
-#include "text/special_matcher.h"
 
 namespace t5g {
 
@@ -24,12 +24,15 @@ struct Vocabulary {
   int64_t eos_id = -1;
   int64_t unk_id = -1;
   int64_t pad_id = -1;
-  bool add_bos = false;  // whether sources begin with bos: T5Gemma 2 yes, T5Gemma no
+  std::span<const int32_t> prefix_ids = {};  // what sources begin with: bos in T5Gemma 2, nothing in T5Gemma
+  std::span<const int32_t> suffix_ids = {};  // what they end with
+  AddedTokenList added_tokens = {};
+  std::span<const std::string_view> merges = {};  // where the scores do not tell what joins first; see MergeTable
 };
 
 struct EncodeOptions {
-  bool add_special_tokens = true;  // begin with bos where the vocabulary says so
-  bool parse_special = false;      // match control pieces (<bos>, <start_of_turn>, <unused0>, ...) in the text
+  bool add_special_tokens = true;            // begin and end with what the vocabulary says
+  bool parse_special = false;                // match control pieces (<bos>, <start_of_turn>, ...) in the text
   std::span<const int32_t> also_match = {};  // ids matched even without parse_special (image markers)
 };
 
@@ -42,9 +45,9 @@ class Tokenizer {
   Tokenizer(const Tokenizer&) = delete;
   Tokenizer& operator=(const Tokenizer&) = delete;
 
-  // Any bytes are a text: each byte that is not part of well-formed UTF-8 counts as U+FFFD. User-defined pieces are
-  // matched before anything else, the longest from the left. Throws InvalidArgument for more than 512 MB, and for an
-  // id of also_match outside the vocabulary.
+  // Any bytes are a text: each byte that is not part of well-formed UTF-8 counts as U+FFFD. Added tokens are matched
+  // before anything else, the longest from the left. Throws InvalidArgument for more than 512 MB, and for an id of
+  // also_match outside the vocabulary.
   std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const;
 
   // Always valid UTF-8; see StreamDecoder for the rules. Throws InvalidArgument for an id outside the vocabulary.
@@ -55,10 +58,12 @@ class Tokenizer {
   int32_t eos_id() const { return eos_id_; }
   int32_t unk_id() const { return unk_id_; }
   int32_t pad_id() const { return pad_id_; }
-  bool add_bos() const { return add_bos_; }
+  // What add_special_tokens puts around a source.
+  std::span<const int32_t> prefix_ids() const { return prefix_ids_; }
+  std::span<const int32_t> suffix_ids() const { return suffix_ids_; }
 
-  // The piece as the vocabulary has it, with U+2581 for spaces. Ids outside the vocabulary: InvalidArgument, here and
-  // below.
+  // The piece as the vocabulary has it, with U+2581 for spaces but in added tokens with rules. Ids outside the
+  // vocabulary: InvalidArgument, here and below.
   std::string_view piece(int32_t id) const;
   std::optional<int32_t> find(std::string_view piece) const;
 
@@ -66,21 +71,24 @@ class Tokenizer {
   std::optional<uint8_t> byte(int32_t id) const;
   // Control and unknown pieces: what encode() leaves alone without parse_special.
   bool is_control(int32_t id) const;
-  // What skip_special_tokens skips: control pieces but for the placeholders of the vocabulary (<unused7>, <mask>),
-  // which Hugging Face shows and T5Gemma 2's infilling answers with.
+  // What skip_special_tokens skips: control pieces. Files without rules for added tokens have the placeholders of the
+  // vocabulary (<unused7>, <mask>), which Hugging Face shows and T5Gemma 2's infilling answers with, among them: those
+  // are not skipped.
   bool is_special(int32_t id) const;
 
  private:
   void read_bytes(const std::string& where);
   void check_id(int32_t id) const;
+  std::vector<int32_t> check_ids(std::span<const int32_t> ids, const std::string& where) const;
 
-  PieceTable table_;
-  Bpe bpe_;
-  SpecialMatcher matcher_;
+  const PieceTable table_;
+  const Bpe bpe_;
+  const AddedTokens added_tokens_;
+  const bool has_rules_;  // for added tokens
   std::array<int32_t, 256> byte_ids_;
   bool has_bytes_ = false;
-  int32_t bos_id_, eos_id_, unk_id_, pad_id_;
-  bool add_bos_;
+  const int32_t bos_id_, eos_id_, unk_id_, pad_id_;
+  const std::vector<int32_t> prefix_ids_, suffix_ids_;
 };
 
 }  // namespace t5g

@@ -3,8 +3,10 @@
 #include <pybind11/stl.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "bindings.h"
@@ -31,19 +33,32 @@ std::string_view text_view(const py::object& text) {
   throw WrongType("text must be str or bytes, not " + std::string(Py_TYPE(text.ptr())->tp_name));
 }
 
-// From lists, as tests have them; models make theirs from a file.
-std::shared_ptr<Tokenizer> make_tokenizer(const std::vector<std::string>& pieces, const std::vector<float>& scores,
-                                          const std::vector<int32_t>& types, int64_t bos_id, int64_t eos_id,
-                                          int64_t unk_id, int64_t pad_id, bool add_bos) {
-  const std::vector<std::string_view> views(pieces.begin(), pieces.end());
-  const Vocabulary vocabulary{.pieces = views,
+using Ids = std::vector<int32_t>;
+using Strings = std::vector<std::string>;
+
+// From lists, as the converter and tests have them; models make theirs from a file.
+std::shared_ptr<Tokenizer> make_tokenizer(const Strings& pieces, const std::vector<float>& scores, const Ids& types,
+                                          int64_t bos_id, int64_t eos_id, int64_t unk_id, int64_t pad_id,
+                                          const Ids& prefix_ids, const Ids& suffix_ids,
+                                          const std::optional<std::vector<std::pair<int32_t, uint32_t>>>& added_tokens,
+                                          const Strings& merges) {
+  const std::vector<std::string_view> piece_views(pieces.begin(), pieces.end());
+  const std::vector<std::string_view> merge_views(merges.begin(), merges.end());
+  std::vector<AddedToken> added;
+  for (const auto& [id, flags] : added_tokens.value_or(std::vector<std::pair<int32_t, uint32_t>>())) {
+    added.push_back({id, flags});
+  }
+  const Vocabulary vocabulary{.pieces = piece_views,
                               .scores = scores,
                               .types = types,
                               .bos_id = bos_id,
                               .eos_id = eos_id,
                               .unk_id = unk_id,
                               .pad_id = pad_id,
-                              .add_bos = add_bos};
+                              .prefix_ids = prefix_ids,
+                              .suffix_ids = suffix_ids,
+                              .added_tokens = added_tokens ? AddedTokenList(added) : AddedTokenList(),
+                              .merges = merge_views};
   const py::gil_scoped_release release;
   return std::make_shared<Tokenizer>(vocabulary, "tokenizer");
 }
@@ -79,7 +94,9 @@ void bind_text(py::module_& m) {
   using py::arg;
   py::class_<Tokenizer, std::shared_ptr<Tokenizer>>(m, "Tokenizer", "Text to token ids and back. Thread-safe.")
       .def(py::init(&make_tokenizer), arg("pieces"), arg("scores"), arg("types"), py::kw_only(), arg("bos_id"),
-           arg("eos_id"), arg("unk_id"), arg("pad_id"), arg("add_bos"))
+           arg("eos_id"), arg("unk_id"), arg("pad_id"), arg("prefix_ids") = Ids{}, arg("suffix_ids") = Ids{},
+           arg("added_tokens") = py::none(), arg("merges") = Strings{},
+           "added_tokens: pairs of id and flags, as docs/file-format.md has them; merges: \"LEFT RIGHT\" each.")
       .def("encode", &encode, arg("text"), py::kw_only(), arg("add_special_tokens") = true,
            arg("parse_special") = false, arg("also_match") = std::vector<int32_t>{},
            "Token ids of a str, or of bytes, of which those that are not UTF-8 count as U+FFFD.\n\n"
@@ -95,7 +112,10 @@ void bind_text(py::module_& m) {
       .def_property_readonly("eos_id", &Tokenizer::eos_id)
       .def_property_readonly("unk_id", &Tokenizer::unk_id)
       .def_property_readonly("pad_id", &Tokenizer::pad_id)
-      .def_property_readonly("add_bos", &Tokenizer::add_bos);
+      .def_property_readonly("prefix_ids",
+                             [](const Tokenizer& t) { return Ids(t.prefix_ids().begin(), t.prefix_ids().end()); })
+      .def_property_readonly("suffix_ids",
+                             [](const Tokenizer& t) { return Ids(t.suffix_ids().begin(), t.suffix_ids().end()); });
 
   py::class_<StreamDecoder>(m, "StreamDecoder", "Token ids to text, one at a time, in whole characters.")
       .def(py::init<const Tokenizer&, bool>(), py::keep_alive<1, 2>(), arg("tokenizer"), py::kw_only(),

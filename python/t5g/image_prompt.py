@@ -74,12 +74,13 @@ def expand(
         between.append(after)
 
     image = _tokens_of_image(config)
-    ids: list[int] = []
+    ids: list[int] = list(tokenizer._core.prefix_ids)
     for i, part in enumerate(between):
         before, after = _BREAK if i else "", _BREAK if i < len(between) - 1 else ""
-        ids += tokenizer.encode(f"{before}{part}{after}", add_special_tokens=i == 0, parse_special=parse_special)
+        ids += tokenizer.encode(f"{before}{part}{after}", add_special_tokens=False, parse_special=parse_special)
         if after:
             ids += image
+    ids += tokenizer._core.suffix_ids
     check_ids(config, ids, len(between) - 1, where=where)
     return ids
 

@@ -10,7 +10,7 @@ from t5g.sources import one_row
 
 
 class Tokenizer:
-    """Text to token ids and back, exactly as SentencePiece and Hugging Face's tokenizers do it for Gemma."""
+    """Text to token ids and back, exactly as Hugging Face's tokenizer of the checkpoint does it."""
 
     def __init__(self, core: _core.Tokenizer) -> None:
         if not isinstance(core, _core.Tokenizer):
@@ -26,9 +26,11 @@ class Tokenizer:
         text
             Any text; it is taken as it is.
         add_special_tokens
-            Begin with the bos token where the model expects one in its source (T5Gemma 2; not T5Gemma).
+            Put around the text what the checkpoint's tokenizer puts around a source: the bos token in front in
+            T5Gemma 2, nothing in T5Gemma; fine-tunes may have others, an eos token at the end for example.
         parse_special
             Match special tokens such as ``<start_of_turn>`` in the text. Leave it off for text that others wrote.
+            Added tokens that the tokenizer does not call special are matched in any case.
         """
         return self._core.encode(
             arguments.text("text", text),

@@ -16,6 +16,7 @@ from support.folders import Folder
 gguf = pytest.importorskip("gguf")
 
 from t5g.converter.config import read_config  # noqa: E402
+from t5g.converter.post_processor import Around  # noqa: E402
 from t5g.converter.tokenizer import read_vocabulary  # noqa: E402
 from t5g.converter.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Vocabulary  # noqa: E402
 
@@ -51,12 +52,20 @@ def vocabulary_of(folder: Path, tokenizer: dict[str, Any] | None, settings: Any 
     return read_vocabulary(folder, read_config(folder), **options)
 
 
+def config_of(vocab_size: int) -> dict[str, Any]:
+    config = folders.t5gemma2_config()
+    for side in (config["encoder"]["text_config"], config["decoder"]):
+        side["vocab_size"] = vocab_size
+    return config
+
+
 @pytest.mark.parametrize("merges", [MERGES, [" ".join(pair) for pair in MERGES]])
 def test_ranks_become_scores_and_added_tokens_types(tmp_path: Path, merges: Any) -> None:
     tokenizer = tokenizer_json(merges=merges)
     tokenizer["added_tokens"] += [
         {"id": 266, "content": "<turn>", "special": True},
         {"id": 268, "content": "<b c>", "special": False},
+        {"id": 270, "content": "<d e>", "special": False, "normalized": False},
     ]
     vocabulary = vocabulary_of(tmp_path, tokenizer)
     rows = dict(zip(vocabulary.pieces, zip(vocabulary.scores, vocabulary.types, strict=True), strict=True))
@@ -71,15 +80,14 @@ def test_ranks_become_scores_and_added_tokens_types(tmp_path: Path, merges: Any)
     }
     assert vocabulary.types[:4] == [CONTROL, CONTROL, CONTROL, UNKNOWN]
     assert set(vocabulary.types[4:260]) == {BYTE}
-    assert vocabulary.pieces[266:270] == ["<turn>", "<t5g_pad_267>", "<b▁c>", "<t5g_pad_269>"]
-    assert vocabulary.types[266:270] == [CONTROL, UNUSED, USER_DEFINED, UNUSED]
-    assert any("31 of 300" in note for note in vocabulary.notes)
+    assert vocabulary.pieces[266:271] == ["<turn>", "<t5g_pad_267>", "<b c>", "<t5g_pad_269>", "<d e>"]
+    assert vocabulary.types[266:271] == [CONTROL, UNUSED, USER_DEFINED, UNUSED, USER_DEFINED]
+    assert {i: flags for i, flags in vocabulary.added_flags.items() if i >= 266} == {266: 0, 268: 8, 270: 0}
+    assert any("29 of 300" in note for note in vocabulary.notes)
 
 
 def test_more_tokens_than_rows(tmp_path: Path) -> None:
-    config = folders.t5gemma2_config()
-    for side in (config["encoder"]["text_config"], config["decoder"]):
-        side["vocab_size"] = 265
+    config = config_of(265)
     with pytest.raises(t5g.ModelFormatError, match=r"tokenizer\.json: the tokenizer has 266 tokens, the embedding 265"):
         vocabulary_of(tmp_path, tokenizer_json(), config=config)
 
@@ -90,6 +98,14 @@ def test_added_tokens_beyond_the_rows_are_left_out(tmp_path: Path) -> None:
     vocabulary = vocabulary_of(tmp_path, tokenizer)
     assert len(vocabulary.pieces) == folders.VOCAB
     assert any("left out: <image>" in note for note in vocabulary.notes)
+
+
+def test_an_added_token_does_not_take_the_place_of_a_piece(tmp_path: Path) -> None:
+    tokenizer = tokenizer_json()
+    tokenizer["added_tokens"] += [{"id": 263, "content": "<turn>"}]
+    vocabulary = vocabulary_of(tmp_path, tokenizer)
+    assert (vocabulary.pieces[263], vocabulary.pieces[266]) == ("ab", "<turn>")
+    assert any("<turn> 266 (not 263)" in note for note in vocabulary.notes)
 
 
 @pytest.mark.parametrize(
@@ -106,16 +122,22 @@ def test_added_tokens_beyond_the_rows_are_left_out(tmp_path: Path) -> None:
         ({"vocab": {"a": 1 << 40}}, "vocab"),
         ({"vocab": {"a": -1}}, "vocab"),
         ({"vocab": {"a": 0, "b": 0}}, None),
+        ({"end_of_word_suffix": "</w>"}, "end_of_word_suffix"),
     ],
 )
 def test_other_tokenizers_are_refused(tmp_path: Path, change: dict[str, Any], words: str | None) -> None:
     if words is None:
-        assert vocabulary_of(tmp_path, tokenizer_json(**change)).pieces[4] == "<t5g_pad_4>"
+        assert vocabulary_of(tmp_path, tokenizer_json(**change)).pieces[6] == "<t5g_pad_6>"
         return
     with pytest.raises(t5g.ModelFormatError, match=words) as error:
         vocabulary_of(tmp_path, tokenizer_json(**change))
     assert "tokenizer.json" in str(error.value)
     assert vocabulary_of(tmp_path, None, use_tokenizer=False).is_placeholder
+
+
+def test_merges_of_what_is_no_piece_never_come_to_pass(tmp_path: Path) -> None:
+    vocabulary = vocabulary_of(tmp_path, tokenizer_json(vocab={"a": 4, "b": 5, "ab": 6}))
+    assert vocabulary.pieces[4:8] == ["a", "b", "ab", "<t5g_pad_7>"]
 
 
 def test_bytes_must_be_complete(tmp_path: Path) -> None:
@@ -125,10 +147,19 @@ def test_bytes_must_be_complete(tmp_path: Path) -> None:
         vocabulary_of(tmp_path, tokenizer)
 
 
+def test_a_tab_may_stand_in_the_place_of_its_byte(tmp_path: Path) -> None:
+    tokenizer = tokenizer_json()
+    vocab = tokenizer["model"]["vocab"]
+    vocab["\t"] = vocab.pop("<0x09>")
+    native = native_tokenizer(vocabulary_of(tmp_path, tokenizer))
+    assert native.encode("a\tb") == [vocab["a"], vocab["\t"], vocab["b"]]
+    assert native.decode(native.encode("a\tbé")) == "a\tbé"
+
+
 def test_half_a_character_is_no_piece(tmp_path: Path) -> None:
     tokenizer = tokenizer_json()
     tokenizer["added_tokens"].append({"id": 280, "content": "\ud83d", "special": False})
-    with pytest.raises(t5g.ModelFormatError, match=r"tokenizer\.json.*surrogates"):
+    with pytest.raises(t5g.ModelFormatError, match=r"tokenizer\.json.*surrogate"):
         vocabulary_of(tmp_path, tokenizer)
     tokenizer["added_tokens"][-1]["content"] = "\ud83d\ude42"
     assert vocabulary_of(tmp_path, json.loads(json.dumps(tokenizer))).pieces[280] == "🙂"
@@ -141,6 +172,13 @@ def test_one_piece_twice(tmp_path: Path) -> None:
         vocabulary_of(tmp_path, tokenizer)
 
 
+def test_an_added_token_that_bpe_makes_as_well(tmp_path: Path) -> None:
+    tokenizer = tokenizer_json()
+    tokenizer["added_tokens"].append({"id": 263, "content": "ab", "special": False})
+    vocabulary = vocabulary_of(tmp_path, tokenizer)
+    assert (vocabulary.types[263], vocabulary.scores[263], vocabulary.added_flags[263]) == (USER_DEFINED, 0.0, 8 | 16)
+
+
 @pytest.mark.parametrize("tokenizer", [None, {"model": {"type": "WordLevel", "vocab": {"<pad>": 0, "t1": 1}}}])
 def test_without_a_tokenizer_there_is_a_placeholder_that_loads(tmp_path: Path, tokenizer: Any) -> None:
     vocabulary = vocabulary_of(tmp_path, tokenizer)
@@ -151,32 +189,127 @@ def test_without_a_tokenizer_there_is_a_placeholder_that_loads(tmp_path: Path, t
 
 
 def test_placeholder_of_a_tiny_vocabulary(tmp_path: Path) -> None:
-    config = folders.t5gemma2_config()
-    for side in (config["encoder"]["text_config"], config["decoder"]):
-        side["vocab_size"] = 64
+    config = config_of(64)
     vocabulary = vocabulary_of(tmp_path, None, config=config)
     assert BYTE not in vocabulary.types
     assert native_tokenizer(vocabulary).encode("a", add_special_tokens=False) == [3]
 
 
+BEFORE, TEXT, AFTER = ({"SpecialToken": {"id": "<bos>"}}, {"Sequence": {"id": "A"}}, {"SpecialToken": {"id": "<eos>"}})
+IDS = {"<bos>": {"id": "<bos>", "ids": [2]}, "<eos>": {"id": "<eos>", "ids": [1]}, "two": {"id": "two", "ids": [7, 8]}}
+
+
+def template(*parts: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "TemplateProcessing", "single": list(parts), "special_tokens": IDS}
+
+
 @pytest.mark.parametrize(
-    ("settings", "processor", "make", "expected"),
+    ("processor", "prefix", "suffix"),
     [
-        (None, None, folders.t5gemma_config, False),
-        (None, None, folders.t5gemma2_config, True),
-        ({"add_bos_token": True}, None, folders.t5gemma_config, True),
-        ({"add_bos_token": False}, [{"SpecialToken": {"id": "<bos>"}}], folders.t5gemma2_config, False),
-        (None, [{"Sequence": {"id": "A"}}], folders.t5gemma2_config, False),
-        (None, [{"SpecialToken": {"id": "<bos>"}}, {"Sequence": {"id": "A"}}], folders.t5gemma_config, True),
+        (None, (), ()),
+        (template(TEXT), (), ()),
+        (template(BEFORE, TEXT), (2,), ()),
+        (template(BEFORE, TEXT, AFTER), (2,), (1,)),
+        (template({"SpecialToken": {"id": "two"}}, BEFORE, TEXT), (7, 8, 2), ()),
+        ({"type": "RobertaProcessing", "cls": ["<bos>", 2], "sep": ["<eos>", 1]}, (2,), (1,)),
+        ({"type": "ByteLevel"}, (), ()),
+        ({"type": "Sequence", "processors": [template(TEXT, AFTER), template(BEFORE, TEXT)]}, (2,), (1,)),
     ],
 )
-def test_whether_sources_begin_with_bos(
-    tmp_path: Path, settings: Any, processor: Any, make: Any, expected: bool
+def test_what_the_post_processor_puts_around_a_text(tmp_path: Path, processor: Any, prefix: Any, suffix: Any) -> None:
+    vocabulary = vocabulary_of(tmp_path, tokenizer_json() | {"post_processor": processor})
+    assert vocabulary.around == Around(prefix, suffix)
+    assert any("ends every source with <eos>" in note for note in vocabulary.notes) is bool(suffix)
+
+
+def test_settings_do_not_change_what_the_post_processor_says(tmp_path: Path) -> None:
+    tokenizer = tokenizer_json() | {"post_processor": template(BEFORE, TEXT)}
+    vocabulary = vocabulary_of(tmp_path, tokenizer, {"add_bos_token": False, "add_eos_token": True})
+    assert vocabulary.around == Around((2,))
+    assert any("says add_bos_token is false" in note for note in vocabulary.notes)
+    assert any("says add_eos_token is true" in note for note in vocabulary.notes)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"add_bos_token": True}, Around((2,))),
+        ({"add_bos_token": False, "add_eos_token": True}, Around((), (1,))),
+        ({"add_bos_token": False, "add_eos_token": False}, Around()),
+    ],
+)
+def test_without_a_post_processor_settings_count_and_that_is_noted(
+    tmp_path: Path, settings: Any, expected: Around
 ) -> None:
+    vocabulary = vocabulary_of(tmp_path, tokenizer_json(), settings)
+    assert vocabulary.around == expected
+    assert any("transformers 5 adds nothing" in note for note in vocabulary.notes) is (expected != Around())
+
+
+@pytest.mark.parametrize(
+    "processor",
+    [
+        {"type": "Unknown"},
+        "template",
+        template(BEFORE),
+        template(TEXT, TEXT),
+        template({"Sequence": {"id": "B"}}),
+        template({"SpecialToken": {"id": "<none>"}}, TEXT),
+        {"type": "TemplateProcessing"},
+        {"type": "BertProcessing", "cls": ["<bos>", 999], "sep": ["<eos>", 1]},
+    ],
+)
+def test_other_post_processors_are_refused(tmp_path: Path, processor: Any) -> None:
+    with pytest.raises(t5g.ModelFormatError, match=r"tokenizer\.json.*post.processor"):
+        vocabulary_of(tmp_path, tokenizer_json() | {"post_processor": processor})
+
+
+@pytest.mark.parametrize(
+    ("settings", "make", "expected"),
+    [
+        (None, folders.t5gemma_config, Around()),
+        (None, folders.t5gemma2_config, Around((2,))),
+        ({"add_bos_token": True}, folders.t5gemma_config, Around((2,))),
+        ({"add_bos_token": False, "add_eos_token": True}, folders.t5gemma2_config, Around((), (1,))),
+    ],
+)
+def test_without_tokenizer_json_the_settings_say_what_is_added(
+    tmp_path: Path, settings: Any, make: Any, expected: Around
+) -> None:
+    pytest.importorskip("sentencepiece")
+    from support.tokenizers import sentencepiece_model
+
+    config = make()
+    for side in (config["encoder"].get("text_config", config["encoder"]), config["decoder"]):
+        side["vocab_size"] = 384
+    (tmp_path / "tokenizer.model").write_bytes(sentencepiece_model())
+    assert vocabulary_of(tmp_path, None, settings, config=config).around == expected
+
+
+def test_special_tokens_of_its_own_are_noted_with_the_way_to_match_them(tmp_path: Path) -> None:
     tokenizer = tokenizer_json()
-    if processor is not None:
-        tokenizer["post_processor"] = {"type": "TemplateProcessing", "single": processor}
-    assert vocabulary_of(tmp_path, tokenizer, settings, config=make()).add_bos is expected
+    tokenizer["added_tokens"] += [
+        {"id": 266, "content": "<summary>", "special": True},
+        {"id": 267, "content": "<start_of_turn>", "special": True},
+        {"id": 269, "content": "<plain>", "special": False},
+    ]
+    (note,) = (note for note in vocabulary_of(tmp_path, tokenizer).notes if "parse_special" in note)
+    assert "own: <summary>." in note
+    assert "--special" in note
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}]}}, "normaliser NFC"),
+        ({"normalizer": None}, "does not turn spaces into U"),
+        ({"pre_tokenizer": {"type": "Whitespace"}}, "pre-tokenizer Whitespace"),
+        ({"decoder": {"type": "Sequence", "decoders": [{"type": "Strip"}]}}, "decoder Strip"),
+    ],
+)
+def test_what_cannot_be_carried_over_is_noted(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    assert not any("carried over" in note for note in vocabulary_of(tmp_path, tokenizer_json()).notes)
+    assert any(words in note for note in vocabulary_of(tmp_path, tokenizer_json() | change).notes)
 
 
 def test_chat_template_from_either_place(tmp_path: Path) -> None:
@@ -214,8 +347,19 @@ def test_metadata_of_the_tokenizer(tmp_path: Path) -> None:
 def native_tokenizer(vocabulary: Vocabulary) -> Any:
     from t5g._core import Tokenizer
 
-    arrays = (vocabulary.pieces, vocabulary.scores, vocabulary.types)
-    return Tokenizer(*arrays, bos_id=2, eos_id=1, unk_id=3, pad_id=0, add_bos=bool(vocabulary.add_bos))
+    return Tokenizer(
+        vocabulary.pieces,
+        vocabulary.scores,
+        vocabulary.types,
+        bos_id=2,
+        eos_id=1,
+        unk_id=3,
+        pad_id=0,
+        prefix_ids=list(vocabulary.around.prefix),
+        suffix_ids=list(vocabulary.around.suffix),
+        added_tokens=list(vocabulary.added_flags.items()) or None,
+        merges=vocabulary.merges,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -234,12 +378,10 @@ def test_same_ids_as_hugging_face_and_sentencepiece(tmp_path: Path, texts: list[
     from support.tokenizers import sentencepiece_model, write_tokenizer
     from support.tokenizers import tokenizer_json as toy_json
 
-    config = folders.t5gemma2_config()
-    for side in (config["encoder"]["text_config"], config["decoder"]):
-        side["vocab_size"] = 400
+    config = config_of(400)
     write_tokenizer(tmp_path, files, add_bos=False)
     vocabulary = vocabulary_of(tmp_path, None, config=config)
-    assert vocabulary.add_bos is False
+    assert vocabulary.around == Around()
     assert vocabulary.notes == ["16 of 400 embedding rows have no token."]
     native = native_tokenizer(vocabulary)
     model = sentencepiece_model()
@@ -265,9 +407,7 @@ def test_tokenizer_json_wins_where_the_two_disagree(tmp_path: Path) -> None:
     first, second = sorted(ids, key=ids.get)[-2:]
     ids[first], ids[second] = ids[second], ids[first]
     (tmp_path / "tokenizer.model").write_bytes(model)
-    config = folders.t5gemma2_config()
-    for side in (config["encoder"]["text_config"], config["decoder"]):
-        side["vocab_size"] = 384
+    config = config_of(384)
     vocabulary = vocabulary_of(tmp_path, tokenizer, config=config)
     assert vocabulary.pieces[-2:] == [second, first]
     assert any("does not agree" in note for note in vocabulary.notes)

@@ -69,8 +69,7 @@ t5g::Vocabulary vocabulary(const Arrays& arrays, const std::vector<std::string_v
           .bos_id = 2,
           .eos_id = 1,
           .unk_id = 3,
-          .pad_id = 0,
-          .add_bos = false};
+          .pad_id = 0};
 }
 
 // By the definition: special pieces first, the longest from the left; then, as long as there is one, the pair of the
@@ -182,10 +181,23 @@ void check_against_the_definition(Random& random) {
   }
 }
 
+// Any rules for what is no byte.
+std::vector<t5g::AddedToken> random_rules(Random& random, const Arrays& arrays) {
+  std::vector<t5g::AddedToken> rules;
+  for (int32_t id = 0; id < static_cast<int32_t>(arrays.pieces.size()); ++id) {
+    const bool is_byte = arrays.types[static_cast<size_t>(id)] == 6;
+    if (!is_byte && below(random, 3) == 0) rules.push_back({id, below(random, t5g::kAllAddedTokenFlags + 1)});
+  }
+  return rules;
+}
+
 void check_any_bytes(Random& random) {
   const Arrays arrays(random);
   const auto views = arrays.views();
-  const t5g::Tokenizer tokenizer(vocabulary(arrays, views), "fuzz");
+  t5g::Vocabulary changed = vocabulary(arrays, views);
+  const auto rules = random_rules(random, arrays);
+  if (below(random, 2) == 1) changed.added_tokens = rules;
+  const t5g::Tokenizer tokenizer(changed, "fuzz");
   std::string text = random_text(random, kCharacters.size(), 40);
   for (char& c : text) {
     if (below(random, 8) == 0) c = static_cast<char>(random());

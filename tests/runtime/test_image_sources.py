@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import t5g
-from support.cases import BOI, BOS, EOI, IMAGE
+from support.cases import BOI, BOS, EOI, EOS, IMAGE
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "v2-pictures.gguf"
 TOKENS = 4  # per picture
@@ -36,6 +36,17 @@ def test_the_marker_becomes_the_tokens_of_an_image(model: t5g.Model) -> None:
     assert ids == [BOS, *plain(model, "the \n\n"), *SOFT, *plain(model, "\n\n dog")]
     ids = model.encode("", images=[RED, BLUE]).token_ids
     assert ids == [BOS, *plain(model, "\n\n"), *SOFT, *plain(model, "\n\n \n\n"), *SOFT, *plain(model, "\n\n")]
+
+
+def test_what_a_tokenizer_adds_at_the_end_comes_after_the_last_image(model: t5g.Model, tmp_path: Path) -> None:
+    key, no, yes = b"tokenizer.ggml.add_eos_token", b"\x07\0\0\0\0", b"\x07\0\0\0\1"
+    data = GOLDEN.read_bytes()
+    assert key + no in data
+    (tmp_path / "eos.gguf").write_bytes(data.replace(key + no, key + yes))
+    with t5g.Model(tmp_path / "eos.gguf") as with_eos:
+        for text, images in (("a <start_of_image> b", [RED]), ("", [RED, BLUE]), ("no image", None)):
+            expected = [*model.encode(text, images=images).token_ids, EOS]
+            assert with_eos.encode(text, images=images).token_ids == expected
 
 
 def test_one_image_stands_for_a_list_of_one(model: t5g.Model, tmp_path: Path) -> None:

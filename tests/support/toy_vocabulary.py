@@ -16,10 +16,10 @@ class Arrays(NamedTuple):
     types: list[int]
 
     def tokenizer(self, **changes: Any) -> Any:
-        """Make the tokenizer; bos is added unless told otherwise."""
+        """Make the tokenizer; bos is put in front unless told otherwise."""
         from t5g._core import Tokenizer
 
-        settings = {"bos_id": BOS, "eos_id": EOS, "unk_id": UNK, "pad_id": PAD, "add_bos": True, **changes}
+        settings = {"bos_id": BOS, "eos_id": EOS, "unk_id": UNK, "pad_id": PAD, "prefix_ids": [BOS], **changes}
         return Tokenizer(self.pieces, self.scores, self.types, **settings)
 
 

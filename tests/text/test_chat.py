@@ -50,7 +50,7 @@ def test_equals_the_rendered_template(tokenizer, messages):
 
 
 def test_no_bos(tokenizer):
-    assert tokenizer.add_bos
+    assert tokenizer.prefix_ids == [tokenizer.bos_id]
     assert tokenizer.chat_prompt([user("Hi")])[0] == tokenizer.find(START)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
@@ -66,6 +67,41 @@ def test_ids_are_those_of_hugging_face(tokenizer, hugging_face, texts):
     for batch in batches(texts):
         for text, expected in zip(batch, hugging_face.encode_batch(batch), strict=True):
             assert tokenizer.encode(text, parse_special=True) == expected.ids, text
+
+
+def test_a_converted_tokenizer_json_gives_the_ids_of_hugging_face(tmp_path, hugging_face, texts):
+    """With the rules of its added tokens, which the GGUF file lacks: literal U+2581 as well."""
+    pytest.importorskip("gguf")
+    from support.folders import t5gemma2_config
+    from t5g._core import Tokenizer
+    from t5g.converter.config import read_config
+    from t5g.converter.tokenizer import read_vocabulary
+
+    config = t5gemma2_config()
+    for side in (config["encoder"]["text_config"], config["decoder"]):
+        side["vocab_size"] = 262144
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "tokenizer.json").symlink_to(gemma3.tokenizer_json())
+    vocabulary = read_vocabulary(tmp_path, read_config(tmp_path))
+    assert vocabulary.merges == []
+    assert vocabulary.notes == ["Added tokens without a row in the embedding are left out: <image_soft_token>."]
+    converted = Tokenizer(
+        vocabulary.pieces,
+        vocabulary.scores,
+        vocabulary.types,
+        bos_id=2,
+        eos_id=1,
+        unk_id=3,
+        pad_id=0,
+        prefix_ids=list(vocabulary.around.prefix),
+        suffix_ids=list(vocabulary.around.suffix),
+        added_tokens=list(vocabulary.added_flags.items()),
+    )
+    assert any(SPACE_MARK in text for text in texts)
+    texts = [text for text in texts if "<image_soft_token>" not in text]
+    for batch in batches(texts):
+        for text, expected in zip(batch, hugging_face.encode_batch(batch), strict=True):
+            assert converted.encode(text, parse_special=True) == expected.ids, text
 
 
 @pytest.mark.parametrize("skip", [False, True])

@@ -13,7 +13,7 @@ from support.texts import SPECIAL, broken_utf8, library_code, mixtures
 from t5g._core import StreamDecoder
 
 VOCABULARY = small_vocabulary.vocabulary()
-TOKENIZER = VOCABULARY.tokenizer(add_bos=False)
+TOKENIZER = VOCABULARY.tokenizer(prefix_ids=[])
 # Pieces and bits of pieces, so that random text runs into the rules.
 FRAGMENTS = st.sampled_from([*SPECIAL, *VOCABULARY.pieces, " ", "  ", "<", "é", "\0", "\u2581"])
 TEXT = st.lists(FRAGMENTS | st.text(max_size=5), max_size=20).map("".join)

@@ -77,7 +77,7 @@ def test_bos_comes_first_where_the_vocabulary_says_so(toy):
     assert toy.encode("") == [BOS]
     assert toy.encode("a")[0] == BOS
     assert toy.encode("a", add_special_tokens=False) == toy.encode("a")[1:]
-    assert TOY.tokenizer(add_bos=False).encode("") == []
+    assert TOY.tokenizer(prefix_ids=[]).encode("") == []
 
 
 def test_special_tokens_in_text_are_matched_only_on_request(toy):
@@ -113,7 +113,7 @@ def test_unknown_characters_become_their_bytes(toy):
 
 
 def test_without_byte_pieces_a_run_of_unknown_characters_is_one_unk():
-    tokenizer = arrays(byte_pieces=False).tokenizer(add_bos=False)
+    tokenizer = arrays(byte_pieces=False).tokenizer(prefix_ids=[])
     assert tokenizer.encode("añña") == [tokenizer.find("a"), UNK, tokenizer.find("a")]
     assert tokenizer.encode("ñ<b>ñ") == [UNK, tokenizer.find("<b>"), UNK]
 
@@ -214,7 +214,7 @@ def test_an_id_outside_the_vocabulary_is_an_error(toy, token_id):
 
 def test_accessors(toy):
     assert toy.vocab_size == len(TOY.pieces)
-    assert (toy.pad_id, toy.eos_id, toy.bos_id, toy.unk_id, toy.add_bos) == (0, 1, 2, 3, True)
+    assert (toy.pad_id, toy.eos_id, toy.bos_id, toy.unk_id, toy.prefix_ids) == (0, 1, 2, 3, [BOS])
     assert all(toy.piece(toy.find(piece.replace(" ", "▁"))) == piece.replace(" ", "▁") for piece in TOY.pieces)
     assert toy.find("no such piece") is None
     assert toy.find("") is None

@@ -187,8 +187,17 @@ class Tokenizer:
         eos_id: typing.SupportsInt | typing.SupportsIndex,
         unk_id: typing.SupportsInt | typing.SupportsIndex,
         pad_id: typing.SupportsInt | typing.SupportsIndex,
-        add_bos: bool,
-    ) -> None: ...
+        prefix_ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [],
+        suffix_ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [],
+        added_tokens: collections.abc.Sequence[
+            tuple[typing.SupportsInt | typing.SupportsIndex, typing.SupportsInt | typing.SupportsIndex]
+        ]
+        | None = None,
+        merges: collections.abc.Sequence[str] = [],
+    ) -> None:
+        """
+        added_tokens: pairs of id and flags, as docs/file-format.md has them; merges: "LEFT RIGHT" each.
+        """
     def chat_prompt(self, messages: collections.abc.Iterable) -> list[int]:
         """
         The ids of a chat, ready for the model's turn, without bos.
@@ -221,13 +230,15 @@ class Tokenizer:
         The piece as the vocabulary has it, with U+2581 for spaces.
         """
     @property
-    def add_bos(self) -> bool: ...
-    @property
     def bos_id(self) -> int: ...
     @property
     def eos_id(self) -> int: ...
     @property
     def pad_id(self) -> int: ...
+    @property
+    def prefix_ids(self) -> list[int]: ...
+    @property
+    def suffix_ids(self) -> list[int]: ...
     @property
     def unk_id(self) -> int: ...
     @property

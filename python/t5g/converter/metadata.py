@@ -118,26 +118,38 @@ def _vision(vision: VisionConfig) -> Metadata:
 
 def _tokenizer(config: ModelConfig, vocabulary: Vocabulary) -> Metadata:
     key = "tokenizer.ggml."
-    eos = config.eos_token_ids[0]
+    named = vocabulary.named_ids
+    bos, eos = named.get("bos_token", config.bos_token_id), named.get("eos_token", config.eos_token_ids[0])
     end_of_turn = vocabulary.find("<end_of_turn>", -1)
+    prefix, suffix = vocabulary.around
     pairs = {
         f"{key}model": Value("llama", T.STRING),
         f"{key}pre": Value("default", T.STRING),
         f"{key}tokens": Value(vocabulary.pieces, T.ARRAY, T.STRING),
         f"{key}scores": Value(vocabulary.scores, T.ARRAY, T.FLOAT32),
         f"{key}token_type": Value(vocabulary.types, T.ARRAY, T.INT32),
-        f"{key}bos_token_id": Value(config.bos_token_id, T.UINT32),
+        f"{key}bos_token_id": Value(bos, T.UINT32),
         f"{key}eos_token_id": Value(eos, T.UINT32),
-        f"{key}unknown_token_id": Value(vocabulary.find("<unk>", 3), T.UINT32),
-        f"{key}padding_token_id": Value(config.pad_token_id, T.UINT32),
-        f"{key}add_bos_token": Value(bool(vocabulary.add_bos), T.BOOL),
-        f"{key}add_eos_token": Value(False, T.BOOL),
+        f"{key}unknown_token_id": Value(named.get("unk_token", vocabulary.find("<unk>", 3)), T.UINT32),
+        f"{key}padding_token_id": Value(named.get("pad_token", config.pad_token_id), T.UINT32),
+        f"{key}add_bos_token": Value(prefix[:1] == (bos,), T.BOOL),
+        f"{key}add_eos_token": Value(suffix[-1:] == (eos,), T.BOOL),
         f"{key}add_space_prefix": Value(False, T.BOOL),
     }
     if end_of_turn in config.eos_token_ids:
         pairs[f"{key}eot_token_id"] = Value(end_of_turn, T.UINT32)
+    if vocabulary.merges:
+        pairs[f"{key}merges"] = Value(vocabulary.merges, T.ARRAY, T.STRING)
     if vocabulary.chat_template:
         pairs["tokenizer.chat_template"] = Value(vocabulary.chat_template, T.STRING)
+    # What the two flags cannot say.
+    for name, ids, usual in (("prefix", prefix, (bos,)), ("suffix", suffix, (eos,))):
+        if ids not in ((), usual):
+            pairs[f"tokenizer.t5g.{name}_token_ids"] = Value(list(ids), T.ARRAY, T.UINT32)
+    if vocabulary.added_flags:
+        flags = dict(sorted(vocabulary.added_flags.items()))
+        pairs["tokenizer.t5g.added_token_ids"] = Value(list(flags), T.ARRAY, T.UINT32)
+        pairs["tokenizer.t5g.added_token_flags"] = Value(list(flags.values()), T.ARRAY, T.UINT32)
     return pairs
 
 

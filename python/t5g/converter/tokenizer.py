@@ -1,20 +1,24 @@
-"""From tokenizer.json or tokenizer.model to one Vocabulary that a SentencePiece BPE reads the way Hugging Face does."""
+"""The tokenizer files of a checkpoint folder become one Vocabulary that gives Hugging Face's ids."""
 
 from __future__ import annotations
 
-import re
+import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from t5g.converter.config import T5GEMMA2, ModelConfig
+from t5g._core import Tokenizer
+from t5g.converter.added_tokens import AddedTokens, read_added_tokens
+from t5g.converter.bpe import GO_ON, BpeModel, model_type, read_bpe
+from t5g.converter.config import T5GEMMA, T5GEMMA2, ModelConfig
+from t5g.converter.post_processor import Around, read_post_processor
 from t5g.converter.safetensors import read_json
 from t5g.converter.sentencepiece_model import read_sentencepiece
-from t5g.converter.vocabulary import BYTE, NORMAL, UNKNOWN, UNUSED, Vocabulary, placeholder
+from t5g.converter.vocabulary import NORMAL, SPACE, Vocabulary, placeholder
 from t5g.errors import InvalidArgumentError, ModelFormatError
 from t5g.text_files import read_text
 
-_BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>\Z")
-_GO_ON = "Pass --no-tokenizer (tokenizer=False) to convert without it."
+_DECODERS = ("Replace", "ByteFallback", "Fuse")
 
 
 def read_vocabulary(folder: Path, config: ModelConfig, *, use_tokenizer: bool = True) -> Vocabulary:
@@ -22,166 +26,206 @@ def read_vocabulary(folder: Path, config: ModelConfig, *, use_tokenizer: bool = 
 
     A folder without one gets a placeholder vocabulary, with a note: its model still runs on token ids.
     """
-    vocab_size = config.decoder.vocab_size
     json_path, model_path = folder / "tokenizer.json", folder / "tokenizer.model"
-    settings_path = folder / "tokenizer_config.json"
-    settings = read_json(settings_path) if settings_path.is_file() else {}
     tokenizer = read_json(json_path) if use_tokenizer and json_path.is_file() else None
+    why = None
     if not use_tokenizer:
-        vocabulary = placeholder(vocab_size, _special_ids(config), "No tokenizer was asked for")
-    elif tokenizer is not None and _model_type(tokenizer) == "WordLevel":
+        why = "No tokenizer was asked for"
+    elif tokenizer is not None and model_type(tokenizer) == "WordLevel":
         # A word list cannot be a T5Gemma's tokenizer; it stands in for one beside random weights.
         why = "tokenizer.json holds a WordLevel word list, which no T5Gemma has"
-        vocabulary = placeholder(vocab_size, _special_ids(config), why)
-    elif model_path.is_file():
-        vocabulary = _read_model_file(model_path, json_path, tokenizer)
-    elif tokenizer is not None:
-        vocabulary = _from_tokenizer_json(json_path, tokenizer)
+    elif tokenizer is None and not model_path.is_file():
+        why = f"{folder} has no tokenizer.json or tokenizer.model"
+    if why is not None:
+        return _placeholder(config, why)
+    settings_path = folder / "tokenizer_config.json"
+    settings = read_json(settings_path) if settings_path.is_file() else {}
+    if tokenizer is not None:
+        vocabulary = _read_json_file(folder, config, settings, tokenizer)
     else:
-        vocabulary = placeholder(vocab_size, _special_ids(config), f"{folder} has no tokenizer.json or tokenizer.model")
-    if not vocabulary.is_placeholder:
-        added = (
-            _added_tokens(json_path, tokenizer) if tokenizer is not None else _added_decoder(settings_path, settings)
-        )
-        vocabulary.add({i: token for i, token in added.items() if i < vocab_size})
-        beyond = sorted(content for i, (content, _) in added.items() if i >= vocab_size)
-        if beyond:
-            # Gemma 3's own text models are like this: one tokenizer serves models with and without image tokens.
-            vocabulary.notes.append(f"Added tokens without a row in the embedding are left out: {', '.join(beyond)}.")
-    vocabulary.fit(vocab_size, str(json_path if tokenizer is not None else model_path))
-    vocabulary.add_bos = _add_bos(config, settings, tokenizer)
-    vocabulary.chat_template = None if vocabulary.is_placeholder else _chat_template(folder, settings)
+        vocabulary = _read_model_file(folder, config, settings)
+    vocabulary.chat_template = _chat_template(folder, settings)
     return vocabulary
 
 
-def _special_ids(config: ModelConfig) -> dict[str, int]:
+def _placeholder(config: ModelConfig, why: str) -> Vocabulary:
     eos = config.eos_token_ids[0] if config.eos_token_ids else 1
-    return {"<pad>": config.pad_token_id, "<eos>": eos, "<bos>": config.bos_token_id, "<unk>": 3}
+    special = {"<pad>": config.pad_token_id, "<eos>": eos, "<bos>": config.bos_token_id, "<unk>": 3}
+    vocabulary = placeholder(config.decoder.vocab_size, special, why)
+    vocabulary.fit(config.decoder.vocab_size, "the placeholder vocabulary")
+    vocabulary.around = Around((config.bos_token_id,) if config.architecture == T5GEMMA2 else ())
+    return vocabulary
 
 
-def _model_type(tokenizer: dict[str, Any]) -> str:
-    model = tokenizer.get("model")
-    return str(model.get("type", "BPE" if "merges" in model else None)) if isinstance(model, dict) else "None"
+def _read_json_file(
+    folder: Path, config: ModelConfig, settings: Mapping[str, Any], tokenizer: Mapping[str, Any]
+) -> Vocabulary:
+    """Read tokenizer.json, which is all that transformers looks at where it is there."""
+    path = folder / "tokenizer.json"
+    model = read_bpe(path, tokenizer)
+    vocabulary = model.vocabulary()
+    if (folder / "tokenizer.model").is_file():
+        _compare(vocabulary, read_sentencepiece(folder / "tokenizer.model"))
+    suffice, doubtful = model.scores_suffice()
+    if not suffice or not _agree(vocabulary, model, doubtful):
+        vocabulary.merges = model.in_order()
+    vocabulary.notes += _notes_on_steps(tokenizer)
+    # Which class transformers takes where none is named.
+    usual = "GemmaTokenizer" if config.architecture == T5GEMMA else "TokenizersBackend"
+    is_gemma = str(settings.get("tokenizer_class") or usual).startswith("GemmaTokenizer")
+    added = read_added_tokens(folder, settings, tokenizer, model.ids, is_gemma)
+    assert added is not None  # there is a tokenizer.json
+    _add(vocabulary, added, config, model.mergeable(), str(path))
+    vocabulary.around = read_post_processor(path, tokenizer)
+    if tokenizer.get("post_processor") is None:
+        vocabulary.around = _around_by_settings(vocabulary, config, settings)
+        if vocabulary.around != Around():
+            vocabulary.notes.append(
+                "tokenizer.json has no post-processor: what tokenizer_config.json says of bos and eos is followed, "
+                "as transformers 4 does. transformers 5 adds nothing."
+            )
+    vocabulary.notes += _notes_on_around(vocabulary, settings)
+    return vocabulary
 
 
-def _read_model_file(model_path: Path, json_path: Path, tokenizer: dict[str, Any] | None) -> Vocabulary:
-    """Read tokenizer.model; where a tokenizer.json disagrees with it, the latter, which Hugging Face uses, wins."""
-    vocabulary = read_sentencepiece(model_path)
-    if tokenizer is None:
-        return vocabulary
-    other = _from_tokenizer_json(json_path, tokenizer)
-    added = _added_tokens(json_path, tokenizer)
-    shared = min(len(vocabulary.pieces), len(other.pieces))
-    differing = [i for i in range(shared) if vocabulary.pieces[i] != other.pieces[i] and i not in added]
-    if differing or len(other.pieces) < len(vocabulary.pieces):
+def _read_model_file(folder: Path, config: ModelConfig, settings: Mapping[str, Any]) -> Vocabulary:
+    """Read tokenizer.model, where there is no tokenizer.json; the settings say what is added around a text."""
+    path = folder / "tokenizer.model"
+    vocabulary = read_sentencepiece(path)
+    ids = {piece: i for i, piece in enumerate(vocabulary.pieces)}
+    added = read_added_tokens(folder, settings, None, ids, True)
+    if added is None:
+        vocabulary.fit(config.decoder.vocab_size, str(path))
+    else:
+        _add(vocabulary, added, config, set(), str(path))
+    bos = settings.get("add_bos_token")
+    bos = bos if isinstance(bos, bool) else config.architecture == T5GEMMA2
+    vocabulary.around = _around_by_settings(vocabulary, config, {**settings, "add_bos_token": bos})
+    vocabulary.notes += _notes_on_around(vocabulary, settings)
+    return vocabulary
+
+
+def _around_by_settings(vocabulary: Vocabulary, config: ModelConfig, settings: Mapping[str, Any]) -> Around:
+    """Give what tokenizer_config.json says is added around a text."""
+    bos = vocabulary.named_ids.get("bos_token", config.bos_token_id)
+    eos = vocabulary.named_ids.get("eos_token", config.eos_token_ids[0])
+    return Around(
+        (bos,) if settings.get("add_bos_token") is True else (), (eos,) if settings.get("add_eos_token") is True else ()
+    )
+
+
+def _add(vocabulary: Vocabulary, added: AddedTokens, config: ModelConfig, mergeable: set[str], where: str) -> None:
+    """Lay added tokens over the pieces and fill up to the embedding's rows."""
+    vocab_size = config.decoder.vocab_size
+    vocabulary.add({i: token for i, token in added.tokens.items() if i < vocab_size}, mergeable)
+    vocabulary.named_ids = {name: i for name, i in added.named.items() if i < vocab_size}
+    beyond = sorted(token.content for i, token in added.tokens.items() if i >= vocab_size)
+    if beyond:
+        # Gemma 3's own text models are like this: one tokenizer serves models with and without image tokens.
+        vocabulary.notes.append(f"Added tokens without a row in the embedding are left out: {', '.join(beyond)}.")
+    vocabulary.notes += added.notes()
+    vocabulary.fit(vocab_size, where)
+
+
+def _compare(vocabulary: Vocabulary, other: Vocabulary) -> None:
+    """Take the scores of tokenizer.model where it has the same pieces in the same order of merging, else say so."""
+    n = len(other.pieces)
+    # Other types than these may have been renamed; Gemma 2's tokenizer.json has a tab in the place of its byte.
+    normal = [i for i in range(min(n, len(vocabulary.pieces))) if other.types[i] == NORMAL]
+    differing = [i for i in normal if vocabulary.pieces[i] != other.pieces[i]]
+    if differing or n > len(vocabulary.pieces):
         what = f"token {differing[0]} differs" if differing else "it has fewer tokens"
-        other.notes.append(f"tokenizer.json does not agree with tokenizer.model ({what}); tokenizer.json is used.")
-        return other
-    vocabulary.description = "tokenizer.model, added tokens from tokenizer.json"
-    vocabulary.pieces += other.pieces[shared:]
-    vocabulary.scores += other.scores[shared:]
-    vocabulary.types += other.types[shared:]
-    return vocabulary
+        vocabulary.notes.append(f"tokenizer.json does not agree with tokenizer.model ({what}); tokenizer.json is used.")
+        return
+    order = sorted(range(n), key=lambda i: -vocabulary.scores[i])
+    scores = [other.scores[i] for i in order if vocabulary.types[i] == NORMAL and len(vocabulary.pieces[i]) > 1]
+    if all(a > b for a, b in itertools.pairwise(scores)):
+        vocabulary.description = "tokenizer.model, added tokens from tokenizer.json"
+        vocabulary.scores[:n] = other.scores
 
 
-def _from_tokenizer_json(path: Path, tokenizer: dict[str, Any]) -> Vocabulary:
-    """Turn a byte-fallback BPE's merges into scores: the merge of rank r gives its piece the score -r."""
-    model = tokenizer.get("model")
-    kind = _model_type(tokenizer)
-    if kind != "BPE" or not isinstance(model, dict):
-        raise ModelFormatError(f"{path}: the tokenizer's model is {kind}, expected BPE with byte fallback. {_GO_ON}")
-    if not model.get("byte_fallback"):
-        raise ModelFormatError(f"{path}: the tokenizer is BPE without byte fallback, which no T5Gemma has. {_GO_ON}")
-    ids = model.get("vocab")
-    if not isinstance(ids, dict) or not ids or not all(type(i) is int for i in ids.values()):
-        raise ModelFormatError(f"{path}: 'model.vocab' is missing or does not map pieces to ids.")
-    size = max(ids.values()) + 1
-    if min(ids.values()) < 0 or size > 2 * len(ids) + 4096:
-        raise ModelFormatError(f"{path}: 'model.vocab' has ids from {min(ids.values())} to {size - 1}.")
-    ranks = _merge_ranks(path, model.get("merges"))
-    lowest = -float(max(ranks.values(), default=0) + 1)
-    vocabulary = Vocabulary([], [], [], "tokenizer.json")
-    vocabulary._extend(size)
-    for piece, i in ids.items():
-        rank = ranks.get(piece)
-        vocabulary.pieces[i] = piece
-        vocabulary.scores[i] = lowest if rank is None else -float(rank)
-        if piece == model.get("unk_token"):
-            vocabulary.types[i] = UNKNOWN
-        elif _BYTE_PIECE.match(piece):
-            vocabulary.types[i] = BYTE
-        elif rank is not None or len(piece) == 1:
-            vocabulary.types[i] = NORMAL
+def _agree(vocabulary: Vocabulary, model: BpeModel, texts: list[str]) -> bool:
+    """Say whether scores and merges give the same tokens for these texts."""
+    if not texts:
+        return True
+    by_score, by_rank = (
+        Tokenizer(
+            vocabulary.pieces,
+            vocabulary.scores,
+            vocabulary.types,
+            bos_id=0,
+            eos_id=0,
+            unk_id=0,
+            pad_id=0,
+            added_tokens=[],
+            merges=merges,
+        )
+        for merges in ([], model.in_order())
+    )
+    return all(by_score.encode(text) == by_rank.encode(text) for text in texts)
+
+
+def _notes_on_steps(tokenizer: Mapping[str, Any]) -> list[str]:
+    """Say which steps of the tokenizer are not carried over."""
+    notes = []
+    replaces_spaces = False
+    for step in _steps(tokenizer.get("normalizer"), "normalizers"):
+        pattern = step.get("pattern")
+        is_space = isinstance(pattern, dict) and " " in (pattern.get("String"), pattern.get("Regex"))
+        if step.get("type") == "Replace" and is_space and step.get("content") == SPACE:
+            replaces_spaces = True
         else:
-            vocabulary.types[i] = UNUSED  # no merge makes it, so it is an added token or never comes out
-    vocabulary.notes += _normaliser_notes(tokenizer)
-    return vocabulary
+            notes.append(_not_carried_over("normaliser", step))
+    for step in _steps(tokenizer.get("pre_tokenizer"), "pretokenizers"):
+        pattern = step.get("pattern")
+        if not (step.get("type") == "Split" and isinstance(pattern, dict) and pattern.get("String") == " "):
+            notes.append(_not_carried_over("pre-tokenizer", step))
+    if not replaces_spaces:
+        notes.append("tokenizer.json does not turn spaces into U+2581, which t5g does: texts with spaces differ.")
+    for step in _steps(tokenizer.get("decoder"), "decoders"):
+        if step.get("type") not in _DECODERS:
+            notes.append(f"The tokenizer's decoder {step.get('type')} is not carried over: decoded texts may differ.")
+    model = tokenizer.get("model", {})
+    for key in ("dropout", "ignore_merges"):
+        if model.get(key):
+            notes.append(f"The tokenizer's '{key}' is not carried over: texts may differ.")
+    return notes
 
 
-def _merge_ranks(path: Path, merges: Any) -> dict[str, int]:
-    """Map each merged piece to the rank of the first merge that makes it. Merges are "a b" or ["a", "b"]."""
-    if not isinstance(merges, list):
-        raise ModelFormatError(f"{path}: 'model.merges' is missing or not a list.")
-    ranks: dict[str, int] = {}
-    for rank, merge in enumerate(merges):
-        pair = merge.split(" ") if isinstance(merge, str) else merge
-        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(p, str) for p in pair):
-            raise ModelFormatError(f"{path}: merge {rank} is {merge!r}, expected a pair of pieces.")
-        ranks.setdefault(pair[0] + pair[1], rank)
-    return ranks
+def _not_carried_over(what: str, step: Mapping[str, Any]) -> str:
+    return f"The tokenizer's {what} {step.get('type')} is not carried over: texts that it changes differ."
 
 
-def _normaliser_notes(tokenizer: dict[str, Any]) -> list[str]:
-    normaliser = tokenizer.get("normalizer")
-    if not isinstance(normaliser, dict):
+def _steps(step: Any, key: str) -> list[dict[str, Any]]:
+    """Take a sequence of steps apart."""
+    if not isinstance(step, dict):
         return []
-    steps = normaliser.get("normalizers", []) if normaliser.get("type") == "Sequence" else [normaliser]
-    others = [str(step.get("type")) for step in steps if isinstance(step, dict) and step.get("type") != "Replace"]
-    return [f"The tokenizer's normaliser {name} is not carried over: texts that it changes differ." for name in others]
+    if step.get("type") != "Sequence":
+        return [step]
+    inner = step.get(key)
+    return [s for i in inner for s in _steps(i, key)] if isinstance(inner, list) else []
 
 
-def _added_tokens(path: Path, tokenizer: dict[str, Any]) -> dict[int, tuple[str, bool]]:
-    entries = tokenizer.get("added_tokens") or []
-    added: dict[int, tuple[str, bool]] = {}
-    for entry in entries if isinstance(entries, list) else [None]:
-        if not isinstance(entry, dict) or not _is_id(entry.get("id")) or not isinstance(entry.get("content"), str):
-            raise ModelFormatError(f"{path}: 'added_tokens' has the entry {entry!r}, expected an id and its content.")
-        added[entry["id"]] = (entry["content"], bool(entry.get("special")))
-    return added
+def _notes_on_around(vocabulary: Vocabulary, settings: Mapping[str, Any]) -> list[str]:
+    """Say what is unusual about the tokens around a text, and where two files say two things."""
+    notes = []
+    ids = vocabulary.around.prefix + vocabulary.around.suffix
+    if any(i >= len(vocabulary.pieces) for i in ids):
+        raise ModelFormatError(f"tokenizer.json: 'post_processor' adds tokens beyond the vocabulary. {GO_ON}")
+    if vocabulary.around.suffix:
+        names = " ".join(vocabulary.pieces[i] for i in vocabulary.around.suffix)
+        notes.append(f"The tokenizer ends every source with {names}, and so does t5g.")
+    for key, found in (("add_bos_token", vocabulary.around.prefix), ("add_eos_token", vocabulary.around.suffix)):
+        if isinstance(settings.get(key), bool) and settings[key] != bool(found):
+            does = "adds" if found else "does not add"
+            notes.append(
+                f"tokenizer_config.json says {key} is {str(settings[key]).lower()}, but tokenizer.json's "
+                f"post-processor {does} it. tokenizer.json is followed, as transformers 5 does."
+            )
+    return notes
 
 
-def _added_decoder(path: Path, settings: dict[str, Any]) -> dict[int, tuple[str, bool]]:
-    """Read the added tokens of a tokenizer saved without tokenizer.json."""
-    entries = settings.get("added_tokens_decoder") or {}
-    added: dict[int, tuple[str, bool]] = {}
-    for key, entry in entries.items() if isinstance(entries, dict) else []:
-        if (
-            not key.isdecimal()
-            or not _is_id(int(key))
-            or not isinstance(entry, dict)
-            or not isinstance(entry.get("content"), str)
-        ):
-            raise ModelFormatError(f"{path}: 'added_tokens_decoder' has the entry {key!r}: {entry!r}.")
-        added[int(key)] = (entry["content"], bool(entry.get("special")))
-    return added
-
-
-def _is_id(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 1 << 24
-
-
-def _add_bos(config: ModelConfig, settings: dict[str, Any], tokenizer: dict[str, Any] | None) -> bool:
-    """Say whether encoder input starts with bos: as the tokenizer's files say, else as the released models do."""
-    if isinstance(settings.get("add_bos_token"), bool):
-        return bool(settings["add_bos_token"])
-    processor = tokenizer.get("post_processor") if tokenizer is not None else None
-    if isinstance(processor, dict) and processor.get("type") == "TemplateProcessing":
-        single = processor.get("single")
-        return isinstance(single, list) and bool(single) and isinstance(single[0], dict) and "SpecialToken" in single[0]
-    return config.architecture == T5GEMMA2
-
-
-def _chat_template(folder: Path, settings: dict[str, Any]) -> str | None:
+def _chat_template(folder: Path, settings: Mapping[str, Any]) -> str | None:
     path = folder / "chat_template.jinja"
     if path.is_file():
         try:
