@@ -27,7 +27,7 @@ class BeamJob final : public GenerationJob {
       : tokenizer_(input.model.tokenizer()),
         source_(std::move(input.source)),
         config_(input.config),
-        stop_(input.stop),
+        text_(input.text),
         prompt_ids_(std::move(input.prompt_ids)),
         search_(config_, prompt_ids_, nullptr, stop_test()) {
     caches_.push_back(input.model.new_cache());
@@ -60,7 +60,7 @@ class BeamJob final : public GenerationJob {
     std::vector<GeneratedSequence> results;
     for (Hypothesis& hypothesis : search_.finalize()) {
       GeneratedSequence& result = results.emplace_back();
-      StoppedText stopped(tokenizer_.decode(hypothesis.generated_ids), stop_);
+      StoppedText stopped = stopped_text(hypothesis.generated_ids);
       result.text = std::move(stopped.text);
       result.logprob = hypothesis.logprob;
       const bool at_eos = !hypothesis.generated_ids.empty() && config_.is_eos(hypothesis.generated_ids.back());
@@ -78,16 +78,19 @@ class BeamJob final : public GenerationJob {
   int64_t max_rows() const override { return config_.num_beams; }
 
  private:
+  StoppedText stopped_text(std::span<const int32_t> ids) const {
+    return {tokenizer_.decode(ids, text_.skip_special_tokens), text_.stop};
+  }
+
   StopTest stop_test() const {
-    if (stop_.empty()) return nullptr;
-    return
-        [this](std::span<const int32_t> generated) { return StoppedText(tokenizer_.decode(generated), stop_).found; };
+    if (text_.stop.empty()) return nullptr;
+    return [this](std::span<const int32_t> generated) { return stopped_text(generated).found; };
   }
 
   const Tokenizer& tokenizer_;
   const std::shared_ptr<const SourceCache> source_;
   const GenerationConfig& config_;
-  const std::vector<std::string>& stop_;
+  const TextOptions& text_;
   const std::vector<int32_t> prompt_ids_;
   BeamSearch search_;
   std::vector<KvCache> caches_;  // one per growing beam

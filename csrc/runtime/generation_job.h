@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "runtime/model.h"
+#include "runtime/sequence_text.h"
 #include "sampling/generation_config.h"
 #include "tensor/tensor.h"
 
@@ -32,7 +33,7 @@ struct JobInput {
   std::shared_ptr<const SourceCache> source;  // of the same model
   std::vector<int32_t> prompt_ids;            // start token and decoder prefix
   const GenerationConfig& config;             // max_new_tokens already within the model's limit
-  const std::vector<std::string>& stop;
+  const TextOptions& text;
   uint64_t seed;
 };
 

@@ -19,8 +19,16 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
+// A request from its coming to its result.
+struct Generator::Entry {
+  size_t number;
+  GenerationRequest request;  // emptied when it starts
+  GenerationConfig config;    // the options, whose max_new_tokens is what the model's limit leaves room for
+  GenerationResult result;
+};
+
 struct Generator::Running {
-  size_t request;
+  std::unique_ptr<Entry> entry;
   std::unique_ptr<GenerationJob> job;
   int64_t n_rows = 0;  // of logits, of the step in hand
 };
@@ -37,88 +45,90 @@ class Generator::CancelInterrupt final : public Interrupt {
 };
 
 Generator::Generator(std::shared_ptr<Model> model, std::vector<GenerationRequest> requests, GenerationConfig config,
-                     std::vector<std::string> stop, int64_t max_batch)
+                     TextOptions text_options, int64_t max_batch)
     : model_(std::move(model)),
-      requests_(std::move(requests)),
       config_(std::move(config)),
-      stop_(std::move(stop)),
+      text_options_(std::move(text_options)),
       max_batch_(max_batch),
-      seed_(resolve_seed(config_)),
-      results_(requests_.size()) {
+      seed_(resolve_seed(config_)) {
   if (max_batch < 1) throw InvalidArgument("max_batch_size is " + std::to_string(max_batch) + ", expected 1 or more.");
-  for (const std::string& text : stop_) {
+  for (const std::string& text : text_options_.stop) {
     if (text.empty()) throw InvalidArgument("stop has an empty string; it would end every text before it began.");
   }
-  const Config& model_config = model_->config();
-  config_.eos_token_ids = model_config.eos_token_ids;
+  config_.eos_token_ids = model_->config().eos_token_ids;
   config_.validate();
-  const int64_t limit = model_config.decoder.max_position_embeddings;
-  for (GenerationRequest& request : requests_) {
-    std::vector<int32_t>& prefix = request.decoder_prefix;
-    if (prefix.empty() || prefix.front() != model_config.decoder_start_token_id)
-      prefix.insert(prefix.begin(), model_config.decoder_start_token_id);
-    model_->check_ids("target", prefix, limit);
-    if (request.source != nullptr) {
-      model_->check_source(*request.source);
-    } else {
-      model_->check_ids("source", request.source_ids, model_config.encoder.max_position_embeddings);
-      model_->check_images(request.source_ids, request.images.size());
-      for (const auto& pixels : request.images) model_->check_pixels(pixels);
-    }
-    // The last token that is generated needs no position of its own.
-    const int64_t room = limit - static_cast<int64_t>(prefix.size()) + 1;
-    request_configs_.push_back(config_);
-    request_configs_.back().max_new_tokens = static_cast<int32_t>(std::min<int64_t>(config_.max_new_tokens, room));
-  }
+  for (GenerationRequest& request : requests) add(std::move(request));
 }
 
 Generator::~Generator() = default;
 
-int64_t Generator::rows_in_use() const {
-  int64_t rows = 0;
-  for (const Running& running : running_) rows += running.job->max_rows();
-  return rows;
+size_t Generator::add(GenerationRequest request) {
+  const Config& config = model_->config();
+  const int64_t limit = config.decoder.max_position_embeddings;
+  std::vector<int32_t>& prefix = request.decoder_prefix;
+  if (prefix.empty() || prefix.front() != config.decoder_start_token_id)
+    prefix.insert(prefix.begin(), config.decoder_start_token_id);
+  model_->check_ids("target", prefix, limit);
+  if (request.source != nullptr) {
+    model_->check_source(*request.source);
+  } else {
+    model_->check_ids("source", request.source_ids, config.encoder.max_position_embeddings);
+    model_->check_images(request.source_ids, request.images.size());
+    for (const auto& pixels : request.images) model_->check_pixels(pixels);
+  }
+  // The last token that is generated needs no position of its own.
+  const int64_t room = limit - static_cast<int64_t>(prefix.size()) + 1;
+  auto entry = std::make_unique<Entry>(Entry{n_requests_, std::move(request), config_, {}});
+  entry->config.max_new_tokens = static_cast<int32_t>(std::min<int64_t>(config_.max_new_tokens, room));
+  waiting_.push_back(std::move(entry));
+  return n_requests_++;
 }
 
-void Generator::start(size_t index, Interrupt* interrupt) {
-  GenerationRequest& request = requests_[index];
+bool Generator::fits_one_more() const {
+  if (running_.empty()) return true;
+  int64_t rows = config_.uses_beams() ? config_.num_beams : config_.num_return_sequences;
+  for (const Running& running : running_) rows += running.job->max_rows();
+  return rows <= max_batch_;
+}
+
+bool Generator::has_room() const { return waiting_.empty() && fits_one_more(); }
+
+// The one that has waited longest.
+void Generator::start(Interrupt* interrupt) {
+  Entry& entry = *waiting_.front();
+  GenerationRequest& request = entry.request;
   Model::Images images;
   auto begin = std::chrono::steady_clock::now();
   for (const auto& pixels : request.images) images.push_back(model_->encode_image(pixels, interrupt));
-  results_[index].image_seconds = request.images.empty() ? 0 : seconds_since(begin);
+  entry.result.image_seconds = request.images.empty() ? 0 : seconds_since(begin);
   begin = std::chrono::steady_clock::now();
   const bool reusable = request.source != nullptr;
   const auto encoded = reusable ? request.source : model_->encode(request.source_ids, images, interrupt);
   const auto projected =
       reusable ? model_->project_and_keep(*encoded, interrupt) : model_->project(*encoded, interrupt);
-  results_[index].encode_seconds = seconds_since(begin);
-  results_[index].n_source_tokens = std::ssize(encoded->ids());
-  JobInput input{*model_, encoded->ids(), projected, request.decoder_prefix, request_configs_[index], stop_, seed_};
+  entry.result.encode_seconds = seconds_since(begin);
+  entry.result.n_source_tokens = std::ssize(encoded->ids());
+  JobInput input{*model_, encoded->ids(), projected, request.decoder_prefix, entry.config, text_options_, seed_};
   const auto make_job = config_.uses_beams() ? make_beam_job : config_.samples() ? make_sampling_job : make_greedy_job;
-  running_.push_back({index, make_job(std::move(input))});
+  auto job = make_job(std::move(input));
   request = {};  // not before: an interrupted call may be taken up again
-}
-
-void Generator::admit(Interrupt* interrupt) {
-  const int64_t rows_per_job = config_.uses_beams() ? config_.num_beams : config_.num_return_sequences;
-  while (next_request_ < requests_.size() && (running_.empty() || rows_in_use() + rows_per_job <= max_batch_)) {
-    start(next_request_, interrupt);
-    ++next_request_;
-  }
+  running_.push_back({std::move(waiting_.front()), std::move(job)});
+  waiting_.pop_front();
 }
 
 void Generator::retire(Running& running) {
-  GenerationResult& result = results_[running.request];
+  GenerationResult& result = running.entry->result;
   result.n_new_tokens = running.job->n_generated();
   result.sequences = running.job->finish();
-  if (running.request == 0) text_ += running.job->take_text();
+  if (running.entry->number == 0) text_ += running.job->take_text();
+  finished_.push_back({running.entry->number, std::move(result)});
 }
 
 bool Generator::step(Interrupt* outer) {
   CancelInterrupt interrupt(cancelled_, outer);
   try {
     if (cancelled_.load()) throw Cancelled();
-    admit(&interrupt);
+    while (!waiting_.empty() && fits_one_more()) start(&interrupt);
     if (running_.empty()) return false;
     const auto begin = std::chrono::steady_clock::now();
     steps_.clear();
@@ -140,11 +150,11 @@ bool Generator::step(Interrupt* outer) {
     for (Running& running : running_) {
       running.job->take(logits.slice(row, row + running.n_rows));
       row += running.n_rows;
-      if (running.request == 0) text_ += running.job->take_text();
+      if (running.entry->number == 0) text_ += running.job->take_text();
     }
     const double seconds = seconds_since(begin);
     for (Running& running : running_) {
-      results_[running.request].decode_seconds += seconds;
+      running.entry->result.decode_seconds += seconds;
       if (running.job->done()) retire(running);
     }
   } catch (const Cancelled&) {
@@ -152,18 +162,25 @@ bool Generator::step(Interrupt* outer) {
     return false;
   }
   std::erase_if(running_, [](const Running& running) { return running.job->done(); });
-  return !running_.empty() || next_request_ < requests_.size();
+  return !running_.empty() || !waiting_.empty();
 }
 
 std::string Generator::take_text() { return std::exchange(text_, {}); }
 
+std::vector<FinishedGeneration> Generator::take_finished() { return std::exchange(finished_, {}); }
+
 std::vector<GenerationResult> Generator::take_results() {
   for (Running& running : running_) retire(running);
   running_.clear();
-  for (GenerationResult& result : results_) {
-    if (result.sequences.empty()) result.sequences.emplace_back();  // its turn never came
+  for (const std::unique_ptr<Entry>& entry : waiting_) {
+    entry->result.sequences.emplace_back();  // its turn never came
+    finished_.push_back({entry->number, std::move(entry->result)});
   }
-  return std::move(results_);
+  waiting_.clear();
+  std::ranges::sort(finished_, {}, &FinishedGeneration::number);
+  std::vector<GenerationResult> results;
+  for (FinishedGeneration& finished : take_finished()) results.push_back(std::move(finished.result));
+  return results;
 }
 
 }  // namespace t5g

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -30,13 +31,24 @@ struct GenerationResult {
   int64_t n_new_tokens = 0;   // of all sequences
 };
 
+struct FinishedGeneration {
+  size_t number;  // of the request: they count from 0 in the order in which they came
+  GenerationResult result;
+};
+
 class Generator {
  public:
   // Checks every option and request before any work. max_batch: rows of a decode step at most (at least one request
   // runs however many rows it needs). Throws InvalidArgument, InputTooLong.
   Generator(std::shared_ptr<Model> model, std::vector<GenerationRequest> requests, GenerationConfig config,
-            std::vector<std::string> stop, int64_t max_batch);
+            TextOptions text_options, int64_t max_batch);
   ~Generator();
+
+  // One request more, behind those that wait; gives its number. Checked like the first ones, and refused alone.
+  size_t add(GenerationRequest request);
+
+  // Whether a request that is added now runs in the next step, because none waits and there are rows to spare.
+  bool has_room() const;
 
   // One token more for every sequence of the batch, or several for some. False when there is nothing left to do. Throws
   // Cancelled when the interrupt says so; after cancel() it just returns false.
@@ -48,29 +60,31 @@ class Generator {
   // Text of the first request that has become certain since the last call.
   std::string take_text();
 
-  // In the order of the requests. Call once, when step() has returned false.
+  // What has ended since the last call, in the order in which it ended.
+  std::vector<FinishedGeneration> take_finished();
+
+  // Those that nobody has taken yet, in the order of the requests; what has not ended counts as cancelled. Call once,
+  // at the end.
   std::vector<GenerationResult> take_results();
 
  private:
+  struct Entry;
   struct Running;
   class CancelInterrupt;
 
-  void admit(Interrupt* interrupt);
-  void start(size_t index, Interrupt* interrupt);
+  bool fits_one_more() const;
+  void start(Interrupt* interrupt);
   void retire(Running& running);
-  int64_t rows_in_use() const;
 
   const std::shared_ptr<Model> model_;
-  std::vector<GenerationRequest> requests_;
   GenerationConfig config_;
-  // A request's own copy of the options, whose max_new_tokens is what the model's limit leaves room for.
-  std::vector<GenerationConfig> request_configs_;
-  const std::vector<std::string> stop_;
+  const TextOptions text_options_;
   const int64_t max_batch_;
   const uint64_t seed_;
-  size_t next_request_ = 0;
+  size_t n_requests_ = 0;
+  std::deque<std::unique_ptr<Entry>> waiting_;
   std::vector<Running> running_;
-  std::vector<GenerationResult> results_;
+  std::vector<FinishedGeneration> finished_;
   std::string text_;
   std::vector<Model::Step> steps_;
   Buffer logits_;

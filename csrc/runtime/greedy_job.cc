@@ -7,7 +7,6 @@
 #include "runtime/drafter.h"
 #include "runtime/generation_job.h"
 #include "runtime/kept_logprob.h"
-#include "runtime/sequence_text.h"
 #include "sampling/processors.h"
 
 namespace t5g {
@@ -31,7 +30,7 @@ class GreedyJob final : public GenerationJob {
         n_prompt_(ids_.size()),
         cache_(model_.new_cache()),
         processors_(config_, static_cast<int64_t>(n_prompt_), nullptr),
-        text_(model_.tokenizer(), input.stop),
+        text_(model_.tokenizer(), input.text),
         logprob_(std::make_shared<KeptLogprob>(model_)) {
     if (looks_at_ids()) {
       for (const int32_t id : ids_) insert_sorted(seen_, id);

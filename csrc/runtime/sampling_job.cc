@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "runtime/generation_job.h"
-#include "runtime/sequence_text.h"
 #include "sampling/sampler.h"
 
 namespace t5g {
@@ -15,7 +14,7 @@ class Sequence {
       : config_(input.config),
         cache_(input.model.new_cache()),
         sampler_(input.config, static_cast<int64_t>(input.prompt_ids.size()), input.seed, index),
-        text_(input.model.tokenizer(), input.stop),
+        text_(input.model.tokenizer(), input.text),
         ids_(input.prompt_ids),
         n_prompt_(input.prompt_ids.size()) {}
 

@@ -10,9 +10,16 @@
 
 namespace t5g {
 
+// How tokens become text, of all requests alike.
+struct TextOptions {
+  std::vector<std::string> stop;    // texts that end a sequence
+  bool skip_special_tokens = true;  // leave special tokens out of the text
+};
+
 class SequenceText {
  public:
-  SequenceText(const Tokenizer& tokenizer, const std::vector<std::string>& stop) : decoder_(tokenizer), stop_(stop) {}
+  SequenceText(const Tokenizer& tokenizer, const TextOptions& options)
+      : decoder_(tokenizer, options.skip_special_tokens), stop_(options.stop) {}
 
   void push(int32_t id) { add(stop_.feed(decoder_.push(id))); }
   // Whether a stop string is complete.

@@ -232,24 +232,31 @@ py::dict memory_dict(const Model& model) {
 
 // ---- Generator ----------------------------------------------------------------------------------------------------
 
+// From an encoded source, or from its token ids and images.
+GenerationRequest as_request(const py::handle& source, const Ids& prefix) {
+  GenerationRequest request;
+  if (py::isinstance<EncodedSource>(source)) {
+    request.source = source.cast<std::shared_ptr<EncodedSource>>();
+  } else {
+    const auto [ids, images] = source.cast<std::pair<Ids, std::vector<Pixels>>>();
+    request.source_ids = ids;
+    request.images = copy_pixels(images);
+  }
+  request.decoder_prefix = prefix;
+  return request;
+}
+
 std::unique_ptr<Generator> make_generator(std::shared_ptr<Model> model, const py::list& requests, const Ids& prefix,
                                           std::vector<std::string> stop, int64_t max_batch,
-                                          const GenerationConfig& config) {
+                                          const GenerationConfig& config, bool skip_special_tokens) {
   std::vector<GenerationRequest> list;
-  for (const py::handle item : requests) {
-    GenerationRequest& request = list.emplace_back();
-    if (py::isinstance<EncodedSource>(item)) {
-      request.source = item.cast<std::shared_ptr<EncodedSource>>();
-    } else if (py::isinstance<py::tuple>(item)) {
-      const auto [ids, images] = item.cast<std::pair<Ids, std::vector<Pixels>>>();
-      request.source_ids = ids;
-      request.images = copy_pixels(images);
-    } else {
-      request.source_ids = item.cast<Ids>();
-    }
-    request.decoder_prefix = prefix;
-  }
-  return std::make_unique<Generator>(std::move(model), std::move(list), config, std::move(stop), max_batch);
+  for (const py::handle item : requests) list.push_back(as_request(item, prefix));
+  return std::make_unique<Generator>(std::move(model), std::move(list), config,
+                                     TextOptions{std::move(stop), skip_special_tokens}, max_batch);
+}
+
+size_t add_request(Generator& generator, const py::object& source, const Ids& prefix) {
+  return generator.add(as_request(source, prefix));
 }
 
 bool step(Generator& generator) {
@@ -275,29 +282,38 @@ const char* reason_name(FinishReason reason) {
   }
 }
 
+py::dict result_dict(GenerationResult& result) {
+  py::list sequences;
+  for (GeneratedSequence& sequence : result.sequences) {
+    py::dict d;
+    d["text"] = std::move(sequence.text);
+    d["token_ids"] = std::move(sequence.token_ids);
+    d["finish_reason"] = reason_name(sequence.finish_reason);
+    d["logprob"] = sequence.kept_logprob ? py::cast(sequence.kept_logprob) : py::float_(sequence.logprob);
+    sequences.append(d);
+  }
+  py::dict timings;
+  timings["image_seconds"] = result.image_seconds;
+  timings["encode_seconds"] = result.encode_seconds;
+  timings["decode_seconds"] = result.decode_seconds;
+  timings["n_source_tokens"] = result.n_source_tokens;
+  timings["n_new_tokens"] = result.n_new_tokens;
+  py::dict d;
+  d["sequences"] = sequences;
+  d["timings"] = timings;
+  return d;
+}
+
 py::list take_results(Generator& generator) {
   py::list results;
-  for (GenerationResult& result : generator.take_results()) {
-    py::list sequences;
-    for (GeneratedSequence& sequence : result.sequences) {
-      py::dict d;
-      d["text"] = std::move(sequence.text);
-      d["token_ids"] = std::move(sequence.token_ids);
-      d["finish_reason"] = reason_name(sequence.finish_reason);
-      d["logprob"] = sequence.kept_logprob ? py::cast(sequence.kept_logprob) : py::float_(sequence.logprob);
-      sequences.append(d);
-    }
-    py::dict timings;
-    timings["image_seconds"] = result.image_seconds;
-    timings["encode_seconds"] = result.encode_seconds;
-    timings["decode_seconds"] = result.decode_seconds;
-    timings["n_source_tokens"] = result.n_source_tokens;
-    timings["n_new_tokens"] = result.n_new_tokens;
-    py::dict d;
-    d["sequences"] = sequences;
-    d["timings"] = timings;
-    results.append(d);
-  }
+  for (GenerationResult& result : generator.take_results()) results.append(result_dict(result));
+  return results;
+}
+
+py::list take_finished(Generator& generator) {
+  py::list results;
+  for (FinishedGeneration& finished : generator.take_finished())
+    results.append(py::make_tuple(finished.number, result_dict(finished.result)));
   return results;
 }
 
@@ -336,10 +352,15 @@ void bind_runtime(py::module_& m) {
 
   py::class_<Generator>(m, "Generator", "Generation for any number of sources; see t5g.Model.")
       .def(py::init(&make_generator), arg("model"), arg("requests"), arg("decoder_prefix"), arg("stop"),
-           arg("max_batch_size"), arg("config"))
+           arg("max_batch_size"), arg("config"), arg("skip_special_tokens") = true)
       .def("step", &step, "One step of every running sequence; False when there is nothing left to do.")
+      .def("add", &add_request, arg("source"), arg("decoder_prefix"),
+           "One source more, behind those that wait; gives its number.")
+      .def_property_readonly("has_room", &Generator::has_room,
+                             "Whether a source that is added now runs in the next step.")
       .def("cancel", &Generator::cancel)
       .def("take_text", &Generator::take_text)
+      .def("take_finished", &take_finished, "(number, result) of what has ended since the last call.")
       .def("take_results", &take_results);
 }
 

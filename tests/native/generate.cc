@@ -22,7 +22,7 @@ std::vector<GenerationResult> generate(const std::shared_ptr<Model>& model, Gene
     requests[i].source_ids = model->tokenizer().encode(std::string(10 * i, 'a') + " text");
   config.max_new_tokens = 12;
   config.min_new_tokens = 12;
-  Generator generator(model, std::move(requests), config, {"no such text"}, 2);
+  Generator generator(model, std::move(requests), config, {{"no such text"}}, 2);
   while (generator.step()) generator.take_text();
   return generator.take_results();
 }
@@ -48,6 +48,31 @@ void check_cancelled_generation(const std::shared_ptr<Model>& model) {
   T5G_CHECK(!generator.step());
   for (const GenerationResult& result : generator.take_results())
     T5G_CHECK(result.sequences.front().finish_reason == FinishReason::kCancelled);
+}
+
+// Requests that come while others run get what they would get alone.
+void check_added_requests(const std::shared_ptr<Model>& model) {
+  const std::vector<GenerationResult> expected = generate(model, {});
+  GenerationConfig config;
+  config.max_new_tokens = config.min_new_tokens = 12;
+  Generator generator(model, {}, config, {{"no such text"}}, 2);
+  std::vector<FinishedGeneration> found;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    T5G_CHECK(generator.has_room() == (i < 2));
+    GenerationRequest request;
+    request.source_ids = model->tokenizer().encode(std::string(10 * i, 'a') + " text");
+    T5G_CHECK(generator.add(std::move(request)) == i);
+    generator.step();
+  }
+  bool more = true;
+  while (more) {
+    more = generator.step();
+    for (FinishedGeneration& finished : generator.take_finished()) found.push_back(std::move(finished));
+  }
+  T5G_CHECK(found.size() == expected.size());
+  for (const auto& [number, result] : found)
+    T5G_CHECK(result.sequences.front().token_ids == expected[number].sequences.front().token_ids);
+  T5G_CHECK(generator.has_room() && generator.take_results().empty());
 }
 
 void check_threads(const std::shared_ptr<Model>& model) {
@@ -127,6 +152,7 @@ int main(int argc, char** argv) {
     check_kept_sources(*model);
     check_generation(model);
     check_cancelled_generation(model);
+    check_added_requests(model);
     check_threads(model);
   }
 }

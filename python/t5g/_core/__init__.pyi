@@ -333,14 +333,30 @@ class Generator:
         stop: collections.abc.Sequence[str],
         max_batch_size: typing.SupportsInt | typing.SupportsIndex,
         config: sampling.GenerationConfig,
+        skip_special_tokens: bool = True,
     ) -> None: ...
+    def add(
+        self, source: typing.Any, decoder_prefix: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
+    ) -> int:
+        """
+        One source more, behind those that wait; gives its number.
+        """
     def cancel(self) -> None: ...
     def step(self) -> bool:
         """
         One step of every running sequence; False when there is nothing left to do.
         """
+    def take_finished(self) -> list:
+        """
+        (number, result) of what has ended since the last call.
+        """
     def take_results(self) -> list: ...
     def take_text(self) -> str: ...
+    @property
+    def has_room(self) -> bool:
+        """
+        Whether a source that is added now runs in the next step.
+        """
 
 def find_output(path: bytes) -> OutputTarget: ...
 def read_bandwidth(n_threads: typing.SupportsInt | typing.SupportsIndex) -> float:
