@@ -52,13 +52,17 @@ py::object to_python(EarlyStopping value) {
 
 py::object to_python(Draft value) { return py::str(value == Draft::kSource ? "source" : "off"); }
 
+// A cast would fail on a str that is no UTF-8.
+bool is_word(const py::handle& object, const char* word) {
+  return py::isinstance<py::str>(object) && py::str(word).equal(object);
+}
+
 template <typename T>
 void from_python(const char* name, const py::handle& object, T& value) {
   try {
     value = object.cast<T>();
   } catch (const py::cast_error&) {
-    const std::string message =
-        std::string(name) + ": must be " + expected(value) + ", got " + std::string(py::repr(object)) + ".";
+    const std::string message = std::string(name) + ": must be " + expected(value) + ", got " + quoted(object) + ".";
     if (PyLong_Check(object.ptr())) throw InvalidArgument(message);
     throw WrongType(message);
   }
@@ -66,20 +70,19 @@ void from_python(const char* name, const py::handle& object, T& value) {
 void from_python(const char* name, const py::handle& object, EarlyStopping& value) {
   if (py::isinstance<py::bool_>(object)) {
     value = object.cast<bool>() ? EarlyStopping::kWhenFull : EarlyStopping::kHeuristic;
-  } else if (py::isinstance<py::str>(object) && object.cast<std::string>() == "never") {
+  } else if (is_word(object, "never")) {
     value = EarlyStopping::kNever;
   } else {
-    const std::string found = py::repr(object);
+    const std::string found = quoted(object);
     throw InvalidArgument(std::string(name) + ": must be True, False or \"never\", got " + found + ".");
   }
 }
 
 void from_python(const char* name, const py::handle& object, Draft& value) {
-  const std::string found = py::repr(object);
-  const bool is_text = py::isinstance<py::str>(object);
-  if (is_text && object.cast<std::string>() == "source") {
+  const std::string found = quoted(object);
+  if (is_word(object, "source")) {
     value = Draft::kSource;
-  } else if (is_text && object.cast<std::string>() == "off") {
+  } else if (is_word(object, "off")) {
     value = Draft::kOff;
   } else {
     throw InvalidArgument(std::string(name) + ": must be \"source\" or \"off\", got " + found + ".");
@@ -96,8 +99,7 @@ GenerationConfig make_config(Ids eos_token_ids, Ids suppress_token_ids, const py
     ++n_known;
     std::visit([&](auto field) { from_python(option.name, options[option.name], config.*field); }, option.field);
   }
-  if (n_known < options.size())
-    throw WrongType("GenerationConfig: unknown option among " + std::string(py::repr(options)));
+  if (n_known < options.size()) throw WrongType("GenerationConfig: unknown option among " + quoted(options));
   config.validate();
   return config;
 }

@@ -10,30 +10,10 @@
 #include "wrong_type.h"
 
 namespace t5g::python {
-namespace {
-
 namespace py = pybind11;
 
-constexpr size_t kLongestQuote = 60;
-
-std::string quoted(const py::handle& object) {
-  PyObject* text = PyObject_Repr(object.ptr());
-  if (text == nullptr) {  // integers of thousands of digits, and objects whose __repr__ fails
-    PyErr_Clear();
-    return "a value that cannot be shown";
-  }
-  std::string result = py::reinterpret_steal<py::str>(text);
-  if (result.size() <= kLongestQuote) return result;
-  result.resize(kLongestQuote - 3);
-  while (!result.empty() && (static_cast<unsigned char>(result.back()) & 0x80) != 0) result.pop_back();
-  return result + "...";
-}
-
-}  // namespace
-
 std::vector<int32_t> token_ids(const std::string& name, const py::object& object, int64_t vocab_size) {
-  if (!py::isinstance<py::iterable>(object))
-    throw WrongType(name + ": must be token ids, got " + quoted(object) + ".");
+  if (!py::isinstance<py::iterable>(object)) throw WrongType(name + ": must be token ids, got " + quoted(object) + ".");
   std::vector<int32_t> ids;
   for (const py::handle item : object) {
     const py::object index =

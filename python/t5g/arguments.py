@@ -14,6 +14,7 @@ from typing import Any
 from t5g.errors import ArgumentTypeError, InvalidArgumentError, T5gWarning
 
 _LONGEST = 60  # characters of a value that a message quotes
+LONGEST_PATH = 4096  # more than any system opens
 _INT64_MAX = 2**63 - 1
 
 
@@ -31,7 +32,7 @@ def found(value: object) -> str:
     if isinstance(value, bytes | bytearray):
         return type(value).__name__
     name = type(value).__name__
-    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+    return f"{'an' if name[0] in 'aeioAEIO' else 'a'} {name}"  # a uint8, a UserDict
 
 
 def wrong_type(name: str, expected: str, value: object, advice: str = "") -> ArgumentTypeError:
@@ -77,6 +78,14 @@ def choice(name: str, value: object, choices: tuple[str, ...]) -> str:
     if value not in choices:
         raise wrong_value(name, expected, value)
     return str(value)
+
+
+def word(name: str, value: object) -> str:
+    """Take a text that is one of some words, which the native module knows."""
+    taken = text(name, value)
+    if len(taken) > _LONGEST:
+        raise InvalidArgumentError(f"{name}: {found(taken)} is not known.")
+    return taken
 
 
 def integer(name: str, value: object, *, low: int | None = None, high: int | None = None, advice: str = "") -> int:
@@ -130,11 +139,16 @@ def path(name: str, value: object) -> str:
     if not isinstance(value, str | bytes | os.PathLike):
         raise wrong_type(name, "a path", value)
     try:
-        result = os.fsdecode(value)
+        result = str(os.fsdecode(value))
+        os.fsencode(result)
     except TypeError as error:  # from an object's own __fspath__
         raise ArgumentTypeError(f"{name}: is no path: {error}.") from None
+    except UnicodeError:
+        raise InvalidArgumentError(f"{name}: {found(value)} cannot be the name of a file on this system.") from None
     if not result:
         raise InvalidArgumentError(f"{name}: must be a path, got an empty one.")
+    if len(result) > LONGEST_PATH:
+        raise InvalidArgumentError(f"{name}: must be a path, got a text of {len(result):,} characters.")
     if "\0" in result:
         raise InvalidArgumentError(f"{name}: a path has no null characters, got {found(result)}.")
     return result
@@ -148,9 +162,9 @@ def native_path(name: str, value: object) -> Any:
 def items(name: str, value: Any, of: str, advice: str = "") -> list[Any]:
     """Take a list, or anything else with an order that can be iterated over, but neither text nor a mapping."""
     expected = f"a list of {of}"
-    if isinstance(value, str | bytes | bytearray | memoryview | dict | set | frozenset) or hasattr(value, "keys"):
+    if isinstance(value, str | bytes | bytearray | memoryview | dict | set | frozenset):
         raise wrong_type(name, expected, value, advice)
-    if n_dimensions(value) == 0:
+    if hasattr(value, "keys") or hasattr(value, "read") or n_dimensions(value) == 0:
         raise wrong_type(name, expected, value, advice)
     try:
         iterator = iter(value)

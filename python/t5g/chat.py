@@ -39,9 +39,10 @@ def _part(name: str, part: Any) -> str:
     if not isinstance(part, Mapping):
         raise arguments.wrong_type(name, 'a str or a dict such as {"type": "text", "text": "..."}', part)
     kind = part.get("type", "text" if "text" in part else None)
-    if kind in ("text", "input_text", "output_text") and "text" in part:
+    word = kind if isinstance(kind, str) else ""
+    if word in ("text", "input_text", "output_text") and "text" in part:
         return arguments.text(f"{name}: text", part["text"])
-    if isinstance(kind, str) and "image" in kind:
+    if "image" in word:
         raise InvalidArgumentError(
             f"{name}: is an image, but a conversation here has text only. Give images to generate(text, images=...), "
             "with <start_of_image> in the text where each belongs."

@@ -10,8 +10,6 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
-from t5g.errors import ArgumentTypeError
-
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -161,6 +159,9 @@ def explained(more: Callable[[], Iterable[str]] = tuple) -> Callable[[Callable[P
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             for name in kwargs:
                 if name not in own and name not in (names := [*own, *more()]):
+                    # Here, because the converter's functions have a name before the native module is loaded.
+                    from t5g.errors import ArgumentTypeError
+
                     raise ArgumentTypeError(answer(function.__qualname__, name, names))
             return function(*args, **kwargs)
 

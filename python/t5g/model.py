@@ -95,18 +95,18 @@ class Model:
                     "this installation has no bundled model. Give the path of a .gguf file made by t5g-convert."
                 )
             path = _BUNDLED
+        self.path = Path(arguments.path("path", path))
+        """The file."""
         start = time.perf_counter()
         self._open: _core.Model | None = _core.Model(
             arguments.native_path("path", path),
-            device=arguments.text("device", device),
+            device=arguments.word("device", device),
             n_threads=arguments.threads(n_threads),
-            encoder_window=arguments.text("encoder_window", encoder_window),
-            kv_type=arguments.text("kv_type", kv_type),
+            encoder_window=arguments.word("encoder_window", encoder_window),
+            kv_type=arguments.word("kv_type", kv_type),
         )
         self.load_seconds = time.perf_counter() - start
         """Time that opening the file took."""
-        self.path = Path(os.fsdecode(path))
-        """The file."""
         self.config: Config = Config._from_core(self._open.config)
         """What the model is."""
         self.tokenizer: Tokenizer = Tokenizer(self._open.tokenizer)

@@ -10,10 +10,12 @@ import os
 from collections.abc import Iterator
 
 from t5g.converter.summary import Summary, TensorPlan, TypeTotal
+from t5g.keywords import explained
 
 __all__ = ["Summary", "TensorPlan", "TypeTotal", "convert", "quantize"]
 
 
+@explained()
 def convert(
     hf_dir: str | os.PathLike[str],
     out_path: str | os.PathLike[str],
@@ -71,21 +73,27 @@ def convert(
     --------
     >>> t5g.convert("t5gemma-2-270m-270m", "270m-q4_0.gguf", type="q4_0")  # doctest: +SKIP
     """
+    from t5g import arguments
+
     with _needs_extra("t5g.convert"):
         from t5g.converter import from_hf
+    vision = arguments.flag("vision", vision)
+    if vision_type is not None and not vision:
+        arguments.warn_once("vision_type has no effect without vision.")
     return from_hf.convert(
-        hf_dir,
-        out_path,
-        type=type,
-        pure=pure,
+        arguments.path("hf_dir", hf_dir),
+        arguments.path("out_path", out_path),
+        type=arguments.word("type", type),
+        pure=arguments.flag("pure", pure),
         vision=vision,
-        vision_type=vision_type,
-        tokenizer=tokenizer,
-        n_threads=n_threads,
-        progress=progress,
+        vision_type=None if vision_type is None else arguments.word("vision_type", vision_type),
+        tokenizer=arguments.flag("tokenizer", tokenizer),
+        n_threads=arguments.threads(n_threads) or None,
+        progress=arguments.flag("progress", progress),
     )
 
 
+@explained()
 def quantize(
     in_path: str | os.PathLike[str],
     out_path: str | os.PathLike[str],
@@ -138,17 +146,19 @@ def quantize(
     --------
     >>> t5g.quantize("270m-bf16.gguf", "270m-q4_0.gguf", "q4_0")  # doctest: +SKIP
     """
+    from t5g import arguments
+
     with _needs_extra("t5g.quantize"):
         from t5g.converter import requantize
     return requantize.quantize(
-        in_path,
-        out_path,
-        type,
-        pure=pure,
-        vision_type=vision_type,
-        dry_run=dry_run,
-        n_threads=n_threads,
-        progress=progress,
+        arguments.path("in_path", in_path),
+        arguments.path("out_path", out_path),
+        arguments.word("type", type),
+        pure=arguments.flag("pure", pure),
+        vision_type=None if vision_type is None else arguments.word("vision_type", vision_type),
+        dry_run=arguments.flag("dry_run", dry_run),
+        n_threads=arguments.threads(n_threads) or None,
+        progress=arguments.flag("progress", progress),
     )
 
 
