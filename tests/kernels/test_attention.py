@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from support.kernels import bits, each_level
+from support.kernels import bits, each_level, each_other_level
 from t5g._core import kernels
 
 CHUNK = 64
@@ -286,25 +286,26 @@ def test_merge_with_nothing_changes_nothing(level: str) -> None:
         assert np.array_equal(bits(found), bits(expected))
 
 
+def attended_and_merged(level: str, chunk: Chunk, softcap: float, kv_type: str) -> list[np.ndarray]:
+    part = chunk.attend(level, softcap=softcap, kv_type=kv_type)
+    return [*part, *kernels.merge(level, tuple(part), tuple(x[::-1].copy() for x in part))]
+
+
+@each_other_level
 @pytest.mark.parametrize("softcap", [0.0, 5.0])
 @pytest.mark.parametrize("kv_type", ["f32", "f16", "bf16", "q8_0"])
-def test_levels_agree_to_the_bit(kv_type: str, softcap: float) -> None:
+def test_levels_agree_to_the_bit(level: str, kv_type: str, softcap: float) -> None:
     for rows, head_dim in ((1, 256), (4, 64), (13, 12), (64, 72)):
         chunk = Chunk(rows, head_dim, seed=6)
-        results = []
-        for level, runs in kernels.levels():
-            if runs:
-                part = chunk.attend(level, softcap=softcap, kv_type=kv_type)
-                results.append([*part, *kernels.merge(level, tuple(part), tuple(x[::-1].copy() for x in part))])
-        for result in results:
-            for found, expected in zip(result, results[0], strict=True):
-                assert np.array_equal(bits(found), bits(expected))
+        results = [attended_and_merged(name, chunk, softcap, kv_type) for name in (level, "generic")]
+        for found, expected in zip(*results, strict=True):
+            assert np.array_equal(bits(found), bits(expected))
 
 
-def test_levels_agree_on_parts_to_the_bit() -> None:
+@each_other_level
+def test_levels_agree_on_parts_to_the_bit(level: str) -> None:
     chunks = [Chunk(70, 36, seed=11, n_keys=PART), Chunk(13, 256, seed=12, n_keys=2 * CHUNK), far_apart(9, 4 * CHUNK)]
     for chunk in chunks:
-        results = [chunk.attend(level, kv_type="bf16") for level, runs in kernels.levels() if runs]
-        for result in results:
-            for found, expected in zip(result, results[0], strict=True):
-                assert np.array_equal(bits(found), bits(expected))
+        results = [chunk.attend(name, kv_type="bf16") for name in (level, "generic")]
+        for found, expected in zip(*results, strict=True):
+            assert np.array_equal(bits(found), bits(expected))

@@ -16,6 +16,9 @@ LEVELS = [
     for name, runs in kernels.levels()
 ]
 each_level = pytest.mark.parametrize("level", LEVELS)
+# Those that are compared with the portable one, which is the first.
+_NONE = pytest.param("generic", marks=pytest.mark.skip(reason="this build has no other level"))
+each_other_level = pytest.mark.parametrize("level", LEVELS[1:] or [_NONE])
 each_type = pytest.mark.parametrize("type_name", list(TYPES))
 
 
