@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from t5g import _core, arguments, chat
 from t5g import options as generation_options
 from t5g.config import Config
-from t5g.errors import ArgumentTypeError
+from t5g.errors import ArgumentTypeError, InvalidArgumentError
 from t5g.generation import Generation, Score, Stream
 from t5g.keywords import explained
 from t5g.memory import MemoryNeeds
@@ -117,7 +117,7 @@ class Model:
     @property
     def _native(self) -> _core.Model:
         if self._open is None:
-            raise ValueError("the model is closed.")
+            raise InvalidArgumentError("the model is closed.")
         return self._open
 
     @property
