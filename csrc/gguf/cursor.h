@@ -9,21 +9,23 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "gguf/header_bytes.h"
 
 namespace t5g::gguf {
 
 class Cursor {
  public:
   // where: what errors begin with, normally the file's name. Both must outlive the cursor.
-  Cursor(std::span<const std::byte> bytes, const std::string& where) : bytes_(bytes), where_(where) {}
+  Cursor(HeaderBytes& bytes, const std::string& where) : bytes_(bytes), where_(where) {}
 
   uint64_t position() const { return position_; }
-  uint64_t remaining() const { return bytes_.size() - position_; }
+  // In the whole file.
+  uint64_t remaining() const { return bytes_.size_bytes() - position_; }
 
   // The next n bytes. `what` names them in the error.
   std::span<const std::byte> take(uint64_t n, std::string_view what) {
     if (n > remaining()) fail(n, what);
-    const auto taken = bytes_.subspan(position_, n);
+    const auto taken = bytes_.first(position_ + n).subspan(position_);
     position_ += n;
     return taken;
   }
@@ -50,7 +52,7 @@ class Cursor {
                                        " of them. The file is truncated or damaged: download or copy it again.");
   }
 
-  std::span<const std::byte> bytes_;
+  HeaderBytes& bytes_;
   const std::string& where_;
   uint64_t position_ = 0;
 };

@@ -86,6 +86,7 @@ std::optional<T> GgufFile::find_as(std::string_view key) const {
   using Element = typename ElementOf<T>::type;
   const Metadata* found = find_metadata(key);
   if (found == nullptr) return std::nullopt;
+  if (found->forgotten) fail_key(key, "has been forgotten: it was to be used while the model was being loaded.");
   const Value& value = found->value;
   T result{};
   Problem problem;

@@ -1,6 +1,7 @@
 // Opening a file: header, metadata, tensor list, in the order in which they lie there.
 #include "gguf/reader.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -23,6 +24,8 @@ constexpr uint64_t kMaxKeys = 1 << 16;
 constexpr uint64_t kMaxTensors = 1 << 16;
 constexpr size_t kMaxKeyBytes = (1 << 16) - 1;  // the format's own limit
 constexpr size_t kNameBytesShown = 100;
+constexpr uint64_t kBytesLookedAt = 64;  // to find out what else a file is
+constexpr size_t kLongArray = size_t{64} << 10;
 // Alignments: at least that of any number in a block, so that data pointers may be cast.
 constexpr uint32_t kMinAlignment = 8, kMaxAlignment = 1 << 16;
 
@@ -74,18 +77,20 @@ void check_count(uint64_t count, uint64_t max, const char* what, const std::stri
 }  // namespace
 
 GgufFile::GgufFile(const std::string& path)
-    : mapped_(std::make_unique<MappedFile>(path)), bytes_(mapped_->bytes()), name_(printable(path)) {
+    : name_(printable(path)), file_(std::make_unique<const InputFile>(path)), header_(*file_, name_) {
   parse();
 }
 
-GgufFile::GgufFile(std::span<const std::byte> bytes, const std::string& name) : bytes_(bytes), name_(printable(name)) {
+GgufFile::GgufFile(std::span<const std::byte> bytes, const std::string& name)
+    : name_(printable(name)), bytes_(bytes), header_(bytes) {
   parse();
 }
 
 void GgufFile::parse() {
-  if (bytes_.empty()) throw ModelFormatError(name_, "the file is empty. Download or copy it again.");
-  Cursor cursor(bytes_, name_);
-  if (bytes_.size() < 4 || std::memcmp(bytes_.data(), "GGUF", 4) != 0) fail_magic(bytes_, name_);
+  if (size_bytes() == 0) throw ModelFormatError(name_, "the file is empty. Download or copy it again.");
+  const std::span<const std::byte> beginning = header_.first(std::min(size_bytes(), kBytesLookedAt));
+  if (beginning.size() < 4 || std::memcmp(beginning.data(), "GGUF", 4) != 0) fail_magic(beginning, name_);
+  Cursor cursor(header_, name_);
   cursor.take(4, "the header");
   check_version(cursor.read<uint32_t>("the header"), name_);
   const auto n_tensors = cursor.read<uint64_t>("the header");
@@ -96,6 +101,7 @@ void GgufFile::parse() {
   read_alignment();
   read_tensors(cursor, n_tensors);
   place_tensors(cursor.position());
+  header_.trim(cursor.position());
 }
 
 void GgufFile::read_metadata(Cursor& cursor, uint64_t count) {
@@ -111,7 +117,7 @@ void GgufFile::read_metadata(Cursor& cursor, uint64_t count) {
     const uint64_t begin = cursor.position();
     const auto type_id = cursor.read<uint32_t>(what);
     const gguf::Value value = gguf::read_value(cursor, type_id, name_, what);
-    metadata_.push_back({key, value, bytes_.subspan(begin, cursor.position() - begin)});
+    metadata_.push_back({key, value, header_.first(cursor.position()).subspan(begin)});
   }
   const auto key_of = [&](uint32_t i) { return metadata_[i].key; };
   metadata_by_key_ = gguf::sort_by_name(metadata_.size(), key_of);
@@ -132,6 +138,14 @@ void GgufFile::read_alignment() {
 const GgufFile::Metadata* GgufFile::find_metadata(std::string_view key) const {
   const auto found = gguf::find_by_name(metadata_by_key_, key, [&](uint32_t i) { return metadata_[i].key; });
   return found ? &metadata_[*found] : nullptr;
+}
+
+void GgufFile::forget_long_arrays() {
+  for (Metadata& entry : metadata_) {
+    if (!entry.value.is_array || entry.stored.size() < kLongArray) continue;
+    entry.forgotten = true;
+    header_.release(entry.stored);
+  }
 }
 
 void GgufFile::fail_key(std::string_view key, const std::string& what) const {

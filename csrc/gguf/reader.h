@@ -1,8 +1,9 @@
-// A GGUF file, mapped and checked: once it is open, every key and tensor that it hands out lies inside the file, and
-// all that is left to go wrong is that something is missing, or of another type or shape than the caller expects.
+// A GGUF file, opened and checked: every key and tensor that it hands out lies inside the file, and all that is left to
+// go wrong is that something is missing, or of another type or shape than the caller expects; and that somebody writes
+// to the file, which reading a tensor notices.
 //
-// Immutable after construction, so threads may share it. Names, strings and tensor data are views into the mapping and
-// live as long as the object does.
+// Its header is in memory; tensors are read when they are wanted. Names and strings are views that live as long as the
+// object does. Threads may share it, but for the calls that are not const.
 #pragma once
 
 #include <cstddef>
@@ -14,8 +15,9 @@
 #include <string_view>
 #include <vector>
 
-#include "base/mapped_file.h"
+#include "base/input_file.h"
 #include "gguf/cursor.h"
+#include "gguf/header_bytes.h"
 #include "gguf/value.h"
 #include "quant/types.h"
 
@@ -28,7 +30,7 @@ struct TensorInfo {
   bool supported;              // false: a type that t5g does not know, so that only name, shape and offset are known
   DataType type;               // when supported
   uint64_t offset;             // from the start of the file; a multiple of the file's alignment (at least 8)
-  std::span<const std::byte> data;  // when supported: whole rows, no padding
+  uint64_t size_bytes;         // when supported: whole rows, no padding
 
   int64_t cols() const { return shape.back(); }
   int64_t rows() const;  // product of all dimensions but the last: 1 for a vector
@@ -49,7 +51,7 @@ class GgufFile {
 
   // What errors about this file begin with: its path, made printable.
   const std::string& name() const { return name_; }
-  uint64_t size_bytes() const { return bytes_.size(); }
+  uint64_t size_bytes() const { return header_.size_bytes(); }
   uint32_t alignment() const { return alignment_; }
 
   // ---- Metadata ----
@@ -95,6 +97,7 @@ class GgufFile {
     std::string_view key;
     gguf::Value value;
     std::span<const std::byte> stored;  // type id and value exactly as they lie in the file
+    bool forgotten = false;             // by forget_long_arrays()
   };
   // In the order of the file.
   const std::vector<Metadata>& metadata() const { return metadata_; }
@@ -117,13 +120,18 @@ class GgufFile {
   // Throws ModelFormatError "FILE: tensor 'NAME': WHAT".
   [[noreturn]] void fail_tensor(std::string_view name, const std::string& what) const;
 
-  // Gives back all pages that looking at the file has made resident: the vocabulary's, and those around each tensor's
-  // beginning. They come again when they are needed.
-  void release_pages() const {
-    if (mapped_) mapped_->release(bytes_);
-  }
-  // The mapping that holds the data, for giving pages back; null when the bytes are the caller's.
-  const MappedFile* mapping() const { return mapped_.get(); }
+  // The bytes of a tensor from byte `first` of it on. Throws ModelFormatError when the file has changed; IoError.
+  void read(const TensorInfo& tensor, uint64_t first, std::span<std::byte> out) const;
+  // A tensor of a file that is in memory; empty for any other.
+  std::span<const std::byte> in_memory(const TensorInfo& tensor) const;
+  // What tensors are read from; null when the bytes are the caller's, and after close().
+  const InputFile* file() const { return file_.get(); }
+
+  // ---- When all that was wanted of it has been read ----
+  // Gives back the memory of long arrays, a vocabulary's: they can be looked up no more.
+  void forget_long_arrays();
+  // Closes the file: no tensor can be read any more.
+  void close() { file_.reset(); }
 
  private:
   template <class T>
@@ -138,9 +146,10 @@ class GgufFile {
   void place_tensors(uint64_t end_of_header);
   void check_overlaps() const;
 
-  std::unique_ptr<MappedFile> mapped_;  // null when the bytes are the caller's
-  std::span<const std::byte> bytes_;
   std::string name_;
+  std::unique_ptr<const InputFile> file_;
+  std::span<const std::byte> bytes_;  // the caller's
+  gguf::HeaderBytes header_;
   uint32_t alignment_ = 32;
   std::vector<Metadata> metadata_;
   std::vector<TensorInfo> tensors_;

@@ -90,7 +90,7 @@ void GgufFile::read_tensors(gguf::Cursor& cursor, uint64_t count) {
 // Turns offsets into the data section, which begins at the next multiple of the alignment, into checked ranges.
 void GgufFile::place_tensors(uint64_t end_of_header) {
   const uint64_t data_begin = (end_of_header + alignment_ - 1) / alignment_ * alignment_;  // both are small
-  uint64_t file_end = bytes_.size();
+  uint64_t file_end = size_bytes();
   const TensorInfo* last = nullptr;  // the one that ends where a complete file would
   for (TensorInfo& tensor : tensors_) {
     uint64_t size = 0;
@@ -116,11 +116,11 @@ void GgufFile::place_tensors(uint64_t end_of_header) {
       file_end = end;
       last = &tensor;
     }
-    if (last == nullptr) tensor.data = bytes_.subspan(tensor.offset, size);
+    tensor.size_bytes = size;
   }
   if (last != nullptr) {
     fail_tensor(last->name, "the file is truncated: expected at least " + std::to_string(file_end) + " bytes, found " +
-                                std::to_string(bytes_.size()) + ". Download or copy it again.");
+                                std::to_string(size_bytes()) + ". Download or copy it again.");
   }
   check_overlaps();
 }
@@ -134,11 +134,21 @@ void GgufFile::check_overlaps() const {
   std::sort(in_order.begin(), in_order.end(), by_offset);
   for (size_t i = 1; i < in_order.size(); ++i) {
     const TensorInfo& previous = *in_order[i - 1];
-    if (in_order[i]->offset < previous.offset + previous.data.size()) {
+    if (in_order[i]->offset < previous.offset + previous.size_bytes) {
       fail_tensor(in_order[i]->name,
                   "its data overlaps that of tensor '" + printable(previous.name) + "'. The file is damaged.");
     }
   }
+}
+
+void GgufFile::read(const TensorInfo& tensor, uint64_t first, std::span<std::byte> out) const {
+  if (file_ != nullptr) return file_->read(tensor.offset + first, out);
+  const auto bytes = in_memory(tensor).subspan(first, out.size());
+  std::copy(bytes.begin(), bytes.end(), out.begin());
+}
+
+std::span<const std::byte> GgufFile::in_memory(const TensorInfo& tensor) const {
+  return bytes_.empty() ? bytes_ : bytes_.subspan(tensor.offset, tensor.size_bytes);
 }
 
 const TensorInfo* GgufFile::find(std::string_view name) const {

@@ -4,6 +4,8 @@
 #include "model/vision.h"
 
 #include <cmath>
+#include <numeric>
+#include <vector>
 
 #include "model/blocks.h"
 
@@ -85,7 +87,11 @@ void VisionTower::embed(const uint8_t* pixels, Tensor x, int64_t first_patch, Vi
   ops_.patches(pixels, patch_spec(config_), first_patch, patches);  // [b, 3 * patch_size^2]
   const BiasedLinear& embedding = weights_.patch_embedding;
   ops_.linear(patches, {{embedding.weight.get(), x, embedding.bias}});  // [b, E]
-  ops_.add(x, weights_.position_embedding + first_patch * x.cols);      // [b, E]
+  std::vector<int32_t> positions(static_cast<size_t>(x.rows));
+  std::iota(positions.begin(), positions.end(), static_cast<int32_t>(first_patch));
+  const Tensor embedded = ws.hidden(x.rows);
+  ops_.embed(*weights_.position_embedding, positions, 1, embedded);  // [b, E]
+  ops_.add(x, embedded.data);
 }
 
 void VisionTower::queries_keys_values(const VisionLayer& layer, Tensor x, int64_t first_patch,

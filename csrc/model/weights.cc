@@ -16,26 +16,32 @@ namespace {
 // Looks tensors up under a prefix such as "enc.blk.3.".
 class Loader {
  public:
-  Loader(const GgufFile& file, Ops& ops, Weights& weights, std::string prefix = "")
-      : file_(file), ops_(ops), weights_(weights), prefix_(std::move(prefix)) {}
+  Loader(const GgufFile& file, Ops& ops, Weights& weights, LoadMode mode, std::string prefix = "")
+      : file_(file), ops_(ops), weights_(weights), mode_(mode), prefix_(std::move(prefix)) {}
 
-  Loader at(const std::string& more) const { return {file_, ops_, weights_, prefix_ + more}; }
+  Loader at(const std::string& more) const { return {file_, ops_, weights_, mode_, prefix_ + more}; }
 
   MatrixPtr matrix(const std::string& name, int64_t rows, int64_t cols, bool as_q8_0 = false) const {
-    WeightView weight = view(name, rows, cols);
+    WeightView weight = view(name, {rows, cols});
     weight.as_q8_0 = as_q8_0;
     return ops_.load(weight);
   }
-  MatrixPtr head(const std::string& name, int64_t rows, int64_t cols) const {
-    return ops_.load_head(view(name, rows, cols));
+  // One whose rows are embedded.
+  MatrixPtr table(const std::string& name, int64_t rows, int64_t cols) const {
+    WeightView weight = view(name, {rows, cols});
+    weight.is_table = true;
+    return ops_.load(weight);
+  }
+  // is_table: its rows are embedded as well.
+  MatrixPtr head(const std::string& name, int64_t rows, int64_t cols, bool is_table) const {
+    WeightView weight = view(name, {rows, cols});
+    weight.is_table = is_table;
+    return ops_.load_head(weight);
   }
 
   // A tensor of more dimensions, read as the matrix of its first against all others.
   MatrixPtr flattened(const std::string& name, const std::vector<int64_t>& shape) const {
-    const TensorInfo& tensor = file_.tensor(prefix_ + name + ".weight", shape);
-    const int64_t cols = std::accumulate(shape.begin() + 1, shape.end(), int64_t{1}, std::multiplies<>());
-    return ops_.load(
-        {.type = tensor.type, .rows = shape[0], .cols = cols, .bytes = tensor.data, .file = file_.mapping()});
+    return ops_.load(view(name, shape));
   }
 
   Vector vector(const std::string& name, int64_t size) const { return copied(name + ".weight", size); }
@@ -48,33 +54,47 @@ class Loader {
     return {vector(name, size), bias(name, size)};
   }
 
-  // As they lie in the file's mapping. name: with its suffix.
-  Vector floats(const std::string& name, const std::vector<int64_t>& shape) const {
+  // Throws unless the tensor, whose name is given with its suffix, is one of floats.
+  const TensorInfo& floats(const std::string& name, const std::vector<int64_t>& shape) const {
     const TensorInfo& tensor = file_.tensor(prefix_ + name, shape);
     if (tensor.type != DataType::kF32) {
       file_.fail_tensor(tensor.name, "has type " + type_name(tensor.type) + ", expected f32. Convert the model again.");
     }
-    return reinterpret_cast<Vector>(tensor.data.data());
+    return tensor;
   }
 
   bool has(const std::string& name) const { return file_.find(prefix_ + name + ".weight") != nullptr; }
 
  private:
   Vector copied(const std::string& name, int64_t size) const {
+    const TensorInfo& tensor = floats(name, {size});
     const auto n = static_cast<size_t>(size);
     auto copy = std::make_unique_for_overwrite<float[]>(n);
-    std::copy_n(floats(name, {size}), n, copy.get());
+    file_.read(tensor, 0, std::as_writable_bytes(std::span(copy.get(), n)));
     return weights_.vectors.emplace_back(std::move(copy)).get();
   }
 
-  WeightView view(const std::string& name, int64_t rows, int64_t cols) const {
-    const TensorInfo& tensor = file_.tensor(prefix_ + name + ".weight", {rows, cols});
-    return {.type = tensor.type, .rows = rows, .cols = cols, .bytes = tensor.data, .file = file_.mapping()};
+  WeightView view(const std::string& name, const std::vector<int64_t>& shape) const {
+    const TensorInfo& tensor = file_.tensor(prefix_ + name + ".weight", shape);
+    WeightView weight{.type = tensor.type, .rows = shape[0], .bytes = file_.in_memory(tensor)};
+    weight.cols = std::accumulate(shape.begin() + 1, shape.end(), int64_t{1}, std::multiplies<>());
+    if (!weight.bytes.empty()) return weight;
+    if (mode_ == LoadMode::kMap) {
+      weight.file = file_.file();
+      weight.offset = tensor.offset;
+      return weight;
+    }
+    auto copy = std::make_shared<Buffer>(tensor.size_bytes);
+    weight.bytes = {copy->data(), tensor.size_bytes};
+    file_.read(tensor, 0, {copy->data(), tensor.size_bytes});
+    weight.copy = std::move(copy);
+    return weight;
   }
 
   const GgufFile& file_;
   Ops& ops_;
   Weights& weights_;  // that own what is loaded
+  const LoadMode mode_;
   const std::string prefix_;
 };
 
@@ -130,15 +150,15 @@ void load_embeddings(const Loader& at, const Config& config, Weights& weights) {
   const auto own = [&](MatrixPtr table) { return weights.tables.emplace_back(std::move(table)).get(); };
   const int64_t vocab = config.vocab_size, width = config.decoder.hidden_size;
   const bool tied = !at.has("output");
-  const Matrix* table = own(tied ? at.head("token_embd", vocab, width) : at.matrix("token_embd", vocab, width));
-  weights.lm_head = tied ? table : own(at.head("output", vocab, width));
+  const Matrix* table = own(tied ? at.head("token_embd", vocab, width, true) : at.table("token_embd", vocab, width));
+  weights.lm_head = tied ? table : own(at.head("output", vocab, width, false));
   weights.decoder_embedding.table = table;
   if (config.eoi_token_id >= 0)
     weights.decoder_embedding.eoi_embedding = at.vector("token_embd_eoi", config.decoder.hidden_size);
   // T5Gemma 2 shares the decoder's table, but for fine-tunes that have untied it.
   weights.encoder_embedding = weights.decoder_embedding;
   if (config.architecture == Architecture::kT5Gemma || at.has("enc.token_embd"))
-    weights.encoder_embedding.table = own(at.matrix("enc.token_embd", config.vocab_size, config.encoder.hidden_size));
+    weights.encoder_embedding.table = own(at.table("enc.token_embd", config.vocab_size, config.encoder.hidden_size));
   if (config.eoi_token_id >= 0 && at.has("enc.token_embd_eoi"))
     weights.encoder_embedding.eoi_embedding = at.vector("enc.token_embd_eoi", config.encoder.hidden_size);
 }
@@ -162,7 +182,8 @@ VisionWeights load_vision(const Loader& at, const VisionConfig& c, int64_t hidde
   const int64_t e = c.hidden_size, p = c.patch_size;
   VisionWeights weights;
   weights.patch_embedding = {at.flattened("v.patch_embd", {e, 3, p, p}), at.bias("v.patch_embd", e)};
-  weights.position_embedding = at.floats("v.position_embd.weight", {c.num_patches(), e});
+  at.floats("v.position_embd.weight", {c.num_patches(), e});
+  weights.position_embedding = at.table("v.position_embd", c.num_patches(), e);
   for (int i = 0; i < c.num_hidden_layers; ++i)
     weights.layers.push_back(load_vision_layer(at.at("v.blk." + std::to_string(i) + "."), c));
   weights.post_layernorm = at.layer_norm("v.post_ln", e);
@@ -173,9 +194,9 @@ VisionWeights load_vision(const Loader& at, const VisionConfig& c, int64_t hidde
 
 }  // namespace
 
-Weights load_weights(const GgufFile& file, const Config& config, Ops& ops) {
+Weights load_weights(const GgufFile& file, const Config& config, Ops& ops, LoadMode mode) {
   Weights weights;
-  const Loader at(file, ops, weights);
+  const Loader at(file, ops, weights, mode);
   load_embeddings(at, config, weights);
   for (int i = 0; i < config.encoder.num_hidden_layers; ++i)
     weights.encoder_layers.push_back(load_encoder_layer(at.at("enc.blk." + std::to_string(i) + "."), config.encoder));

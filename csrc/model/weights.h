@@ -79,7 +79,7 @@ struct VisionLayer {
 
 struct VisionWeights {
   BiasedLinear patch_embedding;  // [E, 3 * patch_size^2]
-  Vector position_embedding;     // [patches, E]
+  MatrixPtr position_embedding;  // [patches, E], f32: a table
   std::vector<VisionLayer> layers;
   LayerNormWeights post_layernorm;  // [E]
   Vector mm_soft_emb_norm;          // [E]
@@ -88,7 +88,6 @@ struct VisionWeights {
 
 struct Weights {
   std::vector<MatrixPtr> tables;  // owns the embedding tables and the head
-  // Copies of all vectors: together they are small, but in the file each would keep the large page around it resident.
   std::vector<std::unique_ptr<float[]>> vectors;
   EmbeddingWeights encoder_embedding;  // T5Gemma 2 shares one table for both sides and the head
   EmbeddingWeights decoder_embedding;
@@ -100,7 +99,13 @@ struct Weights {
   std::optional<VisionWeights> vision;
 };
 
-// file must outlive the weights. Throws ModelFormatError for a missing tensor or a wrong shape or type.
-Weights load_weights(const GgufFile& file, const Config& config, Ops& ops);
+// Where the weights come from when they are first used.
+enum class LoadMode {
+  kMap,   // the file, which must outlive them; embeddings are read from it as long as the model lives
+  kCopy,  // a copy of the file's bytes in memory, made at once
+};
+
+// Throws ModelFormatError for a missing tensor, a wrong shape or type, and a file that changes; IoError.
+Weights load_weights(const GgufFile& file, const Config& config, Ops& ops, LoadMode mode);
 
 }  // namespace t5g

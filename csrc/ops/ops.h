@@ -33,7 +33,13 @@ class Matrix {
   const WeightView& weight() const { return weight_; }
 
  protected:
-  WeightView weight_;
+  // Drops the copy of the file's bytes, if there is one and nobody embeds its rows: the backend has its own form now.
+  void drop_copy() const {
+    if (weight_.copy == nullptr || weight_.is_table) return;
+    weight_.bytes = {};
+    weight_.copy.reset();
+  }
+  mutable WeightView weight_;
 };
 
 // One linear layer applied to an input shared with others: out = x W^T + bias, or out += that.

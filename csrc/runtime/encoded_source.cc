@@ -1,12 +1,13 @@
 // The file of an encoded source: a header of fixed size, token ids, hidden states, all little endian.
 #include "runtime/encoded_source.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <span>
 
 #include "base/error.h"
-#include "base/mapped_file.h"
+#include "base/input_file.h"
 #include "base/output_file.h"
 
 namespace t5g {
@@ -29,15 +30,18 @@ constexpr int64_t kUnknownReach = -1;
 std::atomic<uint64_t> next_id{1};
 
 // The header, checked against the file's size -> how many bytes it takes.
-size_t read_header(const std::string& path, std::span<const std::byte> bytes, Header& header) {
+size_t read_header(const std::string& path, const InputFile& file, Header& header) {
+  std::byte bytes[sizeof header];
+  const size_t n_bytes = static_cast<size_t>(std::min<uint64_t>(sizeof bytes, file.size_bytes()));
+  file.read(0, {bytes, n_bytes});
   const auto begins_with = [&](const char (&magic)[8]) {
-    return bytes.size() >= sizeof magic && std::memcmp(bytes.data(), magic, sizeof magic) == 0;
+    return n_bytes >= sizeof magic && std::memcmp(bytes, magic, sizeof magic) == 0;
   };
   const bool without_reach = begins_with(kMagicWithoutReach);
   const size_t size = sizeof header - (without_reach ? sizeof header.sliding_reach : 0);
-  if (bytes.size() < size || (!without_reach && !begins_with(kMagic)))
+  if (n_bytes < size || (!without_reach && !begins_with(kMagic)))
     throw ModelFormatError(path, "not an encoded source. Expected a file written by EncodedSource.save.");
-  std::memcpy(&header, bytes.data(), size);
+  std::memcpy(&header, bytes, size);
   if (without_reach) header.sliding_reach = kUnknownReach;
   return size;
 }
@@ -104,19 +108,17 @@ void EncodedSource::save(const std::string& path) const {
 }
 
 std::shared_ptr<EncodedSource> EncodedSource::load(const std::string& path, const Expected& expected) {
-  const MappedFile file(path);
-  const std::span<const std::byte> bytes = file.bytes();
+  const InputFile file(path);
   Header header{};
-  const size_t header_size = read_header(path, bytes, header);
+  const size_t header_size = read_header(path, file, header);
   if (header.model_fingerprint != expected.origin.model_fingerprint ||
       header.hidden_size != static_cast<uint64_t>(expected.hidden_size)) {
     throw ModelFormatError(path, "was encoded with another model. Encode the source again with this one.");
   }
-  check_payload(path, header, bytes.size() - header_size);
+  check_payload(path, header, file.size_bytes() - header_size);
   check_window(path, header, expected);
   std::vector<int32_t> ids(header.n_tokens);
-  const std::byte* data = bytes.data() + header_size;
-  if (!ids.empty()) std::memcpy(ids.data(), data, ids.size() * sizeof(int32_t));
+  file.read(header_size, std::as_writable_bytes(std::span(ids)));
   for (const int32_t id : ids) {
     if (id < 0 || id >= expected.vocab_size)
       throw ModelFormatError(path,
@@ -124,7 +126,7 @@ std::shared_ptr<EncodedSource> EncodedSource::load(const std::string& path, cons
   }
   const size_t state_bytes = ids.size() * static_cast<size_t>(expected.hidden_size) * sizeof(float);
   Buffer states(state_bytes);
-  if (state_bytes > 0) std::memcpy(states.data(), data + ids.size() * sizeof(int32_t), state_bytes);
+  file.read(header_size + ids.size() * sizeof(int32_t), {states.data(), state_bytes});
   return std::make_shared<EncodedSource>(std::move(ids), std::move(states), expected.hidden_size, expected.origin);
 }
 

@@ -12,7 +12,7 @@ namespace t5g {
 namespace {
 
 int64_t size_of(const MatrixPtr& matrix) {
-  return matrix == nullptr ? 0 : static_cast<int64_t>(matrix->weight().bytes.size());
+  return matrix == nullptr ? 0 : static_cast<int64_t>(matrix->weight().size_bytes());
 }
 
 int64_t size_of(const AttentionWeights& w) {
@@ -59,7 +59,7 @@ MemoryNeeds memory_needs(const Config& config, const Weights& weights, int64_t p
   for (const DecoderLayer& layer : weights.decoder_layers)
     needs.decode_weights_bytes += size_of(layer.self_attn) + size_of(layer.cross_attn) + size_of(layer.mlp);
   needs.weights_bytes = needs.decode_weights_bytes;
-  needs.decode_weights_bytes += static_cast<int64_t>(weights.lm_head->weight().bytes.size());
+  needs.decode_weights_bytes += static_cast<int64_t>(weights.lm_head->weight().size_bytes());
   for (const MatrixPtr& table : weights.tables) needs.weights_bytes += size_of(table);
   for (const EncoderLayer& layer : weights.encoder_layers)
     needs.weights_bytes += size_of(layer.self_attn) + size_of(layer.mlp);

@@ -41,8 +41,8 @@ std::unique_ptr<Ops> make_ops(const std::string& device, ThreadPool& pool) {
 // The type that says how exact keys and values need be: that of the first layer's largest matrices.
 DataType type_of(const MlpWeights& mlp) { return mlp.gate_proj->weight().type; }
 
-// Measured in docs/design/keys-and-values.md: rounding keys and values to halves changes far less than rounding weights to 8 bits
-// did. Files whose weights are multiplied as they are get exact caches.
+// Measured in docs/design/keys-and-values.md: rounding keys and values to halves changes far less than rounding weights
+// to 8 bits did. Files whose weights are multiplied as they are get exact caches.
 DataType resolve_kv_type(const std::string& name, DataType weights) {
   if (name == "auto") return is_quantized(weights) || weights == DataType::kBF16 ? DataType::kF16 : DataType::kF32;
   if (name == "f32") return DataType::kF32;
@@ -75,7 +75,10 @@ uint64_t fingerprint_of(const GgufFile& file) {
   for (const TensorInfo& tensor : file.tensors()) {
     mix(hash, tensor.name.data(), tensor.name.size());
     mix(hash, &tensor.offset, sizeof tensor.offset);
-    mix(hash, tensor.data.data(), std::min(kSample, tensor.data.size()));
+    std::byte sample[kSample];
+    const auto size = static_cast<size_t>(std::min<uint64_t>(kSample, tensor.size_bytes));
+    file.read(tensor, 0, {sample, size});
+    mix(hash, sample, size);
   }
   return hash;
 }
@@ -113,7 +116,7 @@ Model::Model(const std::string& path, const ModelOptions& options)
       source_origin_{fingerprint_of(file_), config_.encoder.sliding_attention_window.before},
       pool_(check_threads(options.n_threads)),
       ops_(make_ops(device_, pool_)),
-      weights_(load_weights(file_, config_, *ops_)),
+      weights_(load_weights(file_, config_, *ops_, options.load)),
       kv_type_(resolve_kv_type(options.kv_type, type_of(weights_.decoder_layers.front().mlp))),
       encoder_(config_, weights_, *ops_, prefill_kv_type(type_of(weights_.encoder_layers.front().mlp))),
       decoder_(config_, weights_, *ops_, kv_type_),
@@ -125,7 +128,8 @@ Model::Model(const std::string& path, const ModelOptions& options)
       hidden_(block_of(config_.decoder.hidden_size)),
       last_hidden_(block_of(config_.decoder.hidden_size)),
       kept_state_bytes_(std::make_shared<std::atomic<int64_t>>(0)) {
-  file_.release_pages();
+  file_.forget_long_arrays();
+  if (options.load == LoadMode::kCopy) file_.close();
 }
 
 void Model::check_ids(const std::string& side, std::span<const int32_t> ids, int64_t limit) const {

@@ -29,6 +29,7 @@
 namespace t5g {
 
 struct ModelOptions {
+  LoadMode load = LoadMode::kMap;
   std::string device = "auto";  // "auto", "cpu", "cuda", "metal"
   int64_t n_threads = 0;        // 0: default_thread_count()
   EncoderWindow encoder_window = EncoderWindow::kExclusive;
@@ -144,7 +145,7 @@ class Model {
   // Logits of a few rows, which live until the next call.
   Tensor head_block(Tensor x);
 
-  const GgufFile file_;
+  GgufFile file_;
   const Config config_;
   std::unique_ptr<const Tokenizer> tokenizer_;
   const std::string device_;

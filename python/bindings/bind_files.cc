@@ -1,11 +1,16 @@
-// OutputFile for Python, which writes to its descriptor.
+// InputFile and OutputFile for Python, which writes to the latter's descriptor.
+#include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 #include <pybind11/stl/filesystem.h>
 
 #include <filesystem>
 #include <memory>
+#include <span>
+#include <string>
 
+#include "base/error.h"
+#include "base/input_file.h"
 #include "base/output_file.h"
 #include "bindings.h"
 
@@ -25,10 +30,26 @@ const char* kind_name(OutputTarget::Kind kind) {
   }
 }
 
+py::array_t<uint8_t> read(const InputFile& file, uint64_t offset, uint64_t n_bytes) {
+  if (offset > file.size_bytes() || n_bytes > file.size_bytes() - offset) {
+    throw InvalidArgument(file.path() + ": " + std::to_string(n_bytes) + " bytes at " + std::to_string(offset) +
+                          " lie beyond the file's end.");
+  }
+  py::array_t<uint8_t> data(static_cast<py::ssize_t>(n_bytes));
+  const std::span<uint8_t> out(data.mutable_data(), n_bytes);
+  const py::gil_scoped_release release;
+  file.read(offset, std::as_writable_bytes(out));
+  return data;
+}
+
 }  // namespace
 
 void bind_files(py::module_& m) {
   // Paths in are bytes, as os.fsencode() gives them: any of them is a name here.
+  py::class_<InputFile>(m, "InputFile", "A file that is read as it was when it was opened, or not at all.")
+      .def(py::init([](const py::bytes& path) { return std::make_unique<InputFile>(path); }), py::arg("path"))
+      .def_property_readonly("size_bytes", &InputFile::size_bytes)
+      .def("read", &read, py::arg("offset"), py::arg("n_bytes"), "uint8 [n_bytes]");
   py::class_<OutputTarget>(m, "OutputTarget", "Where writing to a path leads; see csrc/base/output_file.h.")
       .def_property_readonly(
           "kind", [](const OutputTarget& target) { return kind_name(target.kind); },

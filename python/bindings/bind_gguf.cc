@@ -1,4 +1,4 @@
-// GgufFile for Python: metadata as plain values, tensor data as read-only views into the mapped file.
+// GgufFile for Python: metadata as plain values, tensors as they are asked for.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -6,6 +6,8 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
+#include <span>
 
 #include "bindings.h"
 #include "gguf/reader.h"
@@ -71,12 +73,17 @@ const GgufFile::Metadata& metadata_of(const GgufFile& file, const std::string& k
   return *found;
 }
 
-py::array tensor_data(const py::object& self, const std::string& name) {
-  const auto& data = self.cast<const GgufFile&>().tensor(name).data;
-  // With `self` as its base the array keeps the mapping alive.
-  py::array_t<uint8_t> view(static_cast<py::ssize_t>(data.size()), reinterpret_cast<const uint8_t*>(data.data()), self);
-  view.attr("setflags")(py::arg("write") = false);
-  return view;
+py::array_t<uint8_t> tensor_data(const GgufFile& file, const std::string& name, int64_t first_row,
+                                 std::optional<int64_t> last_row) {
+  const TensorInfo& tensor = file.tensor(name);
+  const int64_t last = last_row.value_or(tensor.rows());
+  if (first_row < 0 || last < first_row || last > tensor.rows()) throw py::index_error("rows outside the tensor");
+  const size_t row = row_bytes(tensor.type, tensor.cols());
+  py::array_t<uint8_t> data(static_cast<py::ssize_t>(static_cast<size_t>(last - first_row) * row));
+  const std::span<uint8_t> out(data.mutable_data(), static_cast<size_t>(data.size()));
+  const py::gil_scoped_release release;
+  file.read(tensor, static_cast<uint64_t>(first_row) * row, std::as_writable_bytes(out));
+  return data;
 }
 
 }  // namespace
@@ -92,13 +99,13 @@ void bind_gguf(py::module_& m) {
           "shape", [](const TensorInfo& t) { return py::tuple(py::cast(t.shape)); }, "In NumPy's order: rows first.")
       .def_readonly("offset", &TensorInfo::offset, "In bytes, from the start of the file.")
       .def_property_readonly("n_bytes",
-                             [](const TensorInfo& t) { return t.supported ? py::cast(t.data.size()) : py::none(); })
+                             [](const TensorInfo& t) { return t.supported ? py::cast(t.size_bytes) : py::none(); })
       .def("__repr__", [](const TensorInfo& t) {
         return py::str("GgufTensor({!r}, {}, {})")
             .format(to_str(t.name), gguf_type_name(t.type_id), py::tuple(py::cast(t.shape)));
       });
 
-  py::class_<GgufFile, std::shared_ptr<GgufFile>>(m, "GgufFile", "A GGUF file, mapped and checked. Immutable.")
+  py::class_<GgufFile, std::shared_ptr<GgufFile>>(m, "GgufFile", "A GGUF file, opened and checked. Immutable.")
       .def(py::init([](const std::filesystem::path& path) {
              py::gil_scoped_release release;
              return std::make_shared<GgufFile>(path.string());
@@ -144,8 +151,8 @@ void bind_gguf(py::module_& m) {
           "The value's type id and value exactly as in the file, for tools that copy it.")
       .def_property_readonly("tensors", &GgufFile::tensors, py::return_value_policy::reference_internal,
                              "List of GgufTensor in the order of the file.")
-      .def("tensor_data", &tensor_data, py::arg("name"),
-           "The stored bytes of a tensor: a read-only uint8 array that is a view into the file and keeps it open.");
+      .def("tensor_data", &tensor_data, py::arg("name"), py::arg("first_row") = 0, py::arg("last_row") = py::none(),
+           "The stored bytes of a tensor, or of its rows [first_row, last_row), read from the file: uint8.");
 }
 
 }  // namespace t5g::python

@@ -94,7 +94,8 @@ py::dict config_dict(const Model& model) {
 // ---- Model --------------------------------------------------------------------------------------------------------
 
 std::shared_ptr<Model> open_model(const std::string& path, const std::string& device, int64_t n_threads,
-                                  const std::string& encoder_window, const std::string& kv_type) {
+                                  const std::string& encoder_window, const std::string& kv_type,
+                                  const std::string& load) {
   ModelOptions options;
   options.kv_type = kv_type;
   options.device = device;
@@ -103,6 +104,11 @@ std::shared_ptr<Model> open_model(const std::string& path, const std::string& de
     options.encoder_window = EncoderWindow::kInclusive;
   } else if (encoder_window != "exclusive") {
     throw InvalidArgument("encoder_window is '" + encoder_window + "', expected 'exclusive' or 'inclusive'.");
+  }
+  if (load == "copy") {
+    options.load = LoadMode::kCopy;
+  } else if (load != "map") {
+    throw InvalidArgument("load is '" + load + "', expected 'map' or 'copy'.");
   }
   const py::gil_scoped_release release;
   return std::make_shared<Model>(path, options);
@@ -329,7 +335,7 @@ void bind_runtime(py::module_& m) {
 
   py::class_<Model, std::shared_ptr<Model>>(m, "Model")
       .def(py::init(&open_model), arg("path"), py::kw_only(), arg("device"), arg("n_threads"), arg("encoder_window"),
-           arg("kv_type"))
+           arg("kv_type"), arg("load"))
       .def_property_readonly("config", &config_dict)
       .def_property_readonly("tokenizer", &Model::tokenizer, py::return_value_policy::reference_internal)
       .def_property_readonly("device", &Model::device)

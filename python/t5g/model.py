@@ -54,6 +54,11 @@ class Model:
         T5Gemma (the first) only: which neighbours an encoder layer with a sliding window W sees.
         ``"exclusive"`` is ``|i - j| < W``, as the model was trained; ``"inclusive"`` is ``|i - j| <= W``, as
         transformers from 5.4 on reads it. They differ for sources longer than W (4096 in the released models).
+    load
+        ``"map"``: the file stays open; weights are read from it when they are first needed, and embeddings row by row
+        for as long as the model is open. ``"copy"``: all of it is read at once, and the file is needed no more. What
+        happens to the file meanwhile never ends the process and never changes a result: with ``"map"``, a call that
+        finds the file written to raises ``ModelFormatError``; with ``"copy"`` none does (docs/files.md).
     kv_type
         How the decoder's keys and values are stored. ``"f32"`` is exact, ``"f16"`` halves their memory, and
         ``"q8_0"`` brings it to 28 %. ``"auto"``: ``"f32"`` for files with f32 or f16 weights, ``"f16"`` for all
@@ -88,6 +93,7 @@ class Model:
         n_threads: int | None = None,
         encoder_window: Literal["exclusive", "inclusive"] = "exclusive",
         kv_type: Literal["auto", "f32", "f16", "q8_0"] = "auto",
+        load: Literal["map", "copy"] = "map",
     ) -> None:
         if path is None:
             if not _BUNDLED.exists():
@@ -104,6 +110,7 @@ class Model:
             n_threads=arguments.threads(n_threads),
             encoder_window=arguments.word("encoder_window", encoder_window),
             kv_type=arguments.word("kv_type", kv_type),
+            load=arguments.word("load", load),
         )
         self.load_seconds = time.perf_counter() - start
         """Time that opening the file took."""

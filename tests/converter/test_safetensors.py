@@ -27,6 +27,21 @@ def test_values_of_all_dtypes(tmp_path: Path, dtype: str) -> None:
     np.testing.assert_array_equal(tensor.read(5, 4), rounded(VALUES, dtype).ravel()[5:9])
 
 
+def test_a_file_that_changes_while_it_is_converted(tmp_path: Path) -> None:
+    """Reading goes on in the file that was opened, and only as long as nobody writes to it."""
+    path = tmp_path / "model.safetensors"
+    write_safetensors(path, {"x": VALUES}, "F32")
+    tensor = open_checkpoint(tmp_path)["x"]
+    write_safetensors(tmp_path / "new", {"x": VALUES + 1}, "F32")
+    (tmp_path / "new").replace(path)
+    np.testing.assert_array_equal(tensor.read(0, 12).reshape(3, 4), VALUES)
+    tensor = open_checkpoint(tmp_path)["x"]
+    size = path.stat().st_size
+    path.write_bytes(b"")
+    with pytest.raises(t5g.ModelFormatError, match=rf"model\.safetensors: the file had {size} bytes .* and has 0 now"):
+        tensor.read(0, 12)
+
+
 def entry(**change: Any) -> dict[str, Any]:
     return {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]} | change
 

@@ -110,10 +110,10 @@ void check_arrays(const GgufFile& f) {
 
 void check_tensors(const GgufFile& f) {
   const t5g::TensorInfo& t = f.tensor("t", {2, 3});
-  T5G_CHECK(t.rows() == 2 && t.cols() == 3 && t.type == t5g::DataType::kF32 && t.data.size() == 24);
-  T5G_CHECK(reinterpret_cast<uintptr_t>(t.data.data()) % 8 == 0);
+  T5G_CHECK(t.rows() == 2 && t.cols() == 3 && t.type == t5g::DataType::kF32 && t.size_bytes == 24);
+  T5G_CHECK(f.in_memory(t).size() == 24 && reinterpret_cast<uintptr_t>(f.in_memory(t).data()) % 8 == 0);
   T5G_CHECK(f.find("t") == &t && f.find("absent") == nullptr);
-  T5G_CHECK(f.mapping() == nullptr);  // the bytes are ours
+  T5G_CHECK(f.file() == nullptr);  // the bytes are ours
   fails([&] { f.tensor("t", {3, 2}); }, "tensor 't': shape [2, 3], expected [3, 2]. ");
   fails([&] { f.tensor("t", {6}); }, "tensor 't': shape [2, 3], expected [6]. ");
   fails([&] { f.tensor("absent", {1}); }, "tensor 'absent': missing");

@@ -13,7 +13,7 @@
 
 namespace t5g {
 
-// A weight packed for the kernels on first use; its pages in the file are given back then.
+// A weight packed for the kernels on first use.
 class CpuMatrix : public Matrix {
  public:
   // Takes its memory from the arena, which must outlive it.
@@ -29,7 +29,7 @@ class CpuMatrix : public Matrix {
 
  private:
   size_t packed_bytes() const;
-  void pack_group(int64_t group, std::byte* out) const;
+  void pack_groups(int64_t begin, int64_t end) const;
 
   Arena& arena_;
   mutable std::byte* packed_ = nullptr;

@@ -11,17 +11,15 @@ constexpr int64_t kInlineValues = 16384;
 // Values of an embedding that are read from a file at a time: whole blocks of every type, at most 4 KB.
 constexpr int64_t kReadValues = 1024;
 
-// A row of a table. From a file it is copied: a page fault would bring many pages around it, and all of them together
-// would make most of the table resident beside its packed copy.
+// A row of a table.
 void read_row(const WeightView& table, size_t row, float* out) {
-  const size_t bytes_per_row = row_bytes(table.type, table.cols);
-  const std::span<const std::byte> bytes = table.bytes.subspan(row * bytes_per_row, bytes_per_row);
-  if (table.file == nullptr) return dequantize_row(table.type, bytes.data(), table.cols, out);
-  alignas(64) std::byte copy[kReadValues * sizeof(float)];
+  const size_t begin = row * table.bytes_per_row();
+  if (table.file == nullptr) return dequantize_row(table.type, table.bytes.data() + begin, table.cols, out);
+  alignas(64) std::byte read[kReadValues * sizeof(float)];
   for (int64_t first = 0; first < table.cols; first += kReadValues) {
     const int64_t n = std::min(kReadValues, table.cols - first);
-    table.file->copy(bytes.subspan(row_bytes(table.type, first), row_bytes(table.type, n)), copy);
-    dequantize_row(table.type, copy, n, out + first);
+    table.file->read(table.offset + begin + row_bytes(table.type, first), {read, row_bytes(table.type, n)});
+    dequantize_row(table.type, read, n, out + first);
   }
 }
 

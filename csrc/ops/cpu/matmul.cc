@@ -3,11 +3,12 @@
 
 #include "kernels/cpu/pack.h"
 #include "ops/cpu/cpu_ops.h"
+#include "ops/cpu/weight_groups.h"
 
 namespace t5g {
 namespace {
 
-// Groups that one item of a loop packs: a few hundred KB, so that threads share the work and pages are returned early.
+// Groups that one item of a loop packs: a few hundred KB, so that threads share the work.
 constexpr int64_t kPackGroups = 32;
 // Several groups per item keep a matrix-vector product's independent sums in flight.
 constexpr int64_t kMinGroupsPerItem = 4;
@@ -35,30 +36,23 @@ size_t CpuMatrix::packed_bytes() const {
   return kernels::packed_group_bytes(packed_type(), packed_cols()) * static_cast<size_t>(n_groups());
 }
 
-void CpuMatrix::pack_group(int64_t group, std::byte* out) const {
-  const auto pack = packed_type() == weight_.type ? kernels::pack_group : kernels::pack_group_as_q8_0;
-  pack(weight_.type, weight_.bytes.data(), rows(), cols(), group, out);
+void CpuMatrix::pack_groups(int64_t begin, int64_t end) const {
+  const auto pack_one = packed_type() == weight_.type ? kernels::pack_group : kernels::pack_group_as_q8_0;
+  const size_t group_bytes = kernels::packed_group_bytes(packed_type(), packed_cols());
+  for_groups_of(weight_, begin, end, [&](int64_t group, const std::byte* data, int64_t n_rows) {
+    pack_one(weight_.type, data, n_rows, cols(), 0, packed_ + static_cast<size_t>(group) * group_bytes);
+  });
 }
 
 void CpuMatrix::pack(ThreadPool& pool, Interrupt* interrupt) const {
   if (is_packed_) return;
   if (packed_ == nullptr) packed_ = arena_.take(packed_bytes());
-  const size_t group_bytes = kernels::packed_group_bytes(packed_type(), packed_cols());
   pool.parallel_for(
       ceil_div(n_groups(), kPackGroups),
-      [&](int64_t item, int) {
-        const int64_t begin = item * kPackGroups, end = std::min(begin + kPackGroups, n_groups());
-        for (int64_t group = begin; group < end; ++group)
-          pack_group(group, packed_ + static_cast<size_t>(group) * group_bytes);
-        if (weight_.file != nullptr) {
-          const size_t bytes_per_row = row_bytes(weight_.type, cols());
-          const int64_t end_row = std::min(end * kernels::kGroupRows, rows());
-          const size_t first = static_cast<size_t>(begin * kernels::kGroupRows) * bytes_per_row;
-          weight_.file->release(weight_.bytes.subspan(first, static_cast<size_t>(end_row) * bytes_per_row - first));
-        }
-      },
+      [&](int64_t item, int) { pack_groups(item * kPackGroups, std::min((item + 1) * kPackGroups, n_groups())); },
       interrupt);
   is_packed_ = true;
+  drop_copy();
 }
 
 std::unique_ptr<Matrix> CpuOps::load(const WeightView& weight) { return std::make_unique<CpuMatrix>(weight, packed_); }

@@ -1,10 +1,11 @@
-// Splitting, by items of a few groups; their pages in the file are given back at once.
+// Splitting, by items of a few groups.
 #include "ops/cpu/plane_matrix.h"
 
 #include <algorithm>
 #include <atomic>
 
 #include "kernels/cpu/planes.h"
+#include "ops/cpu/weight_groups.h"
 
 namespace t5g {
 namespace {
@@ -25,27 +26,23 @@ void PlaneMatrix::pack(ThreadPool& pool, Interrupt* interrupt) const {
   Buffer coarse(groups * kernels::coarse_group_bytes(cols())), fine(groups * kernels::fine_group_bytes(cols()));
   Buffer norms(groups * kernels::norm_group_bytes(cols()));
   std::atomic<bool> finite{true};
+  const auto split = [&](int64_t group, const std::byte* data, int64_t n_rows) {
+    const auto at = static_cast<size_t>(group);
+    if (!kernels::pack_planes(data, n_rows, cols(), 0, coarse.data() + at * kernels::coarse_group_bytes(cols()),
+                              fine.data() + at * kernels::fine_group_bytes(cols()),
+                              reinterpret_cast<uint8_t*>(norms.data()) + at * kernels::norm_group_bytes(cols())))
+      finite.store(false, std::memory_order_relaxed);
+  };
   pool.parallel_for((n_groups() + kPackGroups - 1) / kPackGroups,
                     [&](int64_t item, int) {
-                      const int64_t begin = item * kPackGroups, end = std::min(begin + kPackGroups, n_groups());
-                      for (int64_t group = begin; group < end; ++group) {
-                        if (!kernels::pack_planes(weight_.bytes.data(), rows(), cols(), group, coarse.data(),
-                                                  fine.data(), reinterpret_cast<uint8_t*>(norms.data())))
-                          finite.store(false, std::memory_order_relaxed);
-                      }
-                      if (weight_.file != nullptr) {
-                        const size_t bytes_per_row = row_bytes(weight_.type, cols());
-                        const auto first = static_cast<size_t>(begin * kernels::kGroupRows) * bytes_per_row;
-                        const auto last =
-                            static_cast<size_t>(std::min(end * kernels::kGroupRows, rows())) * bytes_per_row;
-                        weight_.file->release(weight_.bytes.subspan(first, last - first));
-                      }
+                      for_groups_of(weight_, item * kPackGroups, std::min((item + 1) * kPackGroups, n_groups()), split);
                     },
                     interrupt);
   coarse_ = std::move(coarse);
   fine_ = std::move(fine);
   norms_ = std::move(norms);
   finite_ = finite.load();
+  drop_copy();
 }
 
 kernels::Planes PlaneMatrix::planes() const {

@@ -21,6 +21,7 @@ __all__: list[str] = [
     "Generator",
     "GgufFile",
     "GgufTensor",
+    "InputFile",
     "InputTooLongError",
     "InvalidArgumentError",
     "KeptLogprob",
@@ -70,6 +71,21 @@ class UnsupportedError(T5gError, RuntimeError):
     """
     A device or CPU level that this build or machine lacks.
     """
+
+class InputFile:
+    """
+    A file that is read as it was when it was opened, or not at all.
+    """
+
+    def __init__(self, path: bytes) -> None: ...
+    def read(
+        self, offset: typing.SupportsInt | typing.SupportsIndex, n_bytes: typing.SupportsInt | typing.SupportsIndex
+    ) -> numpy.typing.NDArray[numpy.uint8]:
+        """
+        uint8 [n_bytes]
+        """
+    @property
+    def size_bytes(self) -> int: ...
 
 class OutputTarget:
     """
@@ -136,7 +152,7 @@ class GgufTensor:
 
 class GgufFile:
     """
-    A GGUF file, mapped and checked. Immutable.
+    A GGUF file, opened and checked. Immutable.
     """
 
     def __contains__(self, arg0: str) -> bool: ...
@@ -152,9 +168,14 @@ class GgufFile:
         """
         The value's type id and value exactly as in the file, for tools that copy it.
         """
-    def tensor_data(self, name: str) -> numpy.ndarray:
+    def tensor_data(
+        self,
+        name: str,
+        first_row: typing.SupportsInt | typing.SupportsIndex = 0,
+        last_row: typing.SupportsInt | typing.SupportsIndex | None = None,
+    ) -> numpy.typing.NDArray[numpy.uint8]:
         """
-        The stored bytes of a tensor: a read-only uint8 array that is a view into the file and keeps it open.
+        The stored bytes of a tensor, or of its rows [first_row, last_row), read from the file: uint8.
         """
     def value_type(self, arg0: str) -> str:
         """
@@ -277,6 +298,7 @@ class Model:
         n_threads: typing.SupportsInt | typing.SupportsIndex,
         encoder_window: str,
         kv_type: str,
+        load: str,
     ) -> None: ...
     def chat_prompt(self, messages: collections.abc.Sequence[tuple[str, str]]) -> list[int]: ...
     def check_source(self, source: EncodedSource, name: str) -> None:

@@ -68,6 +68,16 @@ def add_kv_type(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_load(parser: argparse._ActionsContainer) -> None:
+    """Add --load."""
+    parser.add_argument(
+        "--load",
+        choices=["map", "copy"],
+        default="map",
+        help="read weights from the file when they are needed (default), or all at once, to need the file no more",
+    )
+
+
 def add_text_options(parser: argparse._ActionsContainer) -> None:
     """Add --encoding and --errors, of all text that a command reads."""
     parser.add_argument(
@@ -82,8 +92,9 @@ def add_text_options(parser: argparse._ActionsContainer) -> None:
 
 
 def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What a command that has --device, --threads and --kv-type hands to t5g.Model."""
-    return {"device": arguments.device, "n_threads": arguments.threads, "kv_type": arguments.kv_type}
+    """What a command that has --device, --threads, --kv-type and --load hands to t5g.Model."""
+    names = {"device": "device", "n_threads": "threads", "kv_type": "kv_type", "load": "load"}
+    return {option: getattr(arguments, name) for option, name in names.items()}
 
 
 def report(prog: str, message: str, kind: str = "error") -> None:

@@ -30,6 +30,7 @@ def _parser() -> _common.Parser:
     _common.add_threads(parser)
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "metal"], default="auto")
     _common.add_kv_type(parser)
+    _common.add_load(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return parser
 

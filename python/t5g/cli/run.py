@@ -82,6 +82,7 @@ def _parser() -> _common.Parser:
     _common.add_threads(machine)
     machine.add_argument("--device", choices=["auto", "cpu", "cuda", "metal"], default="auto")
     _common.add_kv_type(machine)
+    _common.add_load(machine)
     machine.add_argument("--json", action="store_true", help="one JSON object with text, token ids and timings")
     machine.add_argument("-v", "--verbose", action="store_true", help="timings on standard error")
     return parser

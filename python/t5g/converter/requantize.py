@@ -60,7 +60,7 @@ def quantize(
     notes: list[str] = []
     plan = [(tensor, _source_type(source_path, tensor)) for tensor in file.tensors]
     tensors = [
-        _output(source_path, tensor, source_type, _target_type(tensor, source_type, preset, vision_chosen))
+        _output(source_path, file, tensor, source_type, _target_type(tensor, source_type, preset, vision_chosen))
         for tensor, source_type in plan
     ]
     lossy = {s.name for (_, s), t in zip(plan, tensors, strict=True) if s.is_quantised and s is not t.type}
@@ -127,15 +127,15 @@ def _target_type(
     return preset.type_for(matrix, shape[-1]) if matrix in _MATRICES else source_type
 
 
-def _output(path: Path, tensor: GgufTensor, source_type: TensorType, target_type: TensorType) -> OutputTensor:
-    """Plan one tensor. Its bytes are read from the file, not through the mapping, which would keep them in memory."""
-    name, offset, row_length = tensor.name, tensor.offset, tensor.shape[-1]
+def _output(
+    path: Path, file: GgufFile, tensor: GgufTensor, source_type: TensorType, target_type: TensorType
+) -> OutputTensor:
+    """Plan one tensor, which is read a few rows at a time when it is written."""
+    name, row_length = tensor.name, tensor.shape[-1]
     row_bytes = source_type.size_bytes(row_length)
 
     def rows(first: int, last: int) -> NDArray[np.uint8]:
-        data = np.fromfile(path, np.uint8, (last - first) * row_bytes, offset=offset + first * row_bytes)
-        if data.size != (last - first) * row_bytes:
-            raise ModelFormatError(f"{path}: tensor '{name}': the file ends early. It changed while being read.")
+        data: NDArray[np.uint8] = file.tensor_data(name, first, last)
         if source_type is target_type:
             return data
         values = decode(data.reshape(last - first, row_bytes), source_type)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t5g import text_files
+from t5g._core import InputFile
 from t5g.errors import InvalidArgumentError, ModelFormatError
 
 _MAX_HEADER_BYTES = 100_000_000  # the format's own limit
@@ -32,6 +34,7 @@ class SourceTensor:
 
     name: str
     path: Path
+    file: InputFile = field(repr=False)
     dtype: str
     shape: tuple[int, ...]
     offset: int
@@ -47,12 +50,7 @@ class SourceTensor:
                 f"{self.path}: tensor '{self.name}' has dtype {self.dtype}, expected BF16, F16, F32 or F64."
             )
         item = _ITEM_BYTES[self.dtype]
-        raw = np.fromfile(self.path, _STORAGE[self.dtype], count, offset=self.offset + first * item)
-        if raw.size != count:
-            raise ModelFormatError(
-                f"{self.path}: tensor '{self.name}': the file ends early. It changed while being read."
-            )
-        return raw
+        return self.file.read(self.offset + first * item, count * item).view(_STORAGE[self.dtype])
 
     def read(self, first: int, count: int) -> NDArray[np.float32]:
         """Read `count` values from number `first` on as float32. Raises ModelFormatError on NaN and infinity."""
@@ -129,16 +127,16 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _read_header(path: Path) -> dict[str, SourceTensor]:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > size - 8:
-            raise ModelFormatError(
-                f"{path}: the file ends inside its header ({size} bytes). It is truncated or no safetensors file."
-            )
-        if length > _MAX_HEADER_BYTES:
-            raise ModelFormatError(f"{path}: a header of {length} bytes, expected at most {_MAX_HEADER_BYTES}.")
-        text = file.read(length)
+    file = InputFile(os.fsencode(path))
+    size = file.size_bytes
+    length = int.from_bytes(file.read(0, min(8, size)).tobytes(), "little")
+    if size < 8 or length > size - 8:
+        raise ModelFormatError(
+            f"{path}: the file ends inside its header ({size} bytes). It is truncated or no safetensors file."
+        )
+    if length > _MAX_HEADER_BYTES:
+        raise ModelFormatError(f"{path}: a header of {length} bytes, expected at most {_MAX_HEADER_BYTES}.")
+    text = file.read(8, length).tobytes()
     try:
         header = json.loads(text, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
@@ -146,16 +144,16 @@ def _read_header(path: Path) -> dict[str, SourceTensor]:
     if not isinstance(header, dict):
         raise ModelFormatError(f"{path}: the header is not a JSON object.")
     header.pop("__metadata__", None)
-    return _check_ranges(path, header, 8 + length, size)
+    return _check_ranges(path, file, header, 8 + length)
 
 
-def _check_ranges(path: Path, header: Mapping[str, Any], data_start: int, file_size: int) -> dict[str, SourceTensor]:
+def _check_ranges(path: Path, file: InputFile, header: Mapping[str, Any], data_start: int) -> dict[str, SourceTensor]:
     """Check that the tensors tile the data section without overlap or gap, as the format demands."""
     tensors: dict[str, SourceTensor] = {}
     ranges: list[tuple[int, int, str]] = []
     for name, entry in header.items():
         dtype, shape, begin, end = _check_entry(path, name, entry)
-        tensors[name] = SourceTensor(name, path, dtype, shape, data_start + begin)
+        tensors[name] = SourceTensor(name, path, file, dtype, shape, data_start + begin)
         ranges.append((begin, end, name))
     position = 0
     for begin, end, name in sorted(ranges):
@@ -163,9 +161,10 @@ def _check_ranges(path: Path, header: Mapping[str, Any], data_start: int, file_s
             kind = "overlaps the one before it" if begin < position else "leaves a gap before it"
             raise ModelFormatError(f"{path}: tensor '{name}' {kind} (offset {begin}, expected {position}).")
         position = end
-    if data_start + position > file_size:
+    if data_start + position > file.size_bytes:
         raise ModelFormatError(
-            f"{path}: truncated: {file_size} bytes, its header describes {data_start + position}. Download it again."
+            f"{path}: truncated: {file.size_bytes} bytes, its header describes {data_start + position}. "
+            "Download it again."
         )
     return tensors
 
