@@ -1,4 +1,4 @@
-"""Where pictures stand in a source: every start-of-image marker of the text becomes the tokens of one image.
+"""Where images stand in a source: every start-of-image marker of the text becomes the tokens of one image.
 
 transformers writes the marker, the soft tokens and the end marker into the text, between empty lines, and tokenises the
 whole. Tokenising cuts at the markers anyway, so here only the text between images is tokenised, with its newlines, and
@@ -85,15 +85,15 @@ def expand(
     return ids
 
 
-def check_ids(config: Config, ids: Sequence[int], n_pictures: int, *, where: str = "") -> None:
-    """Raise InvalidArgumentError unless `ids` have exactly the soft tokens of so many pictures, crops included."""
+def check_ids(config: Config, ids: Sequence[int], n_images: int, *, where: str = "") -> None:
+    """Raise InvalidArgumentError unless `ids` have exactly the soft tokens of so many images, crops included."""
     tokens = _tokens_of_image(config)
     soft = tokens[1]
     found, each = list(ids).count(soft), tokens.count(soft)
-    if found != n_pictures * each:
+    if found != n_images * each:
         raise InvalidArgumentError(
             f"{where}the source has {_count(found, 'image token')} ({soft}), expected "
-            f"{n_pictures * each}: {each} for each of {_count(n_pictures, 'picture')}."
+            f"{n_images * each}: {each} for each of {_count(n_images, 'image')}."
         )
 
 

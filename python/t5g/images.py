@@ -23,13 +23,13 @@ from t5g.image_files import MAX_PIXELS, from_path, from_pil_image, from_stream, 
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["MAX_PIXELS", "Image", "Images", "Picture", "as_list", "as_lists", "preprocess"]
+__all__ = ["MAX_PIXELS", "Image", "Images", "Pixels", "as_list", "as_lists", "preprocess"]
 
 Image: TypeAlias = (
     "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | npt.NDArray[np.generic] | PIL.Image.Image"
 )
 Images: TypeAlias = "Image | Iterable[Image]"
-Picture: TypeAlias = "npt.NDArray[np.uint8]"
+Pixels: TypeAlias = "npt.NDArray[np.uint8]"
 
 _KINDS = "a path, the bytes of a file, an open file, a PIL image, an array or a tensor"
 
@@ -68,7 +68,7 @@ def as_lists(images: object, n: int) -> list[Any]:
 
 def preprocess(
     images: list[Image], size: int, *, pan_and_scan: bool = False, name: str = "image"
-) -> list[list[Picture]]:
+) -> list[list[Pixels]]:
     """Read images for a model whose images have sides of `size` pixels.
 
     Parameters
@@ -88,20 +88,20 @@ def preprocess(
     list of list of numpy.ndarray
         For each image, itself and then its crops, each uint8 [size, size, 3].
     """
-    pictures = []
+    prepared = []
     for i, image in enumerate(images):
         where = name if len(images) == 1 else _place(name, i, len(images))
         pixels = _read(image, where)
         parts = [pixels, *(_crops(pixels) if pan_and_scan else ())]
-        pictures.append([_core.resize_image(np.ascontiguousarray(part), size, size) for part in parts])
-    return pictures
+        prepared.append([_core.resize_image(np.ascontiguousarray(part), size, size) for part in parts])
+    return prepared
 
 
 def _place(name: str, i: int, n: int) -> str:
     return f"image {i + 1} of {n}" if name == "image" else f"{name}: image {i + 1} of {n}"
 
 
-def _read(image: object, where: str) -> Picture:
+def _read(image: object, where: str) -> Pixels:
     """Any image -> uint8 [H, W, 3]."""
     if isinstance(image, str):
         return from_text(image, where)
@@ -130,7 +130,7 @@ def _is_file(image: object) -> bool:
 # ---- Pan and scan ----
 
 
-def _crops(pixels: Picture) -> list[Picture]:
+def _crops(pixels: Pixels) -> list[Pixels]:
     """Two to four crops along the longer side of a long image; none of one that is nearly square or small."""
     height, width = pixels.shape[:2]
     longer, shorter = max(width, height), min(width, height)

@@ -14,13 +14,13 @@ class MemoryNeeds:
     weights_bytes
         All matrices of encoder and decoder, in memory once they have been used.
     vision_weights_bytes
-        All matrices of the image tower, in memory once a picture has been read; 0 without a tower.
+        All matrices of the image tower, in memory once an image has been read; 0 without a tower.
     decode_weights_bytes
         The part of them that every decode step reads: decoder layers and output head.
     workspace_bytes
         Activations of a pass, whatever the lengths.
     image_workspace_bytes
-        What reading a picture takes besides, until it has been read; 0 without a tower.
+        What reading an image takes besides, until it has been read; 0 without a tower.
     bytes_per_source_token
         The source's keys and values for all decoder layers, and its hidden states.
     bytes_per_target_token

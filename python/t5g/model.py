@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from t5g import _core, arguments, chat
@@ -18,6 +17,7 @@ from t5g.errors import ArgumentTypeError, InvalidArgumentError
 from t5g.generation import Generation, Score, Stream
 from t5g.keywords import explained
 from t5g.memory import MemoryNeeds
+from t5g.model_files import find_model
 from t5g.source import EncodedSource
 from t5g.sources import Reader
 from t5g.tokenizer import Tokenizer
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from t5g.options import GenerateOptions
     from t5g.sources import Request, Source, TextOrIds
 
-_BUNDLED = Path(__file__).parent / "data" / "bundled.gguf"
 _MAX_ROWS = 2**31 - 1  # of a decode step: more than any machine has
 
 
@@ -95,17 +94,11 @@ class Model:
         kv_type: Literal["auto", "f32", "f16", "q8_0"] = "auto",
         load: Literal["map", "copy"] = "map",
     ) -> None:
-        if path is None:
-            if not _BUNDLED.exists():
-                raise FileNotFoundError(
-                    "this installation has no bundled model. Give the path of a .gguf file made by t5g-convert."
-                )
-            path = _BUNDLED
-        self.path = Path(arguments.path("path", path))
+        self.path = find_model(path)
         """The file."""
         start = time.perf_counter()
         self._open: _core.Model | None = _core.Model(
-            arguments.native_path("path", path),
+            arguments.native_path("path", self.path),
             device=arguments.word("device", device),
             n_threads=arguments.threads(n_threads),
             encoder_window=arguments.word("encoder_window", encoder_window),
@@ -182,11 +175,13 @@ class Model:
         Parameters
         ----------
         source
-            A text, or token ids, which are taken as they are (nothing is added; there may be none).
+            A text, or token ids, which are taken as they are (nothing is added; there may be none): a sequence, an
+            array or a tensor [n] or [1, n] of integers.
         images
-            Pictures that go with it, one or a list: paths, PIL images, or arrays of uint8 or of floats from 0 to 1,
-            [H, W, 3] ([H, W] and [H, W, 4] as well). A text has ``<start_of_image>`` where each belongs, or is empty;
-            ids have the image's soft tokens in place.
+            Images that go with it, one or a list: paths, the bytes of image files, files open for reading bytes, data
+            URIs, PIL images, or arrays and tensors of uint8 or of floats from 0 to 1, [H, W], [H, W, C] or [C, H, W]
+            with C of 1, 3 or 4. A text has ``<start_of_image>`` where each belongs, or is empty; ids have the image's
+            soft tokens in place.
         pan_and_scan
             Show the model two to four crops of each long image as well.
         parse_special
@@ -204,7 +199,10 @@ class Model:
         UnsupportedError
             There are images, but the file has no vision tower.
         ValueError
-            An image that cannot be read, or another number of images than of their places in the source.
+            An image that cannot be read, or another number of images than of their places in the source; a token id
+            outside the vocabulary.
+        TypeError
+            An argument of another type. The message names it, here as in all calls.
         """
         if isinstance(source, EncodedSource):
             raise ArgumentTypeError("source is already encoded; expected a text or token ids.")
@@ -266,12 +264,13 @@ class Model:
         ----------
         messages
             ``{"role": ..., "content": ...}`` each; roles alternate between ``"user"``, which begins, and
-            ``"assistant"`` (or ``"model"``). No content can inject special tokens.
+            ``"assistant"`` (or ``"model"``). A content is a text, or a list of ``{"type": "text", "text": ...}``,
+            which are joined by newlines. No content can inject special tokens.
 
         Raises
         ------
         ValueError
-            The file has no chat template, or the roles do not alternate.
+            The file has no chat template, the roles do not alternate, or a part of a content is no text.
         """
         return self._native.chat_prompt(chat.pairs(messages))
 
@@ -296,11 +295,11 @@ class Model:
         source
             A text, token ids (taken as they are; there may be none), or an :class:`EncodedSource`.
         images, pan_and_scan
-            Pictures that go with a text or ids, as in :meth:`encode`.
+            Images that go with a text or ids, as in :meth:`encode`.
         decoder_prefix
             How the text begins: a text or token ids. The start token is put in front where it is not there.
         stop
-            Texts that end the generation; they are not part of the result.
+            A text or several that end the generation; they are not part of the result. ``None``: none.
         parse_special
             Match special tokens in texts.
         max_new_tokens : int, default 256
@@ -343,6 +342,8 @@ class Model:
         Notes
         -----
         Options mean what they mean in Hugging Face's ``generate``, and greedy and beam search give the same tokens.
+        Those that change nothing as the others are (``top_p`` without ``temperature``, ``length_penalty`` without
+        ``num_beams``) are told by a :class:`t5g.T5gWarning`, once per process.
         """
         reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
         request = reader.request(source, images)

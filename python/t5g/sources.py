@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from t5g import _core
-    from t5g.images import Images, Picture
+    from t5g.images import Images, Pixels
     from t5g.model import Model
 
 TextOrIds: TypeAlias = "str | Sequence[int] | npt.NDArray[np.integer[Any]]"
 Source: TypeAlias = "TextOrIds | EncodedSource"
-Request: TypeAlias = "_core.EncodedSource | tuple[list[int], list[Picture]]"
+Request: TypeAlias = "_core.EncodedSource | tuple[list[int], list[Pixels]]"
 
 
 class Reader:
@@ -123,13 +123,13 @@ class Reader:
 
         config = self._model.config
         size = vision_config(config).image_size
-        pictures = preprocess(images, size, pan_and_scan=self._pan_and_scan, name=of)
-        flat = [picture for of_image in pictures for picture in of_image]
+        prepared = preprocess(images, size, pan_and_scan=self._pan_and_scan, name=of)
+        flat = [pixels for of_image in prepared for pixels in of_image]
         where = "" if name == "source" else f"{name}: "
         if isinstance(source, str):
             self._texts += 1
             text = arguments.text(name, source)
-            n_crops = [len(of_image) - 1 for of_image in pictures]
+            n_crops = [len(of_image) - 1 for of_image in prepared]
             ids = expand(self._model.tokenizer, config, text, n_crops, parse_special=self._parse_special, where=where)
             return self._native.token_ids(name, ids, "source"), flat
         ids = self._ids(name, source, "source", expected="a str, token ids or an EncodedSource")
