@@ -19,6 +19,7 @@ std::vector<int32_t> token_ids(const std::string& name, const py::object& object
     const py::object index =
         PyBool_Check(item.ptr()) ? py::object() : py::reinterpret_steal<py::object>(PyNumber_Index(item.ptr()));
     if (!index) {
+      if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_TypeError)) throw py::error_already_set();
       PyErr_Clear();
       throw WrongType(name + ": token ids must be integers, got " + quoted(item) + " at position " +
                       std::to_string(ids.size()) + ".");

@@ -9,6 +9,7 @@ import operator
 import os
 import sys
 import threading
+from collections.abc import Mapping
 from typing import Any
 
 from t5g.errors import ArgumentTypeError, InvalidArgumentError, T5gWarning
@@ -162,10 +163,12 @@ def native_path(name: str, value: object) -> Any:
 def items(name: str, value: Any, of: str, advice: str = "") -> list[Any]:
     """Take a list, or anything else with an order that can be iterated over, but neither text nor a mapping."""
     expected = f"a list of {of}"
-    if isinstance(value, str | bytes | bytearray | memoryview | dict | set | frozenset):
+    if isinstance(value, str | bytes | bytearray | memoryview | Mapping | set | frozenset):
         raise wrong_type(name, expected, value, advice)
-    if hasattr(value, "keys") or hasattr(value, "read") or n_dimensions(value) == 0:
+    if hasattr(value, "read") or n_dimensions(value) == 0:
         raise wrong_type(name, expected, value, advice)
+    if hasattr(value, "columns"):  # a table, whose iterator gives the names of its columns
+        raise wrong_type(name, expected, value, "Give one of its columns.")
     try:
         iterator = iter(value)
     except TypeError:

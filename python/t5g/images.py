@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import IO, TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
@@ -118,7 +118,7 @@ def _read(image: object, where: str) -> Pixels:
     advice = ""
     if isinstance(image, list | tuple):
         advice = " Of nested lists of numbers make an array first: np.array(image, np.uint8)."
-    elif hasattr(image, "keys"):
+    elif isinstance(image, Mapping):
         advice = " Give what it holds: the bytes or the path."
     raise ArgumentTypeError(f"{where}: must be {_KINDS}, got {arguments.found(image)}.{advice}")
 

@@ -6,7 +6,7 @@ A text is tokenised, ids are taken as they are, images are read and find their p
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from t5g import arguments
@@ -140,13 +140,13 @@ class Reader:
 def one_row(name: str, value: Any, expected: str = "token ids") -> Iterable[Any]:
     """Ids with one dimension: what is given, or the only row of it. What cannot be ids is refused by its kind."""
     _refuse_other_kinds(name, value, expected)
-    if arguments.is_array(value) and hasattr(value, "tolist"):
+    if arguments.is_array(value):
         shape = list(value.shape)
-        if len(shape) == 2 and shape[0] == 1:
+        if len(shape) == 2 and shape[0] == 1 and hasattr(value, "tolist"):
             value = value[0]
         elif len(shape) != 1:
             raise InvalidArgumentError(f"{name}: must be token ids [n] or [1, n], got the shape {shape}. {_SEVERAL}")
-        return cast("Iterable[Any]", value.tolist())
+        return cast("Iterable[Any]", value.tolist() if hasattr(value, "tolist") else value)
     if isinstance(value, list | tuple) and value and _is_row(value[0]):
         if len(value) > 1:
             raise InvalidArgumentError(f"{name}: must be one row of token ids, got {len(value)} rows. {_SEVERAL}")
@@ -169,7 +169,7 @@ def _refuse_other_kinds(name: str, value: object, expected: str) -> None:
     advice = None
     if isinstance(value, bytes | bytearray | memoryview):
         advice = "Decode text first: data.decode()."
-    elif hasattr(value, "keys"):
+    elif isinstance(value, Mapping):
         advice = 'Of what a tokenizer returns, give the ids: tokens["input_ids"].'
     elif isinstance(value, set | frozenset):
         advice = "A set has no order."

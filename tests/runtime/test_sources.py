@@ -5,7 +5,7 @@ from __future__ import annotations
 import array
 import io
 from collections import UserDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,41 @@ def test_torch_tensors_of_ids(tiny_model: t5g.Model) -> None:
         tiny_model.generate(torch.tensor(IDS).float())
     with pytest.raises(ValueError, match=r"source: must be token ids \[n\] or \[1, n\], got the shape \[2, 4\]"):
         tiny_model.generate(torch.tensor([IDS, IDS]))
+
+
+class Column:
+    """What a column of a pandas table shows of itself: it has keys, but is iterated over by its values."""
+
+    def __init__(self, values: list[Any]) -> None:
+        self._values = values
+        self.shape, self.ndim = (len(values),), 1
+
+    def keys(self) -> range:
+        return range(len(self._values))
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._values)
+
+    def tolist(self) -> list[Any]:
+        return self._values
+
+
+class Table:
+    """What a pandas table shows of itself: it is iterated over by the names of its columns."""
+
+    shape, ndim, columns = (3, 2), 2, (0, 1)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.columns)
+
+
+def test_columns_of_a_table(tiny_model: t5g.Model) -> None:
+    texts = ["one text", "another"]
+    np.testing.assert_array_equal(tiny_model.embed(Column(texts)), tiny_model.embed(texts))
+    assert tiny_model.encode(Column(IDS)).token_ids == IDS
+    for call in (tiny_model.embed, tiny_model.generate_batch):
+        assert message(lambda c=call: c(Table()), TypeError).endswith("Give one of its columns.")
+    assert "got the shape [3, 2]" in message(lambda: tiny_model.encode(Table()))
 
 
 def test_one_id_can_be_decoded(tiny_model: t5g.Model) -> None:
