@@ -89,11 +89,9 @@ def word(name: str, value: object) -> str:
     return taken
 
 
-def integer(name: str, value: object, *, low: int | None = None, high: int | None = None, advice: str = "") -> int:
+def integer(name: str, value: object, *, low: int | None = None, advice: str = "") -> int:
     """Take an integer, NumPy's too, but neither a bool nor a float: those are mistakes."""
     expected = "an integer" if low is None else f"an integer of at least {low}"
-    if high is not None:
-        expected += f" and at most {high}"
     # Arrays of one value count as integers, but not as numbers that anyone means to give.
     if isinstance(value, bool) or is_array(value):
         raise wrong_type(name, expected, value, advice)
@@ -101,7 +99,7 @@ def integer(name: str, value: object, *, low: int | None = None, high: int | Non
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise wrong_type(name, expected, value, advice) from None
-    if (low is not None and number < low) or (high is not None and number > high):
+    if low is not None and number < low:
         raise wrong_value(name, expected, number, advice)
     return number
 
@@ -180,7 +178,10 @@ def threads(value: object) -> int:
     """Take ``n_threads``; None becomes 0, which the native module understands as the number of cores."""
     if value is None:
         return 0
-    return min(integer("n_threads", value, low=1, advice="None takes the default."), _INT64_MAX)
+    n = integer("n_threads", value, low=1, advice="None takes the default.")
+    if n > _INT64_MAX:  # the native module names all others
+        raise wrong_value("n_threads", "a number of threads that a machine can have", n)
+    return n
 
 
 # ---- Warnings ----

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from t5g import _core, arguments, chat
 from t5g import options as generation_options
@@ -156,6 +156,9 @@ class Model:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        raise ArgumentTypeError("a Model cannot be pickled or copied. Open its file in each process: t5g.Model(path).")
+
     def __repr__(self) -> str:
         return f"Model({str(self.path)!r}, architecture={self.config.architecture!r})"
 
@@ -214,7 +217,7 @@ class Model:
     @explained()
     def embed(
         self,
-        texts: Sequence[TextOrIds],
+        texts: Sequence[Source],
         *,
         pooling: Literal["mean", "none"] = "mean",
         normalize: bool = True,
@@ -225,7 +228,7 @@ class Model:
         Parameters
         ----------
         texts
-            The texts, or their token ids.
+            The texts, their token ids, or sources that have been encoded.
         pooling
             ``"mean"``: one vector per text, the mean over its tokens. ``"none"``: one per token.
         normalize

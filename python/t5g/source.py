@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from t5g import _core, arguments
+from t5g.errors import ArgumentTypeError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,6 +69,17 @@ class EncodedSource:
         if not isinstance(model, Model):
             raise arguments.wrong_type("model", "a t5g.Model", model)
         return cls(model._native.load_source(arguments.native_path("path", path)))
+
+    def __copy__(self) -> EncodedSource:
+        return self  # it never changes
+
+    def __deepcopy__(self, memo: object) -> EncodedSource:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise ArgumentTypeError(
+            "an EncodedSource cannot be pickled. Use save(path) and EncodedSource.load(model, path)."
+        )
 
     def __repr__(self) -> str:
         return f"EncodedSource(n_tokens={self.n_tokens})"

@@ -150,7 +150,10 @@ def one_row(name: str, value: Any, expected: str = "token ids") -> Iterable[Any]
     if isinstance(value, list | tuple) and value and _is_row(value[0]):
         if len(value) > 1:
             raise InvalidArgumentError(f"{name}: must be one row of token ids, got {len(value)} rows. {_SEVERAL}")
-        return one_row(name, value[0], expected)
+        (row,) = value
+        if len(row) and _is_row(row[0]):
+            raise InvalidArgumentError(f"{name}: must be token ids [n] or [1, n], got lists in lists in a list.")
+        return cast("Iterable[Any]", row.tolist() if hasattr(row, "tolist") else row)
     if isinstance(value, list | tuple) and value and isinstance(value[0], str):
         advice = "One text is given as it is, without a list around it; generate_batch and embed take several."
         raise ArgumentTypeError(f"{name}: token ids must be integers, got {arguments.found(value[0])}. {advice}")

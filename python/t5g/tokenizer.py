@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NoReturn
 
 from t5g import _core, arguments
+from t5g.errors import ArgumentTypeError
 from t5g.keywords import explained
 from t5g.sources import one_row
 
@@ -16,6 +18,15 @@ class Tokenizer:
         if not isinstance(core, _core.Tokenizer):
             raise arguments.wrong_type("Tokenizer", "that of a model, model.tokenizer", core)
         self._core = core
+
+    def __copy__(self) -> Tokenizer:
+        return self  # it never changes
+
+    def __deepcopy__(self, memo: object) -> Tokenizer:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise ArgumentTypeError("a Tokenizer cannot be pickled. It comes with its model: t5g.Model(path).tokenizer.")
 
     @explained()
     def encode(self, text: str, *, add_special_tokens: bool = True, parse_special: bool = False) -> list[int]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import array
+import copy
 import io
+import pickle
 from collections import UserDict
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -186,6 +188,13 @@ def test_ids_outside_the_vocabulary_are_named_as_they_are(tiny_model: t5g.Model,
         assert message(call) == f"{name} token 1 is {wrong}, outside the model's vocabulary of {n} tokens."
 
 
+def test_lists_in_lists_end_somewhere(tiny_model: t5g.Model) -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    for deep in ([[IDS]], [[[[IDS]]]], endless):
+        assert "lists in lists in a list" in message(lambda it=deep: tiny_model.encode(it))
+
+
 def test_what_is_too_long_gives_its_place_and_both_counts(tiny_model: t5g.Model) -> None:
     source_limit = tiny_model.config.encoder.max_position_embeddings
     target_limit = tiny_model.config.decoder.max_position_embeddings
@@ -244,6 +253,21 @@ def test_a_closed_model_says_so_whatever_is_given(tiny_path: Path, tmp_path: Pat
     ):  # fmt: skip
         with pytest.raises(ValueError, match="the model is closed"):
             call()
+
+
+def test_what_belongs_to_a_process_says_how_it_gets_into_another(tiny_model: t5g.Model) -> None:
+    source = tiny_model.encode(IDS)
+    for thing, advice in (
+        (tiny_model, "Open its file in each process"),
+        (source, "EncodedSource.load(model, path)"),
+        (tiny_model.tokenizer, "t5g.Model(path).tokenizer"),
+    ):
+        assert advice in message(lambda it=thing: pickle.dumps(it), TypeError)
+    assert copy.deepcopy(source) is copy.copy(source) is source
+    assert copy.deepcopy(tiny_model.tokenizer) is tiny_model.tokenizer
+    with pytest.raises(TypeError, match="cannot be pickled or copied"):
+        copy.deepcopy(tiny_model)
+    assert pickle.loads(pickle.dumps(tiny_model.generate(IDS, **FEW))).token_ids
 
 
 # ---- Conversations ----
