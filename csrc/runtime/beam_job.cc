@@ -79,6 +79,7 @@ class BeamJob final : public GenerationJob {
 
  private:
   StoppedText stopped_text(std::span<const int32_t> ids) const {
+    if (tokenizer_.is_placeholder()) return {"", text_.stop};
     return {tokenizer_.decode(ids, text_.skip_special_tokens), text_.stop};
   }
 

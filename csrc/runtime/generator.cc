@@ -55,6 +55,7 @@ Generator::Generator(std::shared_ptr<Model> model, std::vector<GenerationRequest
   for (const std::string& text : text_options_.stop) {
     if (text.empty()) throw InvalidArgument("stop has an empty string; it would end every text before it began.");
   }
+  if (!text_options_.stop.empty()) model_->tokenizer().require_text();
   config_.eos_token_ids = model_->config().eos_token_ids;
   config_.validate();
   for (GenerationRequest& request : requests) add(std::move(request));

@@ -11,6 +11,18 @@ namespace {
 constexpr std::string_view kAddedIds = "tokenizer.t5g.added_token_ids";
 constexpr std::string_view kAddedFlags = "tokenizer.t5g.added_token_flags";
 
+// Whether the vocabulary is one that t5g-convert has made up. Files that do not say so give it away: they have no piece
+// for any text but single bytes and the space.
+bool is_placeholder(const GgufFile& file, const Vocabulary& vocabulary) {
+  if (const auto stated = file.find_bool("tokenizer.t5g.placeholder")) return *stated;
+  for (size_t id = 0; id < vocabulary.pieces.size(); ++id) {
+    const auto type = static_cast<PieceType>(vocabulary.types[id]);
+    if ((type == PieceType::kNormal || type == PieceType::kUserDefined) && vocabulary.pieces[id] != kSpaceMark)
+      return false;
+  }
+  return true;
+}
+
 // What sources begin or end with: the ids of `key`, or bos or eos alone, where `flag` says so.
 std::vector<int32_t> added_around(const GgufFile& file, std::string_view key, const std::string& flag, int64_t id) {
   if (auto ids = file.find_i32_array(key)) return *ids;
@@ -64,6 +76,7 @@ std::unique_ptr<const Tokenizer> load_tokenizer(const GgufFile& file, const Conf
   const std::vector<std::string_view> merges =
       file.find_string_array("tokenizer.ggml.merges").value_or(std::vector<std::string_view>());
   vocabulary.merges = merges;
+  if (types.size() == pieces.size()) vocabulary.is_placeholder = is_placeholder(file, vocabulary);
   return std::make_unique<const Tokenizer>(vocabulary, file.name());
 }
 

@@ -10,6 +10,7 @@
 namespace t5g {
 
 std::string StreamDecoder::push(int32_t id) {
+  if (tokenizer_.is_placeholder()) return {};
   if (skip_special_tokens_ && tokenizer_.is_special(id)) return {};
   if (const auto byte = tokenizer_.byte(id)) {
     bytes_ += static_cast<char>(*byte);

@@ -17,6 +17,7 @@ class StreamDecoder {
   // The text that this token completes; may be empty. Byte pieces are held back until another piece ends their run,
   // because only the whole run decides: it becomes the characters it spells or, as in Hugging Face's decoder, one
   // U+FFFD for each byte when any of it is not UTF-8. Throws InvalidArgument for an id outside the vocabulary.
+  // Placeholders (see Tokenizer) have no text: always empty.
   std::string push(int32_t id);
 
   // What is still held back. The decoder is then as new.

@@ -45,7 +45,7 @@ std::string repaired(std::string_view text) {
 }
 
 // Pieces that Gemma's vocabularies keep for later use. GGUF converters type them as control.
-bool is_placeholder(std::string_view piece) {
+bool is_reserved(std::string_view piece) {
   return piece.starts_with("<unused") || piece == "<mask>" || piece == "<2mass>" || piece == "[@BOS@]";
 }
 
@@ -56,6 +56,8 @@ Tokenizer::Tokenizer(const Vocabulary& v, const std::string& where)
       bpe_(table_, v.merges, where),
       added_tokens_(table_, v.added_tokens),
       has_rules_(v.added_tokens.has_value()),
+      is_placeholder_(v.is_placeholder),
+      where_(where),
       bos_id_(checked_id(v.bos_id, "bos_token_id", table_.size(), where)),
       eos_id_(checked_id(v.eos_id, "eos_token_id", table_.size(), where)),
       unk_id_(checked_id(v.unk_id, "unknown_token_id", table_.size(), where)),
@@ -95,6 +97,7 @@ void Tokenizer::read_bytes(const std::string& where) {
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, const EncodeOptions& options) const {
+  require_text();
   if (text.size() > kMaxTextBytes) {
     throw InvalidArgument("a text of " + std::to_string(text.size()) + " bytes is more than the tokenizer takes (" +
                           std::to_string(kMaxTextBytes) + "). Split it.");
@@ -135,10 +138,19 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, const EncodeOption
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_tokens) const {
+  require_text();
   StreamDecoder decoder(*this, skip_special_tokens);
   std::string text;
   for (const int32_t id : ids) text += decoder.push(id);
   return text += decoder.finish();
+}
+
+void Tokenizer::require_text() const {
+  if (!is_placeholder_) return;
+  throw Unsupported(where_ +
+                    ": has no tokenizer, because its checkpoint had none when it was converted, so it takes and gives "
+                    "token ids only. Give ids and read token_ids, or convert the checkpoint again with its "
+                    "tokenizer.json or tokenizer.model.");
 }
 
 void Tokenizer::check_id(int32_t id) const {
@@ -168,8 +180,6 @@ bool Tokenizer::is_control(int32_t id) const {
   return table_[id].type == PieceType::kControl || table_[id].type == PieceType::kUnknown;
 }
 
-bool Tokenizer::is_special(int32_t id) const {
-  return is_control(id) && (has_rules_ || !is_placeholder(table_.text(id)));
-}
+bool Tokenizer::is_special(int32_t id) const { return is_control(id) && (has_rules_ || !is_reserved(table_.text(id))); }
 
 }  // namespace t5g

@@ -28,6 +28,7 @@ struct Vocabulary {
   std::span<const int32_t> suffix_ids = {};  // what they end with
   AddedTokenList added_tokens = {};
   std::span<const std::string_view> merges = {};  // where the scores do not tell what joins first; see MergeTable
+  bool is_placeholder = false;                    // the pieces stand in for a tokenizer that there is not
 };
 
 struct EncodeOptions {
@@ -47,11 +48,17 @@ class Tokenizer {
 
   // Any bytes are a text: each byte that is not part of well-formed UTF-8 counts as U+FFFD. Added tokens are matched
   // before anything else, the longest from the left. Throws InvalidArgument for more than 512 MB, and for an id of
-  // also_match outside the vocabulary.
+  // also_match outside the vocabulary; Unsupported for a placeholder.
   std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const;
 
-  // Always valid UTF-8; see StreamDecoder for the rules. Throws InvalidArgument for an id outside the vocabulary.
+  // Always valid UTF-8; see StreamDecoder for the rules. Throws InvalidArgument for an id outside the vocabulary;
+  // Unsupported for a placeholder.
   std::string decode(std::span<const int32_t> ids, bool skip_special_tokens = true) const;
+
+  // Whether there are ids but no text, because the checkpoint had no tokenizer.
+  bool is_placeholder() const { return is_placeholder_; }
+  // Throws Unsupported for a placeholder, saying what to do.
+  void require_text() const;
 
   int32_t vocab_size() const { return table_.size(); }
   int32_t bos_id() const { return bos_id_; }
@@ -87,6 +94,8 @@ class Tokenizer {
   const bool has_rules_;  // for added tokens
   std::array<int32_t, 256> byte_ids_;
   bool has_bytes_ = false;
+  const bool is_placeholder_;
+  const std::string where_;
   const int32_t bos_id_, eos_id_, unk_id_, pad_id_;
   const std::vector<int32_t> prefix_ids_, suffix_ids_;
 };

@@ -107,6 +107,8 @@ void bind_text(py::module_& m) {
       .def("find", &Tokenizer::find, arg("piece"), "The id of a piece, or None.")
       .def("is_control", &Tokenizer::is_control, arg("id"))
       .def("is_special", &Tokenizer::is_special, arg("id"), "Whether skip_special_tokens skips it.")
+      .def("require_text", &Tokenizer::require_text, "Raises UnsupportedError where the vocabulary is a placeholder.")
+      .def_property_readonly("is_placeholder", &Tokenizer::is_placeholder)
       .def_property_readonly("vocab_size", &Tokenizer::vocab_size)
       .def_property_readonly("bos_id", &Tokenizer::bos_id)
       .def_property_readonly("eos_id", &Tokenizer::eos_id)

@@ -72,7 +72,8 @@ class GeneratedSequence:
     Attributes
     ----------
     text
-        Without special tokens, and without the stop string that ended it.
+        Without special tokens, and without the stop string that ended it. Empty where the file has no tokenizer
+        (``model.tokenizer.is_placeholder``): read ``token_ids`` then.
     token_ids
         The generated tokens (neither the start token nor the decoder prefix), with the one that ended the text.
     finish_reason

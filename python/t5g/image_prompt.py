@@ -34,6 +34,7 @@ def vision_config(config: Config) -> VisionConfig:
 
 def start_of_image(tokenizer: Tokenizer, config: Config) -> str:
     """What marks the place of an image in a text: ``"<start_of_image>"``."""
+    tokenizer._core.require_text()
     assert config.boi_token_index is not None  # vision_config() has looked
     return tokenizer._core.piece(config.boi_token_index)
 

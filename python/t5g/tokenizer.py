@@ -12,7 +12,11 @@ from t5g.sources import one_row
 
 
 class Tokenizer:
-    """Text to token ids and back, exactly as Hugging Face's tokenizer of the checkpoint does it."""
+    """Text to token ids and back, exactly as Hugging Face's tokenizer of the checkpoint does it.
+
+    Where the checkpoint had no tokenizer when it was converted, :attr:`is_placeholder` is true, and text in either
+    direction raises :exc:`UnsupportedError`.
+    """
 
     def __init__(self, core: _core.Tokenizer) -> None:
         if not isinstance(core, _core.Tokenizer):
@@ -55,6 +59,11 @@ class Tokenizer:
         several = one_row("ids", [ids] if hasattr(ids, "__index__") and not arguments.is_array(ids) else ids)
         skip_special_tokens = arguments.flag("skip_special_tokens", skip_special_tokens)
         return self._core.decode(several, skip_special_tokens=skip_special_tokens)
+
+    @property
+    def is_placeholder(self) -> bool:
+        """Whether there is no tokenizer, so that the model takes and gives token ids only."""
+        return self._core.is_placeholder
 
     @property
     def vocab_size(self) -> int:

@@ -250,10 +250,16 @@ class Tokenizer:
         """
         The piece as the vocabulary has it, with U+2581 for spaces.
         """
+    def require_text(self) -> None:
+        """
+        Raises UnsupportedError where the vocabulary is a placeholder.
+        """
     @property
     def bos_id(self) -> int: ...
     @property
     def eos_id(self) -> int: ...
+    @property
+    def is_placeholder(self) -> bool: ...
     @property
     def pad_id(self) -> int: ...
     @property

@@ -35,7 +35,7 @@ def _info(arguments: argparse.Namespace) -> None:
     from t5g import Model, _core
 
     with Model(arguments.model) as model:
-        config, chat = model.config, model.has_chat_template
+        config, chat, has_tokenizer = model.config, model.has_chat_template, not model.tokenizer.is_placeholder
         memory = model.memory()
     file = _core.GgufFile(arguments.model)
     facts: dict[str, Any] = {
@@ -45,6 +45,7 @@ def _info(arguments: argparse.Namespace) -> None:
         "types": _types(file.tensors),
         "vision_types": _types([tensor for tensor in file.tensors if tensor.name.startswith(_VISION)]),
         "memory": asdict(memory),
+        "tokenizer": has_tokenizer,
         "chat_template": chat,
         "config": asdict(config),
     }
@@ -98,6 +99,8 @@ def _print(facts: dict[str, Any]) -> None:
             f"(key/value {c['num_key_value_heads']}) of {c['head_dim']}, up to {c['max_position_embeddings']} tokens"
         )
     _print_vision(facts)
+    if not facts["tokenizer"]:
+        print("  tokenizer: none, so it takes and gives token ids only")
     print(f"  chat template: {'yes' if facts['chat_template'] else 'no'}")
     print(
         f"  memory: {_size(memory['weights_bytes'])} weights, {_size(memory['workspace_bytes'])} workspace, "

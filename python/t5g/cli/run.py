@@ -99,6 +99,8 @@ def _run(arguments: argparse.Namespace) -> None:
     from t5g import Model
 
     with Model(arguments.model, **_common.model_options(arguments)) as model:
+        if not arguments.json:
+            model.tokenizer._core.require_text()
         if text is None and not arguments.no_source:
             _interactive(model, arguments)
         else:

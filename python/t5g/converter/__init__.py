@@ -47,7 +47,8 @@ def convert(
         Type of their matrices. None: q8_0 for a quantised `type`, else `type`. Rows that are no whole
         blocks stay at 16 bits.
     tokenizer
-        False: write a placeholder vocabulary even where the folder has a tokenizer.
+        False: leave the tokenizer out even where the folder has one, and write a placeholder vocabulary. Such a model
+        takes and gives token ids only.
     n_threads
         Encoding threads. None: as many as the CPUs that this process may use, at most 8.
     progress

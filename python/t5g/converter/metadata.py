@@ -142,6 +142,8 @@ def _tokenizer(config: ModelConfig, vocabulary: Vocabulary) -> Metadata:
         pairs[f"{key}merges"] = Value(vocabulary.merges, T.ARRAY, T.STRING)
     if vocabulary.chat_template:
         pairs["tokenizer.chat_template"] = Value(vocabulary.chat_template, T.STRING)
+    if vocabulary.is_placeholder:
+        pairs["tokenizer.t5g.placeholder"] = Value(True, T.BOOL)
     # What the two flags cannot say.
     for name, ids, usual in (("prefix", prefix, (bos,)), ("suffix", suffix, (eos,))):
         if ids not in ((), usual):
