@@ -253,12 +253,10 @@ GenerationRequest as_request(const py::handle& source, const Ids& prefix) {
 }
 
 std::unique_ptr<Generator> make_generator(std::shared_ptr<Model> model, const py::list& requests, const Ids& prefix,
-                                          std::vector<std::string> stop, int64_t max_batch,
-                                          const GenerationConfig& config, bool skip_special_tokens) {
+                                          const TextOptions& text, int64_t max_batch, const GenerationConfig& config) {
   std::vector<GenerationRequest> list;
   for (const py::handle item : requests) list.push_back(as_request(item, prefix));
-  return std::make_unique<Generator>(std::move(model), std::move(list), config,
-                                     TextOptions{std::move(stop), skip_special_tokens}, max_batch);
+  return std::make_unique<Generator>(std::move(model), std::move(list), config, text, max_batch);
 }
 
 size_t add_request(Generator& generator, const py::object& source, const Ids& prefix) {
@@ -356,9 +354,12 @@ void bind_runtime(py::module_& m) {
       m, "KeptLogprob", "A sum of log-probabilities that is computed when it is asked for.")
       .def("sum", &logprob_sum, arg("model"));
 
+  py::class_<TextOptions>(m, "TextOptions", "How generated tokens become text.")
+      .def(py::init<std::vector<std::string>, bool>(), arg("stop"), arg("skip_special_tokens"));
+
   py::class_<Generator>(m, "Generator", "Generation for any number of sources; see t5g.Model.")
-      .def(py::init(&make_generator), arg("model"), arg("requests"), arg("decoder_prefix"), arg("stop"),
-           arg("max_batch_size"), arg("config"), arg("skip_special_tokens") = true)
+      .def(py::init(&make_generator), arg("model"), arg("requests"), arg("decoder_prefix"), arg("text"),
+           arg("max_batch_size"), arg("config"))
       .def("step", &step, "One step of every running sequence; False when there is nothing left to do.")
       .def("add", &add_request, arg("source"), arg("decoder_prefix"),
            "One source more, behind those that wait; gives its number.")

@@ -9,7 +9,7 @@ import operator
 import os
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from t5g.errors import ArgumentTypeError, InvalidArgumentError, T5gWarning
@@ -17,6 +17,7 @@ from t5g.errors import ArgumentTypeError, InvalidArgumentError, T5gWarning
 _LONGEST = 60  # characters of a value that a message quotes
 LONGEST_PATH = 4096  # more than any system opens
 _INT64_MAX = 2**63 - 1
+_MAX_ROWS = 2**31 - 1  # of a decode step: more than any machine has
 
 
 # ---- Words for messages ----
@@ -160,6 +161,11 @@ def native_path(name: str, value: object) -> Any:
 
 def items(name: str, value: Any, of: str, advice: str = "") -> list[Any]:
     """Take a list, or anything else with an order that can be iterated over, but neither text nor a mapping."""
+    return list(iterator(name, value, of, advice))
+
+
+def iterator(name: str, value: Any, of: str, advice: str = "") -> Iterator[Any]:
+    """Take the same, but item by item."""
     expected = f"a list of {of}"
     if isinstance(value, str | bytes | bytearray | memoryview | Mapping | set | frozenset):
         raise wrong_type(name, expected, value, advice)
@@ -168,10 +174,9 @@ def items(name: str, value: Any, of: str, advice: str = "") -> list[Any]:
     if hasattr(value, "columns"):  # a table, whose iterator gives the names of its columns
         raise wrong_type(name, expected, value, "Give one of its columns.")
     try:
-        iterator = iter(value)
+        return iter(value)
     except TypeError:
         raise wrong_type(name, expected, value, advice) from None
-    return list(iterator)
 
 
 def threads(value: object) -> int:
@@ -182,6 +187,11 @@ def threads(value: object) -> int:
     if n > _INT64_MAX:  # the native module names all others
         raise wrong_value("n_threads", "a number of threads that a machine can have", n)
     return n
+
+
+def rows(value: object) -> int:
+    """Take ``max_batch_size``."""
+    return min(integer("max_batch_size", value, low=1), _MAX_ROWS)
 
 
 # ---- Warnings ----

@@ -117,7 +117,7 @@ _ADVICE = {
     "continuous_batching_config": "model.generate_batch(sources, max_batch_size=...) batches continuously.",
     "synced_gpus": "Leave it out: one model runs on one device.",
     "num_return_sequences": "model.generate and its like return several.",
-    "skip_special_tokens": "Leave it out: .text has none. model.tokenizer.decode(token_ids, ...) has it.",
+    "skip_special_tokens": "model.generate and its like have it, and model.tokenizer.decode.",
     # Hugging Face: tokenizers, chat templates, models
     "padding": _NO_PADDING,
     "truncation": "Leave it out: nothing is cut: what is too long is an error that gives both counts.",

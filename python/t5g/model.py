@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from t5g import _core, arguments, chat
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from t5g.images import Images
     from t5g.options import GenerateOptions
     from t5g.sources import Request, Source, TextOrIds
-
-_MAX_ROWS = 2**31 - 1  # of a decode step: more than any machine has
 
 
 class Model:
@@ -289,6 +287,7 @@ class Model:
         decoder_prefix: TextOrIds | None = None,
         stop: str | Sequence[str] | None = None,
         parse_special: bool = False,
+        skip_special_tokens: bool = True,
         **options: Unpack[GenerateOptions],
     ) -> Generation:
         """Write a text about a source.
@@ -305,6 +304,8 @@ class Model:
             A text or several that end the generation; they are not part of the result. ``None``: none.
         parse_special
             Match special tokens in texts.
+        skip_special_tokens
+            Leave special tokens out of the generated text; ``token_ids`` has them always.
         max_new_tokens : int, default 256
             Tokens to generate at most; never more than the model's limit leaves room for.
         min_new_tokens : int, default 0
@@ -350,7 +351,8 @@ class Model:
         """
         reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
         request = reader.request(source, images)
-        return self._run(self._generator([request], reader, decoder_prefix, stop, options))[0]
+        text = generation_options.text(stop, skip_special_tokens)
+        return self._run(self._generator([request], reader, decoder_prefix, text, options))[0]
 
     @explained(generation_options.table)
     def generate_batch(
@@ -362,6 +364,7 @@ class Model:
         decoder_prefix: TextOrIds | None = None,
         stop: str | Sequence[str] | None = None,
         parse_special: bool = False,
+        skip_special_tokens: bool = True,
         max_batch_size: int = 32,
         **options: Unpack[GenerateOptions],
     ) -> list[Generation]:
@@ -375,7 +378,7 @@ class Model:
             Sequences that run together (beams count each). When one ends, the next source takes its place.
         images
             The images of each source: a list as long as ``sources``, of what :meth:`encode` takes.
-        pan_and_scan, decoder_prefix, stop, parse_special, **options
+        pan_and_scan, decoder_prefix, stop, parse_special, skip_special_tokens, **options
             As in :meth:`generate`, for all sources.
 
         Returns
@@ -384,9 +387,64 @@ class Model:
             In the order of the sources.
         """
         reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
-        rows = arguments.integer("max_batch_size", max_batch_size, low=1)
+        rows = arguments.rows(max_batch_size)
         requests = reader.requests(sources, images)
-        return self._run(self._generator(requests, reader, decoder_prefix, stop, options, min(rows, _MAX_ROWS)))
+        text = generation_options.text(stop, skip_special_tokens)
+        return self._run(self._generator(requests, reader, decoder_prefix, text, options, rows))
+
+    @explained(generation_options.table)
+    def generate_iter(
+        self,
+        sources: Iterable[Source],
+        *,
+        images: Iterable[Images | None] | None = None,
+        pan_and_scan: bool = False,
+        decoder_prefix: TextOrIds | None = None,
+        stop: str | Sequence[str] | None = None,
+        parse_special: bool = False,
+        skip_special_tokens: bool = True,
+        max_batch_size: int = 32,
+        **options: Unpack[GenerateOptions],
+    ) -> Iterator[Generation]:
+        """Like :meth:`generate_batch`, but for any number of sources, which are taken one by one as there is room.
+
+        Memory is bounded: what is held are the sources that run, and results that wait for an earlier one, at most
+        eight for each row. The next source is asked for when there is room for it; nothing runs while that takes time.
+
+        Parameters
+        ----------
+        sources
+            An iterable of what :meth:`generate` takes, of any lengths.
+        images
+            The images of each source: an iterable as long as ``sources``, of what :meth:`encode` takes.
+        max_batch_size
+            Sequences that run together (beams count each). When one ends, the next source takes its place.
+        pan_and_scan, decoder_prefix, stop, parse_special, skip_special_tokens, **options
+            As in :meth:`generate`, for all sources.
+
+        Yields
+        ------
+        Generation
+            In the order of the sources.
+
+        Raises
+        ------
+        ValueError
+            As :meth:`generate` does; for a source, when its turn comes.
+        """
+        from t5g.batch import Batch
+
+        batch = Batch(
+            self,
+            pan_and_scan=pan_and_scan,
+            decoder_prefix=decoder_prefix,
+            stop=stop,
+            parse_special=parse_special,
+            skip_special_tokens=skip_special_tokens,
+            max_batch_size=max_batch_size,
+            **options,
+        )
+        return batch.in_order(sources, images)
 
     @explained(generation_options.table)
     def stream(
@@ -398,6 +456,7 @@ class Model:
         decoder_prefix: TextOrIds | None = None,
         stop: str | Sequence[str] | None = None,
         parse_special: bool = False,
+        skip_special_tokens: bool = True,
         **options: Unpack[GenerateOptions],
     ) -> Stream:
         """Like :meth:`generate`, but piece by piece: an iterator over the text as it comes into being.
@@ -406,7 +465,8 @@ class Model:
         """
         reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
         request = reader.request(source, images)
-        return Stream(self._generator([request], reader, decoder_prefix, stop, options), self)
+        text = generation_options.text(stop, skip_special_tokens)
+        return Stream(self._generator([request], reader, decoder_prefix, text, options), self)
 
     @explained()
     def score(
@@ -481,15 +541,14 @@ class Model:
         requests: list[Request],
         reader: Reader,
         decoder_prefix: TextOrIds | None,
-        stop: str | Sequence[str] | None,
+        text: _core.TextOptions,
         options: Mapping[str, Any],
         max_batch_size: int = 1,
     ) -> _core.Generator:
         prefix = [] if decoder_prefix is None else reader.target("decoder_prefix", decoder_prefix)
-        stops = generation_options.stops(stop)
         config = generation_options.config(options)
         reader.tell_what_had_no_effect()
-        return _core.Generator(self._native, requests, prefix, stops, max_batch_size, config)
+        return _core.Generator(self._native, requests, prefix, text, max_batch_size, config)
 
     def _run(self, generator: _core.Generator) -> list[Generation]:
         while generator.step():

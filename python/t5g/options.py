@@ -101,6 +101,11 @@ def stops(stop: object) -> list[str]:
     return several
 
 
+def text(stop: object, skip_special_tokens: object) -> _core.TextOptions:
+    """Take what says how tokens become text."""
+    return _core.TextOptions(stops(stop), arguments.flag("skip_special_tokens", skip_special_tokens))
+
+
 # ---- Effects ----
 
 _OF_SAMPLING = ("top_k", "top_p", "min_p", "seed")

@@ -31,6 +31,7 @@ __all__: list[str] = [
     "OutputTarget",
     "StreamDecoder",
     "T5gError",
+    "TextOptions",
     "Tokenizer",
     "UnsupportedError",
     "find_output",
@@ -348,6 +349,13 @@ class KeptLogprob:
 
     def sum(self, model: Model) -> float: ...
 
+class TextOptions:
+    """
+    How generated tokens become text.
+    """
+
+    def __init__(self, stop: collections.abc.Sequence[str], skip_special_tokens: bool) -> None: ...
+
 class Generator:
     """
     Generation for any number of sources; see t5g.Model.
@@ -358,10 +366,9 @@ class Generator:
         model: Model,
         requests: list,
         decoder_prefix: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
-        stop: collections.abc.Sequence[str],
+        text: TextOptions,
         max_batch_size: typing.SupportsInt | typing.SupportsIndex,
         config: sampling.GenerationConfig,
-        skip_special_tokens: bool = True,
     ) -> None: ...
     def add(
         self, source: typing.Any, decoder_prefix: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
