@@ -71,8 +71,7 @@ def writing(path: AnyPath, *, expected_bytes: int = 0, streams: bool = False) ->
         The path is a socket, a block device, or a stream where none is asked for.
     """
     if streams and (target := _core.find_output(os.fsencode(path))).kind == "stream":
-        descriptor = os.dup(target.descriptor) if target.descriptor >= 0 else os.open(target.path, os.O_WRONLY)
-        with _buffered(descriptor, path, closefd=True) as file:
+        with _buffered(_open_stream(target), path, closefd=True) as file:
             yield file
         return
     output = _core.OutputFile(os.fsencode(path), expected_bytes)
@@ -84,10 +83,43 @@ def writing(path: AnyPath, *, expected_bytes: int = 0, streams: bool = False) ->
         output.discard()
 
 
+@contextlib.contextmanager
+def writing_in_place(path: AnyPath, *, keep_bytes: int = 0) -> Iterator[BinaryIO]:
+    """Open a file for records that count as soon as each is flushed, and that an interrupted run must not lose.
+
+    Parameters
+    ----------
+    path
+        The file, or a stream as for `writing`. What a file has is written over, so its links and its mode stay.
+    keep_bytes
+        What stays of it, and is gone on with; the rest is cut off.
+
+    Raises
+    ------
+    OSError, InvalidArgumentError
+        As `writing` does. A stream has nothing to keep.
+    """
+    target = _core.find_output(os.fsencode(path))
+    if target.kind == "stream":
+        if keep_bytes:
+            raise InvalidArgumentError(f"{_shown(path)}: is no regular file, so nothing in it can be kept.")
+        descriptor = _open_stream(target)
+    else:
+        descriptor = os.open(target.path, os.O_WRONLY | os.O_CREAT, 0o666)
+        os.ftruncate(descriptor, keep_bytes)
+        os.lseek(descriptor, keep_bytes, os.SEEK_SET)
+    with _buffered(descriptor, path, closefd=True) as file:
+        yield file
+
+
 def write_text(path: AnyPath, text: str) -> None:
     """Write a text as UTF-8, to a stream as well: see `writing`."""
     with writing(path, streams=True) as file:
         file.write(text.encode())
+
+
+def _open_stream(target: _core.OutputTarget) -> int:
+    return os.dup(target.descriptor) if target.descriptor >= 0 else os.open(target.path, os.O_WRONLY)
 
 
 @contextlib.contextmanager

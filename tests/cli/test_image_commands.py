@@ -52,8 +52,8 @@ def test_pictures_go_in_front_of_a_text_without_places(picture: Path) -> None:
 def test_the_time_of_pictures_is_told(picture: Path) -> None:
     result = run("run", MODEL, "--image", picture, "-p", "", "-n", 1, "-v", "--json")
     assert json.loads(result.stdout)["timings"]["image_seconds"] > 0
-    assert "; pictures " in result.stderr
-    assert "; pictures " not in run("run", MODEL, "-p", "dog", "-n", 1, "-v").stderr
+    assert "; images " in result.stderr
+    assert "; images " not in run("run", MODEL, "-p", "dog", "-n", 1, "-v").stderr
 
 
 def test_failures_are_one_line(picture: Path, tmp_path: Path) -> None:

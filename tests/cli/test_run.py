@@ -84,13 +84,21 @@ def test_timings_go_to_standard_error(model: t5g.Model) -> None:
     assert b"decode" not in result.stdout
 
 
+def test_special_tokens_may_stay_in_the_output(model: t5g.Model) -> None:
+    def generated(seed: int) -> tuple[str, str]:
+        out = model.generate("text", temperature=50.0, seed=seed, max_new_tokens=40)
+        return out.text, model.tokenizer.decode(out.token_ids, skip_special_tokens=False)
+
+    seed = next(seed for seed in range(1000) if len(set(generated(seed))) == 2)
+    expected = generated(seed)[1]
+    flags = ["-p", "text", "--temp", 50, "--seed", seed, "-n", 40, "--special-output"]
+    assert run("run", MODEL, *flags).stdout.decode() == expected + "\n"
+    assert json.loads(run("run", MODEL, *flags, "--json").stdout)["text"] == expected
+
+
 def test_no_source_and_a_prefix(model: t5g.Model) -> None:
     expected = model.generate([], decoder_prefix="a text", max_new_tokens=5).text.encode() + b"\n"
     assert run("run", MODEL, "--no-source", "--decoder-prefix", "a text", "-n", 5).stdout == expected
-
-
-def test_bytes_that_are_no_text_are_replaced() -> None:
-    assert run("run", MODEL, "-n", 3, stdin=b"caf\xe9 \xff\x00").returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -105,7 +113,13 @@ def test_bytes_that_are_no_text_are_replaced() -> None:
         ([MODEL, "-p", "x", "--device", "cuda"], 1, "no CUDA"),
         ([MODEL, "-p", "x", "-t", "0"], 1, "n_threads"),
         ([MODEL, "-p", "x", "-n", "many"], 2, "invalid int"),
-        ([MODEL, "-p", "x", "-f", "y"], 2, "not allowed"),
+        ([MODEL, "-p", "x", "--no-source"], 2, "-p is part of the source, which --no-source leaves out"),
+        ([MODEL, "-f", "x", "--no-source"], 2, "-f is part of the source"),
+        ([MODEL, "-f", "-", "-f", "-"], 2, "-f - is given twice"),
+        ([MODEL, "-f", "-", "--no-stdin"], 2, "contradict"),
+        ([MODEL, "-p", "x", "--resume"], 2, "--resume needs --jsonl"),
+        ([MODEL, "-p", "x", "--batch-size", 2], 2, "--batch-size needs --jsonl"),
+        ([MODEL, "-p", "x", "--encoding", "utf-9", "-f", __file__], 1, "'utf-9' is not a text encoding"),
         ([MODEL, "--nonsense"], 2, "nonsense"),
         ([MODEL, "-n", 3, "Some text"], 2, "Some text: give the text with -p"),
     ],

@@ -14,6 +14,7 @@ pytest.importorskip("gguf")
 pytest.importorskip("sentencepiece")
 
 from support.cases import END_OF_TURN, N_PIECES, START_OF_TURN
+from support.commands import run
 from support.folders import Folder, t5gemma_config
 from support.tokenizers import write_tokenizer
 
@@ -62,3 +63,11 @@ def test_the_command_sends_text_as_a_user_turn_unless_raw(path: Path) -> None:
     with t5g.Model(path) as model:
         assert source_tokens("--raw") == len(model.tokenizer.encode("Hello"))
         assert source_tokens() == len(model.apply_chat_template([{"role": "user", "content": "Hello"}]))
+
+
+def test_each_line_of_jsonl_is_a_turn_unless_raw(path: Path) -> None:
+    with t5g.Model(path) as model:
+        turn = model.apply_chat_template([{"role": "user", "content": "Answer: Hello"}])
+        for flags, source in (([], turn), (["--raw"], "Answer: Hello")):
+            result = run("run", path, "--jsonl", "-p", "Answer: ", "-n", 5, *flags, stdin='{"text": "Hello"}')
+            assert json.loads(result.stdout)["token_ids"] == model.generate(source, max_new_tokens=5).token_ids

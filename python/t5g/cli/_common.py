@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from t5g.cli import _streams
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -99,12 +101,16 @@ def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def report(prog: str, message: str, kind: str = "error") -> None:
     """Write one line to stderr: `t5g-run: error: ...`."""
-    sys.stderr.write(f"{prog}: {kind}: {' '.join(message.split())}\n")
-    sys.stderr.flush()
+    with contextlib.suppress(UnicodeEncodeError):  # file names that are no text, as the bytes that they are
+        message = message.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    with contextlib.suppress(OSError):  # nobody to tell, which is no reason to fail
+        sys.stderr.write(f"{prog}: {kind}: {' '.join(message.split())}\n")
+        sys.stderr.flush()
 
 
 def run(parser: Parser, body: Callable[[argparse.Namespace], int | None], argv: Sequence[str] | None) -> int:
     """Parse `argv` (None: the process's), run `body` and turn however it ends into an exit status."""
+    _streams.prepare()
     arguments = parser.parse_args(argv)
     previous = _end_cleanly_on_sigterm()
     try:
@@ -112,12 +118,12 @@ def run(parser: Parser, body: Callable[[argparse.Namespace], int | None], argv: 
             status = body(arguments)
         sys.stdout.flush()
         return status or DONE
-    except KeyboardInterrupt:
-        report(parser.prog, "interrupted")
+    except KeyboardInterrupt as interrupt:
+        report(parser.prog, f"interrupted{interrupt}")
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output (head, less) has gone. Python would complain again when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError as error:
+        if error.filename != _streams.STDOUT:  # whose reader (head, less) has gone, and knows
+            report(parser.prog, describe(error))
         return FAILED
     except UsageError as error:
         report(parser.prog, f"{error} (see {parser.prog} --help)")
@@ -128,6 +134,7 @@ def run(parser: Parser, body: Callable[[argparse.Namespace], int | None], argv: 
         report(parser.prog, describe(error))
         return FAILED
     finally:
+        _streams.drop_what_is_left()
         if previous is not None:
             signal.signal(signal.SIGTERM, previous)
 

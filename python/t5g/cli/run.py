@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import itertools
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t5g.cli import _common
+from t5g.cli import _common, _jsonl, _single, _source
 
 if TYPE_CHECKING:
-    from t5g import Generation, Model
+    from t5g import Model
 
 _PROG = "t5g-run"
-_EPILOG = """The source is the text of -p, of -f, or of standard input; on a terminal without any of them, t5g-run asks
-for one after the other. The generated text goes to standard output as it comes into being.
-Pictures stand where the text says <start_of_image>, or in front of it where it does not say so.
+_EPILOG = f"""{_source.HELP}
+On a terminal without any text, t5g-run asks for one after the other.
+Images stand where the text says <start_of_image>, or in front of it where it does not say so.
+The generated text goes to standard output as it comes into being.
+
+{_jsonl.HELP}
 
 examples:
   t5g-run model.gguf -p "Some text to summarise."
-  t5g-run model.gguf -f report.txt -n 200 --num-beams 4 --json
-  t5g-run model.gguf --image photo.jpg -p "What is in this picture?"
-  man ls | t5g-run model.gguf -v"""
+  t5g-run model.gguf -p "Summarise:" -f report.txt -n 200 --num-beams 4 --json
+  t5g-run model.gguf --image photo.jpg -p "What is in this image?"
+  man ls | t5g-run model.gguf -v
+  t5g-run model.gguf --jsonl -f sources.jsonl --output results.jsonl --resume"""
 
 # Flags of options that warnings name.
 _FLAGS = {
@@ -38,6 +40,7 @@ _FLAGS = {
     "early_stopping": "--early-stopping",
     "parse_special": "--special",
     "pan_and_scan": "--pan-and-scan",
+    "max_batch_size": "--batch-size",
 }
 
 
@@ -48,12 +51,12 @@ def _parser() -> _common.Parser:
     parser.add_argument("model", metavar="MODEL.gguf", nargs="?", help="the model (default: the bundled one)")
 
     source = parser.add_argument_group("source")
-    text = source.add_mutually_exclusive_group()
-    text.add_argument("-p", "--prompt", metavar="TEXT", help="the source text")
-    text.add_argument("-f", "--file", metavar="FILE", help="read the source text from a file")
-    text.add_argument("--no-source", action="store_true", help="no source tokens at all, for a decoder on its own")
-    source.add_argument("--image", metavar="PATH", action="append", help="a picture; may be given several times")
-    source.add_argument("--pan-and-scan", action="store_true", help="add crops of long pictures")
+    _source.add_options(source)
+    source.add_argument("--no-source", action="store_true", help="no source tokens at all, for a decoder on its own")
+    source.add_argument(
+        "--image", metavar="PATH", action="append", default=[], help="an image; may be given several times"
+    )
+    source.add_argument("--pan-and-scan", action="store_true", help="add crops of long images")
     source.add_argument("--special", action="store_true", help="match special tokens such as <unused1> in the text")
     source.add_argument("--raw", action="store_true", help="take the text as it is, without the chat template")
 
@@ -78,13 +81,18 @@ def _parser() -> _common.Parser:
         "--draft", choices=["source", "off"], default="source", help="greedy: guess tokens from the source; same text"
     )
 
-    machine = parser.add_argument_group("machine and output")
+    machine = parser.add_argument_group("machine")
     _common.add_threads(machine)
     machine.add_argument("--device", choices=["auto", "cpu", "cuda", "metal"], default="auto")
     _common.add_kv_type(machine)
     _common.add_load(machine)
-    machine.add_argument("--json", action="store_true", help="one JSON object with text, token ids and timings")
-    machine.add_argument("-v", "--verbose", action="store_true", help="timings on standard error")
+
+    output = parser.add_argument_group("output")
+    output.add_argument("--output", metavar="FILE", help="write there instead of to standard output")
+    output.add_argument("--special-output", action="store_true", help="keep special tokens in the generated text")
+    output.add_argument("--json", action="store_true", help="one JSON object with text, token ids and timings")
+    _jsonl.add_options(output)
+    output.add_argument("-v", "--verbose", action="store_true", help="source, timings and rates on standard error")
     return parser
 
 
@@ -92,43 +100,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     return _common.run(_parser(), _run, argv)
 
 
-def _run(arguments: argparse.Namespace) -> None:
-    if arguments.image and arguments.no_source:
-        raise _common.UsageError("--image is part of the source, which --no-source leaves out")
-    text = _source_text(arguments)  # before the model: a missing file should not wait for it
+def _run(arguments: argparse.Namespace) -> int | None:
+    _source.check(arguments)
+    _jsonl.check(arguments)
+    if arguments.jsonl:
+        with _model(arguments) as model:
+            return _jsonl.run(model, arguments, _options(arguments), _single.fields)
+    source = _source.Source(arguments, _PROG)  # before the model: a missing file should not wait for it
+    if source.asks:
+        if arguments.output is not None:
+            raise _common.UsageError("--output needs a source: give -p TEXT or -f FILE")
+        with _model(arguments) as model:
+            _single.converse(model, arguments, _options(arguments))
+        return None
+    inputs = [Path(path) for path in [arguments.model, *arguments.file, *arguments.image] if path not in (None, "-")]
+    with _single.output(arguments.output, inputs) as out, _model(arguments) as model:
+        _single.generate(model, source.text, arguments, _options(arguments), out)
+    source.check_the_end()
+    return None
+
+
+def _model(arguments: argparse.Namespace) -> Model:
     from t5g import Model
 
-    with Model(arguments.model, **_common.model_options(arguments)) as model:
-        if not arguments.json:
-            model.tokenizer._core.require_text()
-        if text is None and not arguments.no_source:
-            _interactive(model, arguments)
-        else:
-            _generate(model, text, arguments)
-
-
-def _source_text(arguments: argparse.Namespace) -> str | None:
-    """The source from where the arguments say; None for --no-source and for a terminal that is to be asked."""
-    if arguments.prompt is not None or arguments.no_source:
-        prompt: str | None = arguments.prompt
-        return prompt
-    if arguments.file is not None:
-        data = Path(arguments.file).read_bytes()
-    elif sys.stdin.isatty():
-        return None
-    else:
-        data = sys.stdin.buffer.read()
-    # The newline that ends a text file's last line is not part of the text.
-    return data.decode("utf-8", errors="replace").removesuffix("\n")
+    model = Model(arguments.model, **_common.model_options(arguments))
+    if not arguments.json:
+        model.tokenizer._core.require_text()
+    return model
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
-        "images": arguments.image,
         "pan_and_scan": arguments.pan_and_scan,
-        "decoder_prefix": arguments.decoder_prefix,
-        "stop": arguments.stop,
+        "decoder_prefix": _source.argument_text(arguments, "--decoder-prefix", arguments.decoder_prefix),
+        "stop": [_source.argument_text(arguments, "--stop", text) for text in arguments.stop],
         "parse_special": arguments.special,
+        "skip_special_tokens": not arguments.special_output,
         "max_new_tokens": arguments.max_new_tokens,
         "min_new_tokens": arguments.min_new_tokens,
         "temperature": arguments.temp,
@@ -144,83 +151,6 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         "num_return_sequences": arguments.num_return_sequences,
         "draft": arguments.draft,
     }
-
-
-def _generate(model: Model, text: str | None, arguments: argparse.Namespace) -> None:
-    """Generate for one source (None: no source) and print the result."""
-    source: str | list[int] = [] if text is None else text
-    if text is not None and model.has_chat_template and not arguments.raw:
-        source = model.apply_chat_template([{"role": "user", "content": text}])
-    elif text is not None and arguments.image:
-        source = _with_places(model, text, len(arguments.image))
-    with model.stream(source, **_options(arguments)) as stream:
-        with _common.patience(f"{_PROG}: reading pictures", shown=bool(arguments.image)):
-            pieces = list(itertools.islice(stream, 1))
-        for piece in itertools.chain(pieces, stream):
-            if not arguments.json:
-                sys.stdout.write(piece)
-                sys.stdout.flush()
-    result = stream.result
-    if arguments.json:
-        json.dump(_as_json(result), sys.stdout, ensure_ascii=False)
-    print(flush=True)
-    if arguments.verbose:
-        _report_timings(result)
-
-
-def _with_places(model: Model, text: str, n_images: int) -> str:
-    """The text with the places of the pictures in front, unless it has its own."""
-    from t5g.image_prompt import start_of_image, vision_config
-
-    vision_config(model.config)
-    marker = start_of_image(model.tokenizer, model.config)
-    return text if marker in text else " ".join([marker] * n_images) + text
-
-
-def _as_json(result: Generation) -> dict[str, Any]:
-    """The fields of the result under their names in Python; `sequences` only where there are several."""
-    from dataclasses import asdict
-
-    fields = asdict(result)
-    rates = ("encode_tokens_per_second", "decode_tokens_per_second")
-    fields["timings"].update({name: getattr(result.timings, name) for name in rates})
-    if len(result.sequences) == 1:
-        del fields["sequences"]
-    return fields
-
-
-def _report_timings(result: Generation) -> None:
-    t = result.timings
-    pictures = f"pictures {t.image_seconds:.3f} s; " if t.image_seconds else ""
-    sys.stderr.write(
-        f"{_PROG}: load {t.load_seconds:.3f} s; {pictures}"
-        f"encode {t.n_source_tokens} tokens in {t.encode_seconds:.3f} s ({t.encode_tokens_per_second:.1f}/s); "
-        f"decode {t.n_new_tokens} tokens in {t.decode_seconds:.3f} s ({t.decode_tokens_per_second:.1f}/s); "
-        f"finish reason: {result.finish_reason}\n"
-    )
-
-
-def _interactive(model: Model, arguments: argparse.Namespace) -> None:
-    """Ask for sources until the end of input. Ctrl-C stops the text in hand; at the prompt it leaves."""
-    import contextlib
-
-    with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  gives input() editing and history
-
-    pictures = " about the pictures" if arguments.image else ""
-    sys.stderr.write(f"{model!r}. One line is one source{pictures}; Ctrl-D ends.\n")
-    while True:
-        try:
-            text = input("> ")
-        except EOFError:
-            print()
-            return
-        if not text.strip():
-            continue
-        try:
-            _generate(model, text, arguments)
-        except KeyboardInterrupt:
-            print(flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,118 @@
+"""One source of t5g-run and its result: streamed as text, or whole as JSON; and one after the other on a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import itertools
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from t5g.cli import _common, _source
+
+if TYPE_CHECKING:
+    from t5g import Generation, Model
+
+_PROG = "t5g-run"
+
+
+@contextlib.contextmanager
+def output(path: str | None, inputs: list[Path]) -> Iterator[TextIO]:
+    """Open standard output, or a file, none of `inputs`, that appears when the block ends without an exception."""
+    if path is None:
+        yield sys.stdout
+        return
+    from t5g._files import check_output, writing
+
+    check_output(path, inputs, streams=True)
+    with writing(path, streams=True) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        yield text
+        text.detach()  # which flushes it; the file itself belongs to `writing`
+
+
+def generate(
+    model: Model, text: str | None, arguments: argparse.Namespace, options: dict[str, Any], out: TextIO
+) -> None:
+    """Generate for one source (None: no source) and write the result."""
+    images = arguments.image
+    source = [] if text is None else _source.prompt(model, text, len(images), raw=arguments.raw)
+    with model.stream(source, images=images or None, **options) as stream:
+        with _common.patience(f"{_PROG}: reading images", shown=bool(images)):
+            pieces = list(itertools.islice(stream, 1))
+        for piece in itertools.chain(pieces, stream):
+            if not arguments.json:
+                out.write(piece)
+                out.flush()
+    result = stream.result
+    if arguments.json:
+        json.dump(fields(result), out, ensure_ascii=False)
+    out.write("\n")
+    out.flush()
+    if arguments.verbose:
+        _report_timings(result)
+
+
+def fields(result: Generation) -> dict[str, Any]:
+    """The fields of the result under their names in Python; `sequences` only where there are several."""
+    from dataclasses import asdict
+
+    found = asdict(result)
+    rates = ("encode_tokens_per_second", "decode_tokens_per_second")
+    found["timings"].update({name: getattr(result.timings, name) for name in rates})
+    if len(result.sequences) == 1:
+        del found["sequences"]
+    return found
+
+
+def _report_timings(result: Generation) -> None:
+    t = result.timings
+    images = f"images {t.image_seconds:.3f} s; " if t.image_seconds else ""
+    sys.stderr.write(
+        f"{_PROG}: load {t.load_seconds:.3f} s; {images}"
+        f"encode {t.n_source_tokens} tokens in {t.encode_seconds:.3f} s ({t.encode_tokens_per_second:.1f}/s); "
+        f"decode {t.n_new_tokens} tokens in {t.decode_seconds:.3f} s ({t.decode_tokens_per_second:.1f}/s); "
+        f"finish reason: {result.finish_reason}\n"
+    )
+
+
+def converse(model: Model, arguments: argparse.Namespace, options: dict[str, Any]) -> None:
+    """Ask for sources until the end of input. Ctrl-C stops the text in hand; at the prompt it leaves."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  gives input() editing and history
+
+    images = " about the images" if arguments.image else ""
+    sys.stderr.write(f"{model!r}. One line is one source{images}; Ctrl-D ends.\n")
+    while True:
+        try:
+            line = _ask("> ")
+        except EOFError:
+            sys.stderr.write("\n")
+            return
+        if not line.strip():
+            continue
+        try:
+            text = _source.argument_text(arguments, "the line", line)
+            generate(model, text, arguments, options, sys.stdout)
+        except KeyboardInterrupt:
+            print(flush=True)
+        except BrokenPipeError:
+            raise
+        except Exception as error:  # the next line may be right
+            if os.environ.get("T5G_DEBUG"):
+                raise
+            _common.report(_PROG, _common.describe(error))
+
+
+def _ask(prompt: str) -> str:
+    """One line from the terminal. The prompt is no result, so that it stays out of a file of them."""
+    if sys.stdout.isatty():
+        return input(prompt)
+    sys.stderr.write(prompt)
+    sys.stderr.flush()
+    return input()
