@@ -26,7 +26,17 @@ RANK = {folder: rank for rank, floor in enumerate(FLOORS) for folder in floor}
 # Neighbours on one floor do not know each other, with one exception.
 SIDEWAYS = {("tensor", "quant")}
 # Rooms that may see less than everything below them.
-ONLY = {"kernels": {"base", "quant"}}
+ONLY = {
+    "kernels": {"base", "quant"},
+    "model": {"gguf", "ops", "tensor", "quant", "base"},
+    "sampling": {"ops", "base"},
+}
+# Headers through which one sees a tensor's memory, or the backend of one device: these rooms are written once for all.
+OPENED = re.compile(r"ops/(cpu|gpu|cuda|metal)/|tensor/(buffer|arena)\.h|base/thread_pool\.h")
+DEVICE_NEUTRAL = {"model", "sampling", "runtime"}
+# What the runtime keeps in the host's memory for the host: sources between passes, rows of logits for a caller, and the
+# measurement of the host itself.
+HOST_MEMORY = {"encoded_source.h", "generator.h", "memory.cc", "model_passes.cc"}
 # Kernels live by device, csrc/kernels/<device>/, and those of one device do not know those of another.
 KERNEL_DEVICES = {"cpu", "gpu"}
 
@@ -80,6 +90,8 @@ def complaint(path: Path, header: str) -> str | None:
         return None
     if RANK[there] >= RANK[here]:
         return f"points {'sideways' if RANK[there] == RANK[here] else 'up'}, from {here}/ to {there}/"
+    if here in DEVICE_NEUTRAL and OPENED.match(header) and path.name not in HOST_MEMORY:
+        return f"opens what {here}/ may only pass around"
     if here in ONLY and there not in ONLY[here]:
         return f"leaves what {here}/ may see: {', '.join(sorted(ONLY[here]))}"
     return None
@@ -122,6 +134,11 @@ def test_includes_point_down() -> None:
         ("csrc/kernels/gpu/x.cc", "kernels/cpu/kernels.h", "of gpu to those of cpu"),
         ("csrc/kernels/cpu/x.cc", "kernels/cpu/kernels.h", None),
         ("csrc/tensor/x.cc", "quant/types.h", None),
+        ("csrc/model/x.cc", "ops/cpu/host.h", "pass around"),
+        ("csrc/model/x.cc", "kernels/cpu/kernels.h", "may see"),
+        ("csrc/sampling/x.cc", "model/config.h", "sideways"),
+        ("csrc/sampling/x.cc", "ops/selection.h", None),
+        ("csrc/runtime/x.cc", "base/thread_pool.h", "pass around"),
         ("python/bindings/x.cc", "bindings.h", None),
         ("python/bindings/x.cc", "kernels/cpu/kernels.h", None),
     ],
@@ -129,6 +146,20 @@ def test_includes_point_down() -> None:
 def test_the_rule_itself(file: str, header: str, expected: str | None) -> None:
     why = complaint(ROOT / file, header)
     assert why is None if expected is None else expected in (why or "")
+
+
+def test_the_model_reads_like_the_paper() -> None:
+    """No algorithms, threads or addresses: what is done with rows has a name in ops.h."""
+    words = re.compile(r"<algorithm>|<numeric>|<thread>|ThreadPool|std::byte|\bfloat\s*\*|->\s*data\b|memcpy|copy_n")
+    reads_file = {"weights.cc"}  # which takes vectors to the device
+    found = [
+        f"{path.relative_to(ROOT)}: {match.group()}"
+        for path in native_sources()
+        if folder_of(path) == "model" and path.name not in reads_file
+        for match in words.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert not found, "\n".join(found)
+    assert "thread" not in (CSRC / "ops" / "ops.h").read_text(encoding="utf-8").lower()
 
 
 def test_nothing_below_the_bindings_knows_python() -> None:

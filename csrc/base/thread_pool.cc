@@ -222,14 +222,13 @@ void ThreadPool::parallel_for(int64_t n_items, FunctionRef<void(int64_t, int)> b
   if (loop.error) std::rethrow_exception(loop.error);
 }
 
-ThreadPool::Lease ThreadPool::lease(Interrupt* interrupt) {
-  Crew& leased = crew();
-  leased.turnstile.enter(interrupt);
-  return Lease(&leased);
+void* ThreadPool::enter(Interrupt* interrupt) {
+  Crew& entered = crew();
+  entered.turnstile.enter(interrupt);
+  return &entered;
 }
 
-ThreadPool::Lease::~Lease() {
-  if (crew_ != nullptr) crew_->turnstile.leave();
-}
+// A crew from before a fork, too: its lock was this thread's.
+void ThreadPool::leave(void* entered) noexcept { static_cast<Crew*>(entered)->turnstile.leave(); }
 
 }  // namespace t5g

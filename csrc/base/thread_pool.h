@@ -3,7 +3,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <utility>
 
 #include "base/function_ref.h"
 #include "base/interrupt.h"
@@ -26,16 +25,16 @@ class ThreadPool {
 
   // Calls body(item, thread) for every item in [0, n_items), thread in [0, n_threads); returns when all are done.
   // Items are handed out one at a time, in order. A worker that has no time for the loop is not waited for.
-  // One loop runs at a time: the caller holds the pool (see lease), and body runs no loop of its own.
+  // One loop runs at a time: the caller holds the pool (see enter), and body runs no loop of its own.
   // Throws Cancelled when interrupt->poll() says so. That, or an exception of poll or body (the first one is rethrown),
   // ends the loop early: the items already begun are finished first.
   void parallel_for(int64_t n_items, FunctionRef<void(int64_t item, int thread)> body, Interrupt* interrupt = nullptr);
 
-  // Exclusive use of the pool, for as long as the object lives.
-  class Lease;
-  // For a whole forward pass; others wait their turn and get it in the order in which they came, so that two threads
-  // that generate at the same time both get on. Throws Cancelled when interrupt->poll() says so while waiting.
-  Lease lease(Interrupt* interrupt = nullptr);
+  // Exclusive use of the pool, for a whole forward pass -> what leave() is to be given. Others wait and get it in the
+  // order in which they came, so that two threads that generate at the same time both get on. Throws Cancelled when
+  // interrupt->poll() says so while waiting.
+  void* enter(Interrupt* interrupt = nullptr);
+  void leave(void* entered) noexcept;
 
  private:
   struct Crew;
@@ -44,21 +43,6 @@ class ThreadPool {
 
   const int n_threads_;
   std::atomic<Crew*> crew_;
-};
-
-class ThreadPool::Lease {
- public:
-  Lease(Lease&& other) noexcept : crew_(std::exchange(other.crew_, nullptr)) {}
-  Lease& operator=(Lease&& other) noexcept {
-    std::swap(crew_, other.crew_);
-    return *this;
-  }
-  ~Lease();
-
- private:
-  friend class ThreadPool;
-  explicit Lease(Crew* crew) : crew_(crew) {}
-  Crew* crew_;
 };
 
 }  // namespace t5g

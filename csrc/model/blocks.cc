@@ -1,29 +1,26 @@
 // Embedding and feed-forward, the same on both sides.
 #include "model/blocks.h"
 
-#include <algorithm>
 #include <cmath>
+#include <vector>
 
 namespace t5g {
 
-void embed(Ops& ops, const EmbeddingWeights& weights, int32_t eoi_token_id, std::span<const int32_t> ids, Tensor x) {
+void embed(Ops& ops, const EmbeddingWeights& weights, int32_t eoi_token_id, BatchRows rows, Tensor x) {
   // The multiplier is exact, as in the reference's f32 runs; its bf16 runs round it.
   const auto scale = static_cast<float>(std::sqrt(static_cast<double>(x.cols)));
-  ops.embed(*weights.table, ids, scale, x);  // [b, D]
-  if (weights.eoi_embedding == nullptr) return;
-  for (int64_t i = 0; i < x.rows; ++i) {
-    if (ids[static_cast<size_t>(i)] == eoi_token_id) std::copy_n(weights.eoi_embedding, x.cols, x.row(i));
-  }
+  const int32_t special = weights.eoi_embedding ? eoi_token_id : -1;
+  ops.embed({.table = weights.table, .scale = scale, .special_id = special, .special = weights.eoi_embedding}, rows,
+            x);  // [n, D]
 }
 
-void insert_features(std::span<const int32_t> ids, int32_t image_token_id, std::span<const Tensor> features, Tensor x) {
-  int64_t from = 0;
-  for (int64_t i = 0; i < x.rows && !features.empty(); ++i) {
-    if (ids[static_cast<size_t>(i)] != image_token_id) continue;
-    std::copy_n(features.front().row(from++), x.cols, x.row(i));
-    if (from < features.front().rows) continue;
-    features = features.subspan(1);
-    from = 0;
+void insert_features(Ops& ops, const Batch& batch, int32_t image_token_id, std::span<const Tensor> features, Tensor x) {
+  const std::vector<int32_t> places = batch.rows_with(image_token_id);
+  size_t first = 0;
+  for (const Tensor& image : features) {
+    const auto n = static_cast<size_t>(image.rows);
+    ops.scatter_rows(image, std::span(places).subspan(first, n), x);  // [mm_tokens_per_image, D] of x
+    first += n;
   }
 }
 
@@ -35,9 +32,13 @@ void feed_forward(Ops& ops, const MlpWeights& mlp, Vector pre_norm, Vector post_
   ops.add_rms_norm(x, out, post_norm, eps);                                                            // [b, D]
 }
 
-AttentionSpec attention_spec(const TextConfig& config, DataType kv_type, Window window) {
-  const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.query_pre_attn_scalar)));
-  return {config.num_attention_heads, kv_format(config, kv_type), scale, config.attn_logit_softcapping, window};
+AttentionSpec attention_spec(const TextConfig& config, DataType kv_type, Segments segments, Window window) {
+  return {.n_heads = config.num_attention_heads,
+          .kv = kv_format(config, kv_type),
+          .scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(config.query_pre_attn_scalar))),
+          .softcap = config.attn_logit_softcapping,
+          .segments = segments,
+          .window = window};
 }
 
 }  // namespace t5g

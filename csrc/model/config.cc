@@ -2,7 +2,6 @@
 // zero.
 #include "model/config.h"
 
-#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>

@@ -11,25 +11,21 @@
 
 namespace t5g {
 
-// Shapes: S source tokens, D hidden_size; b rows of one block, at most kBlockRows.
+// Shapes: S source tokens of all sequences of the batch, D hidden_size; b rows of one block.
 class Encoder {
  public:
   // kv_type: how one layer's keys and values are stored, and with it how attention is computed.
   Encoder(const Config& config, const Weights& weights, Ops& ops, DataType kv_type);
 
-  // ids [S] -> x [S, D], the final hidden states. images: features for the image tokens among the ids, or none.
-  // kv: pages for the keys and values of one layer, S tokens.
-  void forward(std::span<const int32_t> ids, std::span<const Tensor> images, Tensor x, const KvView& kv,
-               Workspace& ws) const;
+  // The batch's tokens -> x [S, D], the final hidden states. images: features for the image tokens, or none. The
+  // batch's pool is of kv_format(), with one layer.
+  void forward(const Batch& batch, std::span<const Tensor> images, Tensor x, Workspace& ws) const;
 
-  // Bytes per chunk of such pages.
-  int64_t kv_chunk_bytes() const { return ops_.kv_chunk_bytes(kv_format_); }
+  const KvFormat& kv_format() const { return kv_format_; }
 
  private:
-  void keys_and_values(const EncoderLayer& layer, LayerType type, Tensor x, int64_t position, const KvView& kv,
-                       Workspace& ws) const;
-  void self_attention(const EncoderLayer& layer, LayerType type, Tensor x, int64_t position, const KvView& kv,
-                      Workspace& ws) const;
+  void keys_and_values(size_t index, BatchRows rows, Tensor x, Workspace& ws) const;
+  void self_attention(size_t index, BatchRows rows, Tensor x, Workspace& ws) const;
 
   const TextConfig& config_;
   const Config& model_;

@@ -1,10 +1,7 @@
 // Tensors by name, each with the shape that the config says.
 #include "model/weights.h"
 
-#include <algorithm>
-#include <functional>
 #include <memory>
-#include <numeric>
 #include <string>
 #include <utility>
 
@@ -13,39 +10,41 @@
 namespace t5g {
 namespace {
 
+constexpr int64_t kBlockFloats = 16384;  // 64 KB
+constexpr int64_t kAlignment = 16;       // floats; a cache line
+
 // Looks tensors up under a prefix such as "enc.blk.3.".
 class Loader {
  public:
-  Loader(const GgufFile& file, Ops& ops, Weights& weights, LoadMode mode, std::string prefix = "")
-      : file_(file), ops_(ops), weights_(weights), mode_(mode), prefix_(std::move(prefix)) {}
+  Loader(const GgufFile& file, const Backend& backend, Weights& weights, LoadMode mode, std::string prefix = "")
+      : file_(file), backend_(backend), weights_(weights), mode_(mode), prefix_(std::move(prefix)) {}
 
-  Loader at(const std::string& more) const { return {file_, ops_, weights_, mode_, prefix_ + more}; }
+  Loader at(const std::string& more) const { return {file_, backend_, weights_, mode_, prefix_ + more}; }
 
   MatrixPtr matrix(const std::string& name, int64_t rows, int64_t cols, bool as_q8_0 = false) const {
     WeightView weight = view(name, {rows, cols});
     weight.as_q8_0 = as_q8_0;
-    return ops_.load(weight);
+    return backend_.ops->load(weight);
   }
-  // One whose rows are embedded.
-  MatrixPtr table(const std::string& name, int64_t rows, int64_t cols) const {
-    WeightView weight = view(name, {rows, cols});
-    weight.is_table = true;
-    return ops_.load(weight);
+  TablePtr table(const std::string& name, int64_t rows, int64_t cols) const {
+    return backend_.ops->load_table(view(name, {rows, cols}));
   }
-  // is_table: its rows are embedded as well.
-  MatrixPtr head(const std::string& name, int64_t rows, int64_t cols, bool is_table) const {
-    WeightView weight = view(name, {rows, cols});
-    weight.is_table = is_table;
-    return ops_.load_head(weight);
+  std::unique_ptr<Head> head(const std::string& name, int64_t rows, int64_t cols) const {
+    return backend_.ops->load_head(view(name, {rows, cols}));
+  }
+  // One tensor as both.
+  std::pair<TablePtr, std::unique_ptr<Head>> table_and_head(const std::string& name, int64_t rows, int64_t cols) const {
+    const WeightView weight = view(name, {rows, cols});
+    return {backend_.ops->load_table(weight), backend_.ops->load_head(weight)};
   }
 
   // A tensor of more dimensions, read as the matrix of its first against all others.
   MatrixPtr flattened(const std::string& name, const std::vector<int64_t>& shape) const {
-    return ops_.load(view(name, shape));
+    return backend_.ops->load(view(name, shape));
   }
 
-  Vector vector(const std::string& name, int64_t size) const { return copied(name + ".weight", size); }
-  Vector bias(const std::string& name, int64_t size) const { return copied(name + ".bias", size); }
+  Vector vector(const std::string& name, int64_t size) const { return uploaded(name + ".weight", size); }
+  Vector bias(const std::string& name, int64_t size) const { return uploaded(name + ".bias", size); }
 
   BiasedLinear linear(const std::string& name, int64_t rows, int64_t cols) const {
     return {matrix(name, rows, cols), bias(name, rows)};
@@ -66,18 +65,16 @@ class Loader {
   bool has(const std::string& name) const { return file_.find(prefix_ + name + ".weight") != nullptr; }
 
  private:
-  Vector copied(const std::string& name, int64_t size) const {
-    const TensorInfo& tensor = floats(name, {size});
-    const auto n = static_cast<size_t>(size);
-    auto copy = std::make_unique_for_overwrite<float[]>(n);
-    file_.read(tensor, 0, std::as_writable_bytes(std::span(copy.get(), n)));
-    return weights_.vectors.emplace_back(std::move(copy)).get();
+  Vector uploaded(const std::string& name, int64_t size) const {
+    std::vector<float> values(static_cast<size_t>(size));
+    file_.read(floats(name, {size}), 0, std::as_writable_bytes(std::span(values)));
+    return weights_.vectors.add(*backend_.device, values);
   }
 
   WeightView view(const std::string& name, const std::vector<int64_t>& shape) const {
     const TensorInfo& tensor = file_.tensor(prefix_ + name + ".weight", shape);
-    WeightView weight{.type = tensor.type, .rows = shape[0], .bytes = file_.in_memory(tensor)};
-    weight.cols = std::accumulate(shape.begin() + 1, shape.end(), int64_t{1}, std::multiplies<>());
+    WeightView weight{.type = tensor.type, .rows = shape[0], .cols = 1, .bytes = file_.in_memory(tensor)};
+    for (size_t i = 1; i < shape.size(); ++i) weight.cols *= shape[i];
     if (!weight.bytes.empty()) return weight;
     if (mode_ == LoadMode::kMap) {
       weight.file = file_.file();
@@ -92,7 +89,7 @@ class Loader {
   }
 
   const GgufFile& file_;
-  Ops& ops_;
+  const Backend& backend_;
   Weights& weights_;  // that own what is loaded
   const LoadMode mode_;
   const std::string prefix_;
@@ -134,7 +131,9 @@ DecoderLayer load_decoder_layer(const Loader& at, const Config& config) {
   DecoderLayer layer{.pre_self_attn_norm = at.vector("attn_norm", c.hidden_size),
                      .self_attn = load_attention(at, "attn", c, c.hidden_size),
                      .post_self_attn_norm = at.vector("attn_post_norm", c.hidden_size),
+                     .pre_cross_attn_norm = {},
                      .cross_attn = {},
+                     .post_cross_attn_norm = {},
                      .pre_feedforward_norm = at.vector("ffn_norm", c.hidden_size),
                      .mlp = load_mlp(at, c),
                      .post_feedforward_norm = at.vector("ffn_post_norm", c.hidden_size)};
@@ -147,18 +146,22 @@ DecoderLayer load_decoder_layer(const Loader& at, const Config& config) {
 }
 
 void load_embeddings(const Loader& at, const Config& config, Weights& weights) {
-  const auto own = [&](MatrixPtr table) { return weights.tables.emplace_back(std::move(table)).get(); };
+  const auto own = [&](TablePtr table) { return weights.tables.emplace_back(std::move(table)).get(); };
   const int64_t vocab = config.vocab_size, width = config.decoder.hidden_size;
-  const bool tied = !at.has("output");
-  const Matrix* table = own(tied ? at.head("token_embd", vocab, width, true) : at.table("token_embd", vocab, width));
-  weights.lm_head = tied ? table : own(at.head("output", vocab, width, false));
-  weights.decoder_embedding.table = table;
-  if (config.eoi_token_id >= 0)
-    weights.decoder_embedding.eoi_embedding = at.vector("token_embd_eoi", config.decoder.hidden_size);
+  weights.is_tied = !at.has("output");
+  if (weights.is_tied) {
+    auto [table, head] = at.table_and_head("token_embd", vocab, width);
+    weights.decoder_embedding.table = own(std::move(table));
+    weights.lm_head = std::move(head);
+  } else {
+    weights.decoder_embedding.table = own(at.table("token_embd", vocab, width));
+    weights.lm_head = at.head("output", vocab, width);
+  }
+  if (config.eoi_token_id >= 0) weights.decoder_embedding.eoi_embedding = at.vector("token_embd_eoi", width);
   // T5Gemma 2 shares the decoder's table, but for fine-tunes that have untied it.
   weights.encoder_embedding = weights.decoder_embedding;
   if (config.architecture == Architecture::kT5Gemma || at.has("enc.token_embd"))
-    weights.encoder_embedding.table = own(at.table("enc.token_embd", config.vocab_size, config.encoder.hidden_size));
+    weights.encoder_embedding.table = own(at.table("enc.token_embd", vocab, config.encoder.hidden_size));
   if (config.eoi_token_id >= 0 && at.has("enc.token_embd_eoi"))
     weights.encoder_embedding.eoi_embedding = at.vector("enc.token_embd_eoi", config.encoder.hidden_size);
 }
@@ -194,9 +197,23 @@ VisionWeights load_vision(const Loader& at, const VisionConfig& c, int64_t hidde
 
 }  // namespace
 
-Weights load_weights(const GgufFile& file, const Config& config, Ops& ops, LoadMode mode) {
+Vector Vectors::add(Device& device, std::span<const float> values) {
+  const auto n = static_cast<int64_t>(values.size());
+  if (size_ - used_ < n) {
+    size_ = n > kBlockFloats ? n : kBlockFloats;
+    used_ = 0;
+    blocks_.push_back(device.allocate(static_cast<size_t>(size_) * sizeof(float)));
+  }
+  const Vector vector{blocks_.back().get(), used_, 1, n};
+  device.upload(values, vector);
+  used_ += (n + kAlignment - 1) / kAlignment * kAlignment;
+  return vector;
+}
+
+Weights load_weights(const GgufFile& file, const Config& config, const Backend& backend, LoadMode mode) {
   Weights weights;
-  const Loader at(file, ops, weights, mode);
+  const Device::Lease lease(*backend.device);
+  const Loader at(file, backend, weights, mode);
   load_embeddings(at, config, weights);
   for (int i = 0; i < config.encoder.num_hidden_layers; ++i)
     weights.encoder_layers.push_back(load_encoder_layer(at.at("enc.blk." + std::to_string(i) + "."), config.encoder));
@@ -205,6 +222,7 @@ Weights load_weights(const GgufFile& file, const Config& config, Ops& ops, LoadM
     weights.decoder_layers.push_back(load_decoder_layer(at.at("dec.blk." + std::to_string(i) + "."), config));
   weights.decoder_norm = at.vector("dec.output_norm", config.decoder.hidden_size);
   if (config.vision) weights.vision = load_vision(at, *config.vision, config.encoder.hidden_size);
+  backend.device->wait();
   return weights;
 }
 

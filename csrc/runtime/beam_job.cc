@@ -33,17 +33,20 @@ class BeamJob final : public GenerationJob {
     caches_.push_back(input.model.new_cache());
   }
 
-  void add_steps(std::vector<Model::Step>& steps, int64_t) override {
+  void add_steps(std::vector<Model::Step>& steps, int64_t, std::span<float>) override {
     if (done()) return;
     const std::vector<Beam>& beams = search_.beams();
+    if (next_.size() < beams.size()) next_.resize(beams.size());
     for (size_t i = 0; i < beams.size(); ++i) {
+      search_.ask(i, {}, next_[i]);
       const auto cached = static_cast<size_t>(caches_[i].length());
-      steps.push_back({source_.get(), &caches_[i], std::span<const int32_t>(beams[i].ids).subspan(cached)});
+      steps.push_back(
+          {source_.get(), &caches_[i], std::span<const int32_t>(beams[i].ids).subspan(cached), {&next_[i], 1}});
     }
   }
 
-  void take(Tensor logits) override {
-    search_.advance({logits.data, static_cast<size_t>(logits.size())});
+  void take() override {
+    search_.advance(std::span(next_).first(search_.beams().size()));
     ++n_steps_;
     std::vector<KvCache> caches;
     if (!search_.done()) {
@@ -94,7 +97,8 @@ class BeamJob final : public GenerationJob {
   const TextOptions& text_;
   const std::vector<int32_t> prompt_ids_;
   BeamSearch search_;
-  std::vector<KvCache> caches_;  // one per growing beam
+  std::vector<KvCache> caches_;  // one per growing beam,
+  std::vector<Selection> next_;  // and what is asked about each, or about more
   int64_t n_steps_ = 0;
 };
 

@@ -8,8 +8,8 @@ namespace {
 
 // Longer matches are not told apart.
 constexpr size_t kLongestMatch = 8;
-constexpr size_t kMostGuesses = 12;
-// Right guesses at a time that pay for the wrong ones: a pass over a few tokens takes that much longer than over one.
+constexpr size_t kMostTokens = 12;
+// Right tokens at a time that pay for the wrong ones: a pass over a few tokens takes that much longer than over one.
 constexpr double kPays = 0.6;
 constexpr int kMostPatience = 32;
 constexpr double kWeightOfLast = 0.3;
@@ -33,16 +33,16 @@ void look(std::span<const int32_t> tokens, std::span<const int32_t> text, Match&
 }  // namespace
 
 size_t Drafter::how_many(Record& record) const {
-  if (record.right >= kPays) return std::min(kMostGuesses, static_cast<size_t>(1.5 * record.right + 0.5));
+  if (record.right >= kPays) return std::min(kMostTokens, static_cast<size_t>(1.5 * record.right + 0.5));
   if (++record.unused < record.patience) return 0;
   record.unused = 0;
   record.patience = std::min(2 * record.patience, kMostPatience);
   return 2;
 }
 
-void Drafter::guess(std::span<const int32_t> source, std::span<const int32_t> text, size_t most,
-                    std::vector<int32_t>& guesses) {
-  guesses.clear();
+void Drafter::draft(std::span<const int32_t> source, std::span<const int32_t> text, size_t most,
+                    std::vector<int32_t>& drafted) {
+  drafted.clear();
   if (most == 0 || text.empty()) return;
   Match match;
   look(source, text, match);
@@ -50,15 +50,15 @@ void Drafter::guess(std::span<const int32_t> source, std::span<const int32_t> te
   if (match.length == 0) return;
   kind_ = std::min(match.length, kKinds) - 1;
   const auto rest = match.tokens.subspan(match.next);
-  n_guesses_ = std::min({how_many(records_[kind_]), most, rest.size()});
-  guesses.assign(rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(n_guesses_));
+  n_drafted_ = std::min({how_many(records_[kind_]), most, rest.size()});
+  drafted.assign(rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(n_drafted_));
 }
 
 void Drafter::learn(size_t n_right) {
   Record& record = records_[kind_];
   // All right: there was more to be had.
   const double right =
-      static_cast<double>(n_right) + (n_right == n_guesses_ ? 0.5 * static_cast<double>(n_right) + 1 : 0);
+      static_cast<double>(n_right) + (n_right == n_drafted_ ? 0.5 * static_cast<double>(n_right) + 1 : 0);
   record.right += kWeightOfLast * (right - record.right);
   if (record.right >= kPays) record.patience = 1;
 }

@@ -6,11 +6,11 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "tensor/buffer.h"
-#include "tensor/tensor.h"
 
 namespace t5g {
 
@@ -43,9 +43,11 @@ class EncodedSource {
   EncodedSource& operator=(const EncodedSource&) = delete;
 
   const std::vector<int32_t>& ids() const { return ids_; }
-  Tensor hidden_states() const {  // [S, D]
-    return {hidden_states_.floats(), static_cast<int64_t>(ids_.size()), hidden_size_};
+  // [S, D], in the host's memory: so that a source can be saved, and used on any device.
+  std::span<const float> hidden_states() const {
+    return {hidden_states_.floats(), ids_.size() * static_cast<size_t>(hidden_size_)};
   }
+  int64_t hidden_size() const { return hidden_size_; }
   const SourceOrigin& origin() const { return origin_; }
 
   // Another one for every source of the process.

@@ -11,7 +11,7 @@
 #include "runtime/model.h"
 #include "runtime/sequence_text.h"
 #include "sampling/generation_config.h"
-#include "tensor/tensor.h"
+#include "sampling/processors.h"
 
 namespace t5g {
 
@@ -35,17 +35,20 @@ struct JobInput {
   const GenerationConfig& config;             // max_new_tokens already within the model's limit
   const TextOptions& text;
   uint64_t seed;
+  std::span<const sampling::Processor> more_processors = {};  // see sampling::LogitsProcessors
 };
 
 class GenerationJob {
  public:
   virtual ~GenerationJob() = default;
 
-  // The sequences to run next, none when done: what they point to stays valid until take(). max_guesses: tokens that
-  // may be run on the chance that they come next.
-  virtual void add_steps(std::vector<Model::Step>& steps, int64_t max_guesses) = 0;
-  // After the steps; the logits of those sequences that have no `best`, in the same order; changed in place.
-  virtual void take(Tensor logits) = 0;
+  // Whole rows of logits that the next step needs memory for.
+  virtual int64_t n_logit_rows() const { return 0; }
+  // The sequences to run next, none when done: what they point to stays valid until take(). max_draft: tokens that may
+  // be run on the chance that they come next. logits: [n_logit_rows(), V].
+  virtual void add_steps(std::vector<Model::Step>& steps, int64_t max_draft, std::span<float> logits) = 0;
+  // After the steps, whose questions are answered.
+  virtual void take() = 0;
   virtual bool done() const = 0;
 
   // Text that has become certain since the last call; of the first sequence, where there are several.

@@ -11,7 +11,7 @@ namespace t5g {
 namespace {
 
 // With more sequences than a few, their own rows keep the cores as busy as the memory.
-constexpr int64_t kMaxGuessedRows = 12;
+constexpr int64_t kMaxDraftedRows = 12;
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -30,7 +30,6 @@ struct Generator::Entry {
 struct Generator::Running {
   std::unique_ptr<Entry> entry;
   std::unique_ptr<GenerationJob> job;
-  int64_t n_rows = 0;  // of logits, of the step in hand
 };
 
 // The caller's interrupt, or cancel().
@@ -125,6 +124,20 @@ void Generator::retire(Running& running) {
   finished_.push_back({running.entry->number, std::move(result)});
 }
 
+void Generator::add_steps() {
+  const auto vocab = static_cast<size_t>(model_->config().vocab_size);
+  size_t rows = 0;
+  for (const Running& running : running_) rows += static_cast<size_t>(running.job->n_logit_rows());
+  if (logits_.size_bytes() < rows * vocab * sizeof(float)) logits_ = Buffer(rows * vocab * sizeof(float));
+  std::span<float> logits(logits_.floats(), rows * vocab);
+  const int64_t max_draft = kMaxDraftedRows / std::ssize(running_);
+  for (Running& running : running_) {
+    const size_t n = static_cast<size_t>(running.job->n_logit_rows()) * vocab;
+    running.job->add_steps(steps_, max_draft, logits.first(n));
+    logits = logits.subspan(n);
+  }
+}
+
 bool Generator::step(Interrupt* outer) {
   CancelInterrupt interrupt(cancelled_, outer);
   try {
@@ -133,24 +146,10 @@ bool Generator::step(Interrupt* outer) {
     if (running_.empty()) return false;
     const auto begin = std::chrono::steady_clock::now();
     steps_.clear();
-    int64_t rows = 0;
-    const int64_t max_guesses = kMaxGuessedRows / static_cast<int64_t>(running_.size());
+    add_steps();
+    model_->decode(steps_, &interrupt);
     for (Running& running : running_) {
-      const auto before = std::ssize(steps_);
-      running.job->add_steps(steps_, max_guesses);
-      running.n_rows = std::count_if(steps_.begin() + before, steps_.end(),
-                                     [](const Model::Step& step) { return step.best.empty(); });
-      rows += running.n_rows;
-    }
-    const int64_t vocab = model_->config().vocab_size;
-    const size_t needed = static_cast<size_t>(rows * vocab) * sizeof(float);
-    if (logits_.size_bytes() < needed) logits_ = Buffer(needed);
-    const Tensor logits{logits_.floats(), rows, vocab};
-    model_->decode(steps_, logits, &interrupt);
-    int64_t row = 0;
-    for (Running& running : running_) {
-      running.job->take(logits.slice(row, row + running.n_rows));
-      row += running.n_rows;
+      running.job->take();
       if (running.entry->number == 0) text_ += running.job->take_text();
     }
     const double seconds = seconds_since(begin);

@@ -75,6 +75,7 @@ class Generator {
   bool fits_one_more() const;
   void start(Interrupt* interrupt);
   void retire(Running& running);
+  void add_steps();
 
   const std::shared_ptr<Model> model_;
   GenerationConfig config_;

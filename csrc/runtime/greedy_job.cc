@@ -1,7 +1,8 @@
-// Greedy decoding: always the likeliest token. It asks the model for that token alone, and guesses several ahead where
-// the source or the text itself suggests how it goes on; the tokens are those of one step after the other.
+// Greedy decoding: always the likeliest token. It asks the model for that token alone (and for those that a processor
+// touches), and drafts several ahead where the source or the text itself suggests how it goes on; the tokens are those
+// of one step after the other.
 #include <algorithm>
-#include <limits>
+#include <span>
 #include <utility>
 
 #include "runtime/drafter.h"
@@ -11,13 +12,6 @@
 
 namespace t5g {
 namespace {
-
-constexpr float kBanned = -std::numeric_limits<float>::infinity();
-
-void insert_sorted(std::vector<int32_t>& ids, int32_t id) {
-  const auto place = std::lower_bound(ids.begin(), ids.end(), id);
-  if (place == ids.end() || *place != id) ids.insert(place, id);
-}
 
 class GreedyJob final : public GenerationJob {
  public:
@@ -29,41 +23,37 @@ class GreedyJob final : public GenerationJob {
         ids_(std::move(input.prompt_ids)),
         n_prompt_(ids_.size()),
         cache_(model_.new_cache()),
-        processors_(config_, static_cast<int64_t>(n_prompt_), nullptr),
+        processors_(config_, static_cast<int64_t>(n_prompt_), nullptr, input.more_processors),
         text_(model_.tokenizer(), input.text),
-        logprob_(std::make_shared<KeptLogprob>(model_)) {
-    if (looks_at_ids()) {
-      for (const int32_t id : ids_) insert_sorted(seen_, id);
-    }
-  }
+        logprob_(std::make_shared<KeptLogprob>(model_)) {}
 
-  // All tokens that the cache does not have yet (the prompt at first, then the newest one), and guesses.
-  void add_steps(std::vector<Model::Step>& steps, int64_t max_guesses) override {
+  // All tokens that the cache does not have yet (the prompt at first, then the newest one), and a draft.
+  void add_steps(std::vector<Model::Step>& steps, int64_t max_draft, std::span<float>) override {
     if (done_) return;
-    const auto cached = static_cast<std::ptrdiff_t>(cache_.length());
-    guesses_.clear();
+    draft_.clear();
     if (config_.draft == Draft::kSource && n_generated() > 0) {
-      const int64_t left = config_.max_new_tokens - n_generated() - 1;
-      drafter_.guess(source_ids_, ids_, static_cast<size_t>(std::max<int64_t>(std::min(left, max_guesses), 0)),
-                     guesses_);
+      const int64_t most = std::min(config_.max_new_tokens - n_generated() - 1, max_draft);
+      drafter_.draft(source_ids_, ids_, static_cast<size_t>(std::max<int64_t>(most, 0)), draft_);
     }
-    step_ids_.assign(ids_.begin() + cached, ids_.end());
-    step_ids_.insert(step_ids_.end(), guesses_.begin(), guesses_.end());
-    const size_t n = guesses_.size() + 1;
+    drafted_ids_ = ids_;
+    drafted_ids_.insert(drafted_ids_.end(), draft_.begin(), draft_.end());
+    const size_t n = draft_.size() + 1;
     if (next_.size() < n) next_.resize(n);
-    for (size_t i = 0; i < n; ++i) set_apart(i, next_[i].apart);
-    steps.push_back({source_.get(), &cache_, step_ids_, std::span(next_).first(n)});
+    for (size_t i = 0; i < n; ++i) ask(std::span(drafted_ids_).first(ids_.size() + i), next_[i]);
+    const auto cached = static_cast<size_t>(cache_.length());
+    steps.push_back(
+        {source_.get(), &cache_, std::span<const int32_t>(drafted_ids_).subspan(cached), std::span(next_).first(n)});
   }
 
-  void take(Tensor) override {
+  void take() override {
     size_t n_right = 0;
-    for (const Model::BestToken& next : std::span(next_).first(guesses_.size() + 1)) {
+    for (Selection& next : std::span(next_).first(draft_.size() + 1)) {
       accept(next);
-      const bool right = n_right < guesses_.size() && ids_.back() == guesses_[n_right];
+      const bool right = n_right < draft_.size() && ids_.back() == draft_[n_right];
       if (right) ++n_right;
       if (done_ || !right) break;
     }
-    if (!guesses_.empty()) drafter_.learn(n_right);
+    if (!draft_.empty()) drafter_.learn(n_right);
     if (!done_) cache_.truncate(static_cast<int64_t>(ids_.size()) - 1);
   }
 
@@ -89,50 +79,20 @@ class GreedyJob final : public GenerationJob {
   int64_t max_rows() const override { return 1; }
 
  private:
-  bool looks_at_ids() const { return config_.repetition_penalty != 1.0 || config_.no_repeat_ngram_size > 0; }
-
-  // The tokens whose logits the options may change after the first n guesses.
-  void set_apart(size_t n, std::vector<int32_t>& apart) const {
-    apart.assign(seen_.begin(), seen_.end());
-    const auto add = [&](int32_t id) {
-      if (id < model_.config().vocab_size) insert_sorted(apart, id);
-    };
-    if (looks_at_ids()) std::for_each_n(guesses_.begin(), n, add);
-    if (n_generated() + static_cast<int64_t>(n) < config_.min_new_tokens)
-      std::for_each(config_.eos_token_ids.begin(), config_.eos_token_ids.end(), add);
-    std::for_each(config_.suppress_token_ids.begin(), config_.suppress_token_ids.end(), add);
+  void ask(std::span<const int32_t> ids, Selection& selection) const {
+    selection.clear();
+    processors_.touched(ids, selection.ids);
+    selection.n_best = 1;
+    selection.log_sum_exp = LogSumExp::kIfComputed;
+    selection.keep_hidden = true;
   }
 
-  struct Choice {
-    int32_t id;
-    float value;  // after the options' changes
-    float logit;  // the model's own
-  };
-
-  Choice choose(const Model::BestToken& next) {
-    Choice best{next.id, next.id >= 0 ? next.logit : kBanned, next.logit};
-    if (!next.apart.empty()) {
-      // The options change a whole row of logits, and of that the tokens set apart only: no other place is looked at.
-      row_.resize(static_cast<size_t>(model_.config().vocab_size));
-      for (size_t i = 0; i < next.apart.size(); ++i) row_[static_cast<size_t>(next.apart[i])] = next.apart_logits[i];
-      processors_.apply(row_, ids_);
-      for (const int32_t id : next.apart) {
-        const float value = row_[static_cast<size_t>(id)];
-        if (value > best.value || (value == best.value && id < best.id)) best = {id, value, 0};
-      }
-      if (best.id != next.id && best.id >= 0) best.logit = processors_.original(row_, best.id);
-    }
-    if (!(best.value > kBanned)) sampling::throw_all_banned();
-    return best;
-  }
-
-  void accept(const Model::BestToken& next) {
-    const Choice choice = choose(next);
-    ids_.push_back(choice.id);
-    if (looks_at_ids()) insert_sorted(seen_, choice.id);
-    logprob_->add(model_, next, choice.logit);
-    text_.push(choice.id);
-    if (text_.stopped() || config_.is_eos(choice.id)) {
+  void accept(Selection& next) {
+    const sampling::BestToken best = sampling::choose_best(processors_, next, ids_);
+    ids_.push_back(best.id);
+    logprob_->add(model_, next, best.original);
+    text_.push(best.id);
+    if (text_.stopped() || config_.is_eos(best.id)) {
       end(FinishReason::kStop);
     } else if (n_generated() >= config_.max_new_tokens) {
       end(FinishReason::kLength);
@@ -152,15 +112,13 @@ class GreedyJob final : public GenerationJob {
   const std::shared_ptr<const SourceCache> source_;
   std::vector<int32_t> ids_;  // prompt and generated tokens
   const size_t n_prompt_;
-  std::vector<int32_t> seen_;  // ids_ in ascending order, where the options look at them
   KvCache cache_;
   sampling::LogitsProcessors processors_;
-  std::vector<float> row_;
   Drafter drafter_;
   // The step in hand.
-  std::vector<int32_t> guesses_;
-  std::vector<int32_t> step_ids_;
-  std::vector<Model::BestToken> next_;
+  std::vector<int32_t> draft_;
+  std::vector<int32_t> drafted_ids_;  // ids_ and the draft
+  std::vector<Selection> next_;
   SequenceText text_;
   std::shared_ptr<KeptLogprob> logprob_;
   FinishReason reason_ = FinishReason::kCancelled;

@@ -1,4 +1,4 @@
-// Features of the pictures seen last, found again by their pixels: asking several questions about one picture, or
+// Features of the images seen last, found again by their pixels: asking several questions about one image, or
 // showing it in every turn, reads it once.
 #pragma once
 
@@ -8,29 +8,17 @@
 #include <span>
 #include <vector>
 
-#include "tensor/buffer.h"
-#include "tensor/tensor.h"
+#include "ops/device.h"
 
 namespace t5g {
 
-// What the encoder sees of one picture.
-class ImageFeatures {
- public:
-  ImageFeatures(int64_t n_tokens, int64_t hidden_size)
-      : data_(static_cast<size_t>(n_tokens * hidden_size) * sizeof(float)),
-        n_tokens_(n_tokens),
-        hidden_size_(hidden_size) {}
-  Tensor view() const { return {data_.floats(), n_tokens_, hidden_size_}; }  // [mm_tokens_per_image, D]
-
- private:
-  Buffer data_;
-  int64_t n_tokens_, hidden_size_;
-};
+// What the encoder sees of one image, [mm_tokens_per_image, D] on the device.
+using ImageFeatures = Floats;
 
 // Used by the thread that holds the model's pass.
 class ImageCache {
  public:
-  // Null when the picture is not among the last ones.
+  // Null when the image is not among the last ones.
   std::shared_ptr<const ImageFeatures> find(std::span<const uint8_t> pixels);
   void insert(std::span<const uint8_t> pixels, std::shared_ptr<const ImageFeatures> features);
 

@@ -18,15 +18,15 @@ KeptLogprob::~KeptLogprob() { kept_bytes_->fetch_sub(bytes_of(states_)); }
 
 bool KeptLogprob::too_much() const { return kept_bytes_->load() > kMaxKeptBytes; }
 
-void KeptLogprob::add(Model& model, const Model::BestToken& from, float logit) {
+void KeptLogprob::add(Model& model, const Selection& answer, float logit) {
   const std::lock_guard lock(mutex_);
-  if (!from.log_sum_exp.has_value()) {
+  if (!answer.found_log_sum_exp.has_value()) {
     missing_.push_back(logits_.size());
-    states_.insert(states_.end(), from.hidden_state.begin(), from.hidden_state.end());
-    kept_bytes_->fetch_add(bytes_of(from.hidden_state));
+    states_.insert(states_.end(), answer.hidden.begin(), answer.hidden.end());
+    kept_bytes_->fetch_add(bytes_of(answer.hidden));
   }
   logits_.push_back(logit);
-  log_sums_.push_back(from.log_sum_exp.value_or(0.0f));
+  log_sums_.push_back(answer.found_log_sum_exp.value_or(0.0f));
   if (missing_.size() >= kRowsAtOnce && too_much()) compute(model, nullptr);
 }
 
@@ -50,9 +50,8 @@ double KeptLogprob::sum(Model& model, Interrupt* interrupt) {
 
 void KeptLogprob::compute(Model& model, Interrupt* interrupt) {
   if (missing_.empty()) return;
-  const auto rows = static_cast<int64_t>(missing_.size());
   std::vector<float> found(missing_.size());
-  model.log_sum_exps({states_.data(), rows, static_cast<int64_t>(states_.size()) / rows}, found, interrupt);
+  model.log_sum_exps(states_, found, interrupt);
   for (size_t i = 0; i < missing_.size(); ++i) log_sums_[missing_[i]] = found[i];
   kept_bytes_->fetch_sub(bytes_of(states_));
   missing_.clear();

@@ -1,4 +1,4 @@
-// The log-probability of a text that was found without computing all logits of its tokens (see Ops::best_of_head): the
+// The log-probability of a text that was found without computing all logits of its tokens (see Selection): the
 // final hidden states are kept, and the rest of the output head is computed when somebody asks, for many tokens at
 // once.
 #pragma once
@@ -20,9 +20,9 @@ class KeptLogprob {
   KeptLogprob(const KeptLogprob&) = delete;
   KeptLogprob& operator=(const KeptLogprob&) = delete;
 
-  // The next token, whose own logit this is. May compute what is missing so far, where all results of the model
-  // together keep too much.
-  void add(Model& model, const Model::BestToken& from, float logit);
+  // The next token, whose own logit this is. answer: to the question about its row, with log_sum_exp or the hidden
+  // state. May compute what is missing so far, where all results of the model together keep too much.
+  void add(Model& model, const Selection& answer, float logit);
   // After the last token.
   void end(Model& model);
 

@@ -5,7 +5,7 @@
 #include <atomic>
 #include <chrono>
 
-#include "model/workspace.h"
+#include "base/thread_pool.h"
 #include "tensor/buffer.h"
 
 namespace t5g {
@@ -31,10 +31,12 @@ int64_t size_of(const VisionWeights& w) {
   return bytes;
 }
 
-int64_t workspace_bytes(const TextConfig& c) {
-  const int64_t q_width = static_cast<int64_t>(c.num_attention_heads) * c.head_dim;
-  const int64_t kv_width = static_cast<int64_t>(c.num_key_value_heads) * c.head_dim;
-  return kBlockRows * 4 * (2 * int64_t{c.hidden_size} + 2 * q_width + 2 * kv_width + 2 * int64_t{c.intermediate_size});
+// The head and all tables, of which the first may be the same tensor.
+int64_t vocabulary_bytes(const Weights& weights) {
+  int64_t bytes = static_cast<int64_t>(weights.lm_head->weight().size_bytes());
+  for (size_t i = weights.is_tied ? 1 : 0; i < weights.tables.size(); ++i)
+    bytes += static_cast<int64_t>(weights.tables[i]->weight().size_bytes());
+  return bytes;
 }
 
 // Adds up `n` words, n a multiple of 64; the sums of eight streams keep many reads in flight.
@@ -50,21 +52,21 @@ uint64_t sum_words(const uint64_t* words, int64_t n) {
 
 }  // namespace
 
-MemoryNeeds memory_needs(const Config& config, const Weights& weights, int64_t page_bytes, int64_t image_bytes) {
+MemoryNeeds memory_needs(const Config& config, const Weights& weights, const RuntimeBytes& runtime) {
   MemoryNeeds needs{};
   if (weights.vision) {
     needs.vision_weights_bytes = size_of(*weights.vision);
-    needs.image_workspace_bytes = image_bytes;
+    needs.image_workspace_bytes = runtime.image_bytes;
   }
   for (const DecoderLayer& layer : weights.decoder_layers)
     needs.decode_weights_bytes += size_of(layer.self_attn) + size_of(layer.cross_attn) + size_of(layer.mlp);
   needs.weights_bytes = needs.decode_weights_bytes;
   needs.decode_weights_bytes += static_cast<int64_t>(weights.lm_head->weight().size_bytes());
-  for (const MatrixPtr& table : weights.tables) needs.weights_bytes += size_of(table);
+  needs.weights_bytes += vocabulary_bytes(weights);
   for (const EncoderLayer& layer : weights.encoder_layers)
     needs.weights_bytes += size_of(layer.self_attn) + size_of(layer.mlp);
-  needs.workspace_bytes = workspace_bytes(config.encoder) + workspace_bytes(config.decoder);
-  const int64_t kv_bytes = page_bytes / kKvChunk;
+  needs.workspace_bytes = runtime.workspace_bytes;
+  const int64_t kv_bytes = runtime.page_bytes / kKvChunk;
   needs.bytes_per_source_token = kv_bytes + int64_t{config.encoder.hidden_size} * 4;
   needs.bytes_per_target_token = kv_bytes;
   return needs;

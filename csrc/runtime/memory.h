@@ -3,10 +3,8 @@
 
 #include <cstdint>
 
-#include "base/thread_pool.h"
 #include "model/config.h"
 #include "model/weights.h"
-#include "ops/ops.h"
 
 namespace t5g {
 
@@ -20,8 +18,13 @@ struct MemoryNeeds {
   int64_t bytes_per_target_token;  // keys and values of the sequence's own tokens
 };
 
-// page_bytes: of a KV page, as Decoder says. image_bytes: of a VisionWorkspace, 0 without an image tower.
-MemoryNeeds memory_needs(const Config& config, const Weights& weights, int64_t page_bytes, int64_t image_bytes);
+// What the rest of the runtime needs.
+struct RuntimeBytes {
+  int64_t page_bytes;       // of a page of the decoder's pool
+  int64_t image_bytes;      // of a VisionWorkspace, 0 without an image tower
+  int64_t workspace_bytes;  // of both sides
+};
+MemoryNeeds memory_needs(const Config& config, const Weights& weights, const RuntimeBytes& runtime);
 
 // Bytes per second that so many threads together read from memory: the best of several passes over a buffer much larger
 // than any cache.

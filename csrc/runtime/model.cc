@@ -1,4 +1,4 @@
-// Loading, and the passes that everything else is made of.
+// Loading, and what is checked before a pass.
 #include "runtime/model.h"
 
 #include <algorithm>
@@ -12,17 +12,9 @@
 namespace t5g {
 namespace {
 
-// Rows of logits that teacher forcing holds at a time: 16 MB with the vocabulary of T5Gemma 2.
-constexpr int64_t kLogitRows = 16;
 // Keys and values of the sources used last. What a program's own sources take, and not what a model has ever seen: an
 // entry goes with its source.
 constexpr size_t kMaxSourceCacheBytes = size_t{4} << 30;
-
-std::string check_device(const std::string& device) {
-  if (device == "auto" || device == "cpu") return "cpu";
-  if (device == "cuda" || device == "metal") return device;
-  throw InvalidArgument("device is '" + device + "', expected 'auto', 'cpu', 'cuda' or 'metal'.");
-}
 
 int check_threads(int64_t n_threads) {
   if (n_threads < 0 || n_threads > kMaxThreads) {
@@ -30,12 +22,6 @@ int check_threads(int64_t n_threads) {
                           std::to_string(kMaxThreads) + ", or none for the number of physical cores.");
   }
   return n_threads == 0 ? default_thread_count() : static_cast<int>(n_threads);
-}
-
-std::unique_ptr<Ops> make_ops(const std::string& device, ThreadPool& pool) {
-  if (device == "cuda") return make_cuda_ops();
-  if (device == "metal") return make_metal_ops();
-  return make_cpu_ops(pool);
 }
 
 // The type that says how exact keys and values need be: that of the first layer's largest matrices.
@@ -89,44 +75,33 @@ std::optional<VisionTower> make_vision(const Config& config, const Weights& weig
   return VisionTower(*config.vision, *weights.vision, ops, prefill_kv_type(type));
 }
 
-Buffer block_of(int64_t cols) { return Buffer(static_cast<size_t>(kBlockRows * cols) * sizeof(float)); }
+// None without an image tower.
+std::shared_ptr<KvPool> make_image_pool(const std::optional<VisionTower>& vision, Ops& ops) {
+  return vision ? ops.make_kv_pool(vision->kv_format(), 1) : nullptr;
+}
 
 }  // namespace
-
-// The thread pool and workspaces for the length of one call, and the interrupt that may end it early.
-class Model::Pass {
- public:
-  Pass(Model& model, Interrupt* interrupt) : ops_(*model.ops_), lease_(model.pool_.lease(interrupt)) {
-    ops_.set_interrupt(interrupt);
-  }
-  ~Pass() { ops_.set_interrupt(nullptr); }
-  Pass(const Pass&) = delete;
-  Pass& operator=(const Pass&) = delete;
-
- private:
-  Ops& ops_;
-  ThreadPool::Lease lease_;
-};
 
 Model::Model(const std::string& path, const ModelOptions& options)
     : file_(path),
       config_(load_config(file_, options.encoder_window)),
       tokenizer_(load_tokenizer(file_, config_)),
-      device_(check_device(options.device)),
       source_origin_{fingerprint_of(file_), config_.encoder.sliding_attention_window.before},
-      pool_(check_threads(options.n_threads)),
-      ops_(make_ops(device_, pool_)),
-      weights_(load_weights(file_, config_, *ops_, options.load)),
+      backend_(make_backend(options.device, check_threads(options.n_threads))),
+      weights_(load_weights(file_, config_, backend_, options.load)),
       kv_type_(resolve_kv_type(options.kv_type, type_of(weights_.decoder_layers.front().mlp))),
-      encoder_(config_, weights_, *ops_, prefill_kv_type(type_of(weights_.encoder_layers.front().mlp))),
-      decoder_(config_, weights_, *ops_, kv_type_),
-      vision_(make_vision(config_, weights_, *ops_)),
+      encoder_(config_, weights_, *backend_.ops, prefill_kv_type(type_of(weights_.encoder_layers.front().mlp))),
+      decoder_(config_, weights_, *backend_.ops, kv_type_),
+      vision_(make_vision(config_, weights_, *backend_.ops)),
+      encoder_pool_(backend_.ops->make_kv_pool(encoder_.kv_format(), 1)),
+      decoder_pool_(backend_.ops->make_kv_pool(decoder_.kv_format(), config_.decoder.num_hidden_layers)),
+      image_pool_(make_image_pool(vision_, *backend_.ops)),
       source_caches_(std::make_shared<SourceCacheStore>(kMaxSourceCacheBytes)),
-      pages_(std::make_shared<PagePool>(decoder_.page_bytes())),
-      encoder_workspace_(config_.encoder),
-      decoder_workspace_(config_.decoder),
-      hidden_(block_of(config_.decoder.hidden_size)),
-      last_hidden_(block_of(config_.decoder.hidden_size)),
+      encoder_workspace_(config_.encoder, backend_),
+      decoder_workspace_(config_.decoder, backend_),
+      source_block_(*backend_.device, backend_.ops->block_rows(), config_.encoder.hidden_size),
+      hidden_(*backend_.device, backend_.ops->block_rows(), config_.decoder.hidden_size),
+      wanted_hidden_(*backend_.device, backend_.ops->block_rows(), config_.decoder.hidden_size),
       kept_state_bytes_(std::make_shared<std::atomic<int64_t>>(0)) {
   file_.forget_long_arrays();
   if (options.load == LoadMode::kCopy) file_.close();
@@ -155,8 +130,14 @@ void Model::check_images(std::span<const int32_t> ids, size_t n_images) const {
 }
 
 MemoryNeeds Model::memory() const {
-  const int64_t image_bytes = vision_ ? VisionWorkspace::size_bytes(*config_.vision, *ops_, vision_->kv_format()) : 0;
-  return memory_needs(config_, weights_, decoder_.page_bytes(), image_bytes);
+  const int64_t block_rows = backend_.ops->block_rows();
+  const int64_t image_bytes =
+      vision_ ? VisionWorkspace::size_bytes(*config_.vision, block_rows, image_pool_->page_bytes()) : 0;
+  return memory_needs(config_, weights_,
+                      {.page_bytes = decoder_pool_->page_bytes(),
+                       .image_bytes = image_bytes,
+                       .workspace_bytes = Workspace::size_bytes(config_.encoder, block_rows) +
+                                          Workspace::size_bytes(config_.decoder, block_rows)});
 }
 
 void Model::check_has_vision() const {
@@ -173,35 +154,6 @@ void Model::check_pixels(std::span<const uint8_t> pixels) const {
   throw InvalidArgument("an image has " + std::to_string(pixels.size()) + " values, expected " +
                         std::to_string(expected) + ": " + std::to_string(size) + " x " + std::to_string(size) +
                         " pixels of red, green and blue.");
-}
-
-std::shared_ptr<const ImageFeatures> Model::encode_image(std::span<const uint8_t> pixels, Interrupt* interrupt) {
-  check_pixels(pixels);
-  const Pass pass(*this, interrupt);
-  if (auto found = image_cache_.find(pixels)) return found;
-  VisionWorkspace workspace(*config_.vision, *ops_, vision_->kv_format());
-  auto features = std::make_shared<ImageFeatures>(config_.vision->mm_tokens_per_image, config_.encoder.hidden_size);
-  vision_->forward(pixels.data(), features->view(), workspace);
-  image_cache_.insert(pixels, features);
-  return features;
-}
-
-std::shared_ptr<const EncodedSource> Model::encode(std::vector<int32_t> ids, const Images& images,
-                                                   Interrupt* interrupt) {
-  check_ids("source", ids, config_.encoder.max_position_embeddings);
-  check_images(ids, images.size());
-  std::vector<Tensor> features;
-  for (const auto& image : images) features.push_back(image->view());
-  const auto n = static_cast<int64_t>(ids.size());
-  const int64_t width = config_.encoder.hidden_size, chunks = (n + kKvChunk - 1) / kKvChunk;
-  Buffer states(static_cast<size_t>(n * width) * sizeof(float));
-  Buffer kv(static_cast<size_t>(chunks * encoder_.kv_chunk_bytes()));
-  std::vector<std::byte*> pages;
-  for (int64_t chunk = 0; chunk < chunks; ++chunk) pages.push_back(kv.data() + chunk * encoder_.kv_chunk_bytes());
-
-  const Pass pass(*this, interrupt);
-  encoder_.forward(ids, features, {states.floats(), n, width}, {.pages = pages, .length = n}, encoder_workspace_);
-  return std::make_shared<EncodedSource>(std::move(ids), std::move(states), width, source_origin_);
 }
 
 void Model::check_source(const EncodedSource& source, const std::string& name) const {
@@ -222,158 +174,6 @@ std::shared_ptr<const EncodedSource> Model::load_source(const std::string& path)
                               .reach_of_all = may_differ ? config_.encoder.sliding_window - 1 : Window::kUnlimited,
                               .hidden_size = config_.encoder.hidden_size,
                               .vocab_size = config_.vocab_size});
-}
-
-std::shared_ptr<const SourceCache> Model::make_source_cache(const EncodedSource& source) {
-  const Tensor states = source.hidden_states();
-  auto cache = std::make_shared<SourceCache>(states.rows, decoder_.layer_bytes(), config_.decoder.num_hidden_layers);
-  decoder_.project_source(states, cache->view(), decoder_workspace_);
-  return cache;
-}
-
-std::shared_ptr<const SourceCache> Model::project(const EncodedSource& source, Interrupt* interrupt) {
-  check_source(source);
-  const Pass pass(*this, interrupt);
-  return make_source_cache(source);
-}
-
-std::shared_ptr<const SourceCache> Model::project_and_keep(const EncodedSource& source, Interrupt* interrupt) {
-  check_source(source);
-  const Pass pass(*this, interrupt);
-  if (auto found = source_caches_->find(source)) return found;
-  auto made = make_source_cache(source);
-  source_caches_->insert(source, made);
-  return made;
-}
-
-void Model::forward(std::span<const Step> steps, Tensor x) {
-  inputs_.clear();
-  for (const Step& step : steps) {
-    step.cache->reserve(static_cast<int64_t>(step.ids.size()));
-    inputs_.push_back({.ids = step.ids, .self = step.cache->view(), .source = step.source->view()});
-  }
-  decoder_.forward(inputs_, x, decoder_workspace_);
-  for (const Step& step : steps) step.cache->advance(static_cast<int64_t>(step.ids.size()));
-}
-
-size_t Model::run_some(std::span<const Step> steps, Tensor& wanted) {
-  const int64_t width = config_.decoder.hidden_size;
-  wanted = {last_hidden_.floats(), 0, width};
-  const auto keep = [&](const Step& step, const float* end) {
-    const auto rows = static_cast<int64_t>(std::max<size_t>(step.best.size(), 1));
-    std::copy_n(end - rows * width, rows * width, wanted.data + wanted.size());
-    wanted.rows += rows;
-  };
-  const auto fits = [&](const Step& step, size_t rows) {
-    return step.ids.size() <= kShortStep && rows + step.ids.size() <= kBlockRows &&
-           step.best.empty() == steps.front().best.empty();
-  };
-  size_t n = 0, rows = 0;
-  while (n < steps.size() && fits(steps[n], rows)) rows += steps[n++].ids.size();
-  if (n > 0) {
-    forward(steps.first(n), {hidden_.floats(), static_cast<int64_t>(rows), width});
-    const float* end = hidden_.floats();
-    for (const Step& step : steps.first(n)) keep(step, end += static_cast<int64_t>(step.ids.size()) * width);
-    return n;
-  }
-  Step step = steps.front();
-  size_t size = 0;
-  for (; !step.ids.empty(); step.ids = step.ids.subspan(size)) {
-    size = std::min<size_t>(step.ids.size(), kBlockRows);
-    const Step part{step.source, step.cache, step.ids.first(size)};
-    forward({&part, 1}, {hidden_.floats(), static_cast<int64_t>(size), width});
-  }
-  keep(step, hidden_.floats() + static_cast<int64_t>(size) * width);
-  return 1;
-}
-
-void Model::decode(std::span<const Step> steps, Tensor logits, Interrupt* interrupt) {
-  const Pass pass(*this, interrupt);
-  int64_t n_logits = 0;
-  for (size_t first = 0; first < steps.size();) {
-    Tensor x;
-    const std::span<const Step> done = steps.subspan(first, run_some(steps.subspan(first), x));
-    if (done.front().best.empty()) {
-      decoder_.head(x, logits.slice(n_logits, n_logits + x.rows));  // [n, V]
-      n_logits += x.rows;
-    } else {
-      find_best(done, x);
-    }
-    first += done.size();
-  }
-}
-
-void Model::find_best(std::span<const Step> steps, Tensor x) {
-  queries_.clear();
-  const auto each = [&](auto body) {
-    int64_t row = 0;
-    for (const Step& step : steps) {
-      for (BestToken& token : step.best) body(token, row++);
-    }
-  };
-  each([&](BestToken& token, int64_t) {
-    token.apart_logits.resize(token.apart.size());
-    queries_.push_back({.apart = token.apart, .apart_logits = token.apart_logits.data()});
-  });
-  if (decoder_.best_of_head(x, queries_)) {
-    each([&](BestToken& token, int64_t row) {
-      const BestQuery& found = queries_[static_cast<size_t>(row)];
-      token.id = static_cast<int32_t>(found.best);
-      token.logit = found.best_logit;
-      token.log_sum_exp.reset();
-      token.hidden_state.assign(x.row(row), x.row(row) + x.cols);
-    });
-    return;
-  }
-  Tensor logits;
-  each([&](BestToken& token, int64_t row) {
-    if (row % kLogitRows == 0) logits = head_block(x.slice(row, std::min(row + kLogitRows, x.rows)));
-    const Tensor one{logits.row(row % kLogitRows), 1, logits.cols};
-    token.log_sum_exp = ops_->log_sum_exp(one);
-    for (size_t i = 0; i < token.apart.size(); ++i) {
-      float& logit = one.data[token.apart[i]];
-      token.apart_logits[i] = std::exchange(logit, -std::numeric_limits<float>::infinity());
-    }
-    token.id = static_cast<int32_t>(ops_->argmax(one));
-    token.logit = one.data[token.id];
-    if (!(token.logit > -std::numeric_limits<float>::infinity())) token.id = -1;
-  });
-}
-
-// x: at most kLogitRows rows.
-Tensor Model::head_block(Tensor x) {
-  const size_t needed = static_cast<size_t>(x.rows * config_.vocab_size) * sizeof(float);
-  if (logits_.size_bytes() < needed) logits_ = Buffer(needed);
-  const Tensor logits{logits_.floats(), x.rows, config_.vocab_size};
-  decoder_.head(x, logits);  // [n, V]
-  return logits;
-}
-
-void Model::log_sum_exps(Tensor hidden_states, std::span<float> out, Interrupt* interrupt) {
-  const Pass pass(*this, interrupt);
-  for (int64_t row = 0; row < hidden_states.rows; row += kLogitRows) {
-    const Tensor logits = head_block(hidden_states.slice(row, std::min(row + kLogitRows, hidden_states.rows)));
-    for (int64_t i = 0; i < logits.rows; ++i)
-      out[static_cast<size_t>(row + i)] = ops_->log_sum_exp({logits.row(i), 1, logits.cols});
-  }
-}
-
-void Model::decode_all(const Step& step, LogitsConsumer consume, Interrupt* interrupt) {
-  const int64_t width = config_.decoder.hidden_size;
-  Buffer logits(static_cast<size_t>(kLogitRows * config_.vocab_size) * sizeof(float));
-  const Pass pass(*this, interrupt);
-  for (size_t begin = 0; begin < step.ids.size(); begin += kBlockRows) {
-    const Step part{step.source, step.cache,
-                    step.ids.subspan(begin, std::min<size_t>(kBlockRows, step.ids.size() - begin))};
-    const Tensor block{hidden_.floats(), static_cast<int64_t>(part.ids.size()), width};
-    forward({&part, 1}, block);
-    for (int64_t row = 0; row < block.rows; row += kLogitRows) {
-      const Tensor rows = block.slice(row, std::min(row + kLogitRows, block.rows));
-      const Tensor out{logits.floats(), rows.rows, config_.vocab_size};
-      decoder_.head(rows, out);
-      consume(static_cast<int64_t>(begin) + row, out);
-    }
-  }
 }
 
 }  // namespace t5g

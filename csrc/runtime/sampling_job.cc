@@ -1,4 +1,5 @@
 // Sampling: each sequence picks its next token by itself.
+#include <algorithm>
 #include <string>
 #include <utility>
 
@@ -21,14 +22,17 @@ class Sequence {
   bool done() const { return done_; }
   int64_t n_generated() const { return static_cast<int64_t>(ids_.size() - n_prompt_); }
 
-  // All tokens that the cache does not have yet: the prompt at first, then the newest one.
-  Model::Step step(const SourceCache& source) {
+  bool needs_logits() const { return !done_ && sampler_.needs_all(); }
+
+  // All tokens that the cache does not have yet: the prompt at first, then the newest one. logits: a row where needed.
+  Model::Step step(const SourceCache& source, std::span<float> logits) {
+    sampler_.ask(ids_, logits, next_);
     const auto cached = static_cast<size_t>(cache_.length());
-    return {&source, &cache_, std::span<const int32_t>(ids_).subspan(cached)};
+    return {&source, &cache_, std::span<const int32_t>(ids_).subspan(cached), {&next_, 1}};
   }
 
-  void take_logits(std::span<float> logits) {
-    const SampledToken token = sampler_.next(logits, ids_);
+  void take() {
+    const SampledToken token = sampler_.next(next_, ids_);
     ids_.push_back(token.id);
     result_.logprob += static_cast<double>(token.logprob);
     text_.push(token.id);
@@ -62,6 +66,7 @@ class Sequence {
   SequenceText text_;
   std::vector<int32_t> ids_;
   const size_t n_prompt_;
+  Selection next_;
   GeneratedSequence result_;
   bool done_ = false;
 };
@@ -72,17 +77,23 @@ class SamplingJob final : public GenerationJob {
     for (int32_t i = 0; i < input.config.num_return_sequences; ++i) sequences_.emplace_back(input, i);
   }
 
-  void add_steps(std::vector<Model::Step>& steps, int64_t) override {
+  int64_t n_logit_rows() const override {
+    return std::count_if(sequences_.begin(), sequences_.end(), [](const Sequence& s) { return s.needs_logits(); });
+  }
+
+  void add_steps(std::vector<Model::Step>& steps, int64_t, std::span<float> logits) override {
+    const int64_t rows = n_logit_rows();
+    const size_t cols = rows > 0 ? logits.size() / static_cast<size_t>(rows) : 0;
     for (Sequence& sequence : sequences_) {
-      if (!sequence.done()) steps.push_back(sequence.step(*source_));
+      if (sequence.done()) continue;
+      steps.push_back(sequence.step(*source_, logits.first(cols)));
+      logits = logits.subspan(cols);
     }
   }
 
-  void take(Tensor logits) override {
-    int64_t row = 0;
+  void take() override {
     for (Sequence& sequence : sequences_) {
-      if (sequence.done()) continue;
-      sequence.take_logits({logits.row(row++), static_cast<size_t>(logits.cols)});
+      if (!sequence.done()) sequence.take();
     }
   }
 

@@ -1,6 +1,5 @@
 // The decoder's keys and values of one source: written once, read in every step. Unlike the pages of a growing
-// sequence, each layer's chunks lie one after the other in one block of memory, so that reading them is one long
-// stream.
+// sequence they are one run, layer after layer, so that reading a layer is one long stream.
 #pragma once
 
 #include <cstddef>
@@ -8,30 +7,35 @@
 #include <deque>
 #include <memory>
 #include <mutex>
-#include <vector>
+#include <utility>
 
-#include "model/decoder.h"
+#include "ops/kv_pool.h"
 #include "runtime/encoded_source.h"
-#include "tensor/buffer.h"
 
 namespace t5g {
 
 class SourceCache {
  public:
-  // Room for so many tokens. layer_bytes: of one chunk of one layer.
-  SourceCache(int64_t length, int64_t layer_bytes, int64_t n_layers)
-      : length_(length), n_chunks_((length + kKvChunk - 1) / kKvChunk), layer_stride_(n_chunks_ * layer_bytes) {
-    data_ = Buffer(static_cast<size_t>(layer_stride_ * n_layers));
-    for (int64_t chunk = 0; chunk < n_chunks_; ++chunk) chunks_.push_back(data_.data() + chunk * layer_bytes);
-  }
+  // Room for so many tokens.
+  SourceCache(std::shared_ptr<KvPool> pool, int64_t length)
+      : length_(length),
+        size_bytes_(static_cast<size_t>(kv_chunks(length) * pool->page_bytes())),
+        run_(std::move(pool), kv_chunks(length)),
+        first_page_(run_.first()) {}
+  SourceCache(const SourceCache&) = delete;
+  SourceCache& operator=(const SourceCache&) = delete;
 
-  KvPages view() const { return {.pages = chunks_, .length = length_, .layer_stride = layer_stride_}; }
-  size_t size_bytes() const { return data_.size_bytes(); }
+  KvPages view() const {
+    if (length_ == 0) return {};
+    return {.pages = {&first_page_, 1}, .length = length_, .is_run = true};
+  }
+  size_t size_bytes() const { return size_bytes_; }
 
  private:
-  int64_t length_, n_chunks_, layer_stride_;
-  Buffer data_;
-  std::vector<std::byte*> chunks_;  // of the first layer
+  const int64_t length_;
+  const size_t size_bytes_;
+  const KvRun run_;
+  const int32_t first_page_;
 };
 
 // What one model has derived from the sources used last, so that asking again about a source projects nothing. An entry

@@ -4,10 +4,10 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "base/error.h"
-#include "kernels/cpu/kernels.h"
 
 namespace t5g {
 
@@ -23,10 +23,24 @@ BeamSearch::BeamSearch(const GenerationConfig& config, std::span<const int32_t> 
   beams_.push_back({0, prompt_ids.back(), 0.0F, 0.0, {prompt_ids.begin(), prompt_ids.end()}});
 }
 
-void BeamSearch::advance(std::span<float> logits) {
-  assert(!done_);
+void BeamSearch::ask(size_t beam, std::span<float> all, Selection& selection) const {
+  selection.clear();
+  selection.log_sum_exp = LogSumExp::kYes;
+  if (needs_all()) {
+    selection.all = all;
+    return;
+  }
+  // Beams compete by log-probabilities, and processors act on them: the penalty scales a log-probability here and a
+  // logit in greedy decoding.
+  selection.kind = LogitKind::kLogProbabilities;
+  processors_.touched(beams_[beam].ids, selection.ids);
+  selection.n_best = n_candidates_;
+}
+
+void BeamSearch::advance(std::span<Selection> answers) {
+  assert(!done_ && answers.size() == beams_.size());
   const size_t num_beams = static_cast<size_t>(config_.num_beams);
-  const std::vector<Candidate> candidates = best_candidates(logits);
+  const std::vector<Candidate> candidates = best_candidates(answers);
   if (candidates.empty() && finished_.empty()) sampling::throw_all_banned();
 
   std::vector<Beam> growing;
@@ -43,22 +57,31 @@ void BeamSearch::advance(std::span<float> logits) {
   done_ = beams_.empty() || (full && (config_.early_stopping == EarlyStopping::kWhenFull || !can_improve()));
 }
 
+// The best continuations of one beam, to top_.
+void BeamSearch::rank(const Beam& beam, Selection& answer) {
+  if (needs_all()) {
+    for (float& logit : answer.all) logit -= answer.found_log_sum_exp.value();
+    processors_.apply(answer.all, beam.ids);
+    select_best(answer.all, n_candidates_, false, {}, top_);
+    return;
+  }
+  processors_.apply(answer, beam.ids);
+  top_ = answer.best;
+  for (size_t i = 0; i < answer.ids.size(); ++i) {
+    if (answer.values[i] > -std::numeric_limits<float>::infinity()) top_.push_back({answer.values[i], answer.ids[i]});
+  }
+  std::sort(top_.begin(), top_.end(), t5g::better);
+  if (top_.size() > n_candidates_) top_.resize(n_candidates_);
+}
+
 // The best continuations of all beams together, best first; equal ones by beam and token.
-std::vector<BeamSearch::Candidate> BeamSearch::best_candidates(std::span<float> logits) {
-  assert(logits.size() % beams_.size() == 0);
-  const size_t vocab_size = logits.size() / beams_.size();
+std::vector<BeamSearch::Candidate> BeamSearch::best_candidates(std::span<Selection> answers) {
   std::vector<Candidate> candidates;
   for (size_t i = 0; i < beams_.size(); ++i) {
     const Beam& beam = beams_[i];
-    const std::span<float> row = logits.subspan(i * vocab_size, vocab_size);
-    // Beams compete by log-probabilities, and processors act on them: the penalty scales a log-probability here and a
-    // logit in greedy decoding.
-    const float log_sum = kernels::active().log_sum_exp(row.data(), std::ssize(row));
-    for (float& x : row) x -= log_sum;
-    processors_.apply(row, beam.ids);
-    sampling::select_top(row, n_candidates_, top_);
+    rank(beam, answers[i]);
     for (const auto& [value, token] : top_) {
-      const double logprob = beam.logprob + processors_.original(row, token);
+      const double logprob = beam.logprob + static_cast<double>(processors_.original(token, value));
       candidates.push_back({beam.score + value, logprob, static_cast<int32_t>(i), token});
     }
   }

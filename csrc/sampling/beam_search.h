@@ -1,9 +1,12 @@
-// Beam search over the target of one source: pure book-keeping, fed with rows of logits. It makes the choices of
-// Hugging Face's vectorised beam search, in the same float arithmetic.
+// Beam search over the target of one source: pure book-keeping, fed with what it asks about rows of logits. It makes
+// the choices of Hugging Face's vectorised beam search, in the same float arithmetic.
 //
 //   BeamSearch search(config, prompt_ids);
-//   while (!search.done()) search.advance(logits of search.beams(), one row each);   // beams() then says what to run
-//   next search.finalize();
+//   while (!search.done()) {
+//     search.ask(i, ...) for each of search.beams();   // then run them and answer
+//     search.advance(answers);                         // beams() then says what to run next
+//   }
+//   search.finalize();
 #pragma once
 
 #include <cstdint>
@@ -11,10 +14,10 @@
 #include <span>
 #include <vector>
 
+#include "ops/selection.h"
 #include "sampling/allowed_tokens.h"
 #include "sampling/generation_config.h"
 #include "sampling/processors.h"
-#include "sampling/top.h"
 
 namespace t5g {
 
@@ -47,9 +50,13 @@ class BeamSearch {
   // where bans leave no more.
   const std::vector<Beam>& beams() const { return beams_; }
 
-  // Continues every beam. logits: [beams().size(), V], row i for beam i, changed in place. Not to be called once
-  // done(). Throws Error when every token of every beam is banned and nothing is finished.
-  void advance(std::span<float> logits);
+  // Whether it needs whole rows of logits.
+  bool needs_all() const { return processors_.touch_all(); }
+  // Puts the question about what may follow a beam. all: memory for a row where it needs one.
+  void ask(size_t beam, std::span<float> all, Selection& selection) const;
+  // Continues every beam. answers: one for each, changed in place. Not to be called once done(). Throws Error when
+  // every token of every beam is banned and nothing is finished.
+  void advance(std::span<Selection> answers);
 
   bool done() const { return done_; }
 
@@ -65,7 +72,8 @@ class BeamSearch {
     int32_t token;
   };
 
-  std::vector<Candidate> best_candidates(std::span<float> logits);
+  std::vector<Candidate> best_candidates(std::span<Selection> answers);
+  void rank(const Beam& beam, Selection& answer);
   Beam extend(const Candidate& candidate) const;
   std::span<const int32_t> generated(const Beam& beam) const;
   bool ends(const Beam& beam) const;
@@ -82,7 +90,7 @@ class BeamSearch {
   bool done_ = false;
   std::vector<Beam> beams_;
   std::vector<Hypothesis> finished_;  // best first, at most num_beams
-  std::vector<sampling::Scored> top_;
+  std::vector<ScoredToken> top_;      // the best continuations of one beam
 };
 
 }  // namespace t5g

@@ -27,12 +27,17 @@ class Sampler {
   Sampler(const GenerationConfig& config, int64_t prompt_length, uint64_t seed, int32_t sequence = 0,
           AllowedTokens* allowed = nullptr);
 
-  // logits: [V], changed in place. ids: the decoder's whole sequence so far, prompt included.
-  // Throws Error when every token is banned.
-  SampledToken next(std::span<float> logits, std::span<const int32_t> ids);
+  // Whether it needs whole rows of logits.
+  bool needs_all() const;
+  // Puts its question about the token after `ids`, the decoder's whole sequence so far, prompt included. all: memory
+  // for a row where it needs one.
+  void ask(std::span<const int32_t> ids, std::span<float> all, Selection& selection) const;
+  // answer: to that question; changed in place. Throws Error when every token is banned.
+  SampledToken next(Selection& answer, std::span<const int32_t> ids);
 
  private:
-  int32_t choose(std::span<const float> row);
+  void collect(Selection& answer, std::span<const int32_t> ids);
+  float value_of(int32_t id, const Selection& answer) const;
 
   GenerationConfig config_;
   sampling::LogitsProcessors processors_;

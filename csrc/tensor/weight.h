@@ -22,7 +22,6 @@ struct WeightView {
   uint64_t offset = 0;
   // What `bytes` are in, where they are a copy of the file's that may go when the backend has a form of its own.
   std::shared_ptr<const Buffer> copy = nullptr;
-  bool is_table = false;  // its rows are embedded: they are wanted as they are, as long as the weight is
   // Float types: lets the backend hold and multiply the matrix as Q8_0, with rows padded by zeros to whole blocks. For
   // the few matrices of a quantised model that its file cannot hold in blocks, as their rows are not a multiple of one.
   bool as_q8_0 = false;

@@ -161,32 +161,31 @@ void save_source(const EncodedSource& source, const py::bytes& path) {
 }
 
 py::array_t<float> hidden_states(const std::shared_ptr<EncodedSource>& source) {
-  const Tensor states = source->hidden_states();
-  py::array_t<float> array({states.rows, states.cols}, states.data, py::cast(source));
+  const std::span<const float> states = source->hidden_states();
+  py::array_t<float> array({std::ssize(source->ids()), static_cast<py::ssize_t>(source->hidden_size())}, states.data(),
+                           py::cast(source));
   array.attr("flags").attr("writeable") = false;
   return array;
 }
 
-// A fresh sequence fed with all of `ids` -> consume(first row, logits).
-void teacher_force(Model& model, const EncodedSource& source, std::span<const int32_t> ids,
-                   Model::LogitsConsumer consume, Interrupt* interrupt) {
-  model.check_ids("target", ids, model.config().decoder.max_position_embeddings);
-  const auto projected = model.project_and_keep(source, interrupt);
+// A fresh sequence fed with all of `ids`, and one question about what follows each of them.
+void teacher_force(Model& model, const EncodedSource& source, std::span<const int32_t> ids, std::span<Selection> wanted,
+                   Interrupt* interrupt) {
+  const std::shared_ptr<const SourceCache> projected = model.project_and_keep(source, interrupt);
   KvCache cache = model.new_cache();
-  model.decode_all({projected.get(), &cache, ids}, consume, interrupt);
+  model.decode_all({projected.get(), &cache, ids, wanted}, interrupt);
 }
 
 py::array_t<float> logits(Model& model, const EncodedSource& source, const Ids& ids) {
-  const auto vocab = static_cast<py::ssize_t>(model.config().vocab_size);
+  const auto vocab = static_cast<size_t>(model.config().vocab_size);
   PythonInterrupt interrupt;
   model.check_ids("target", ids, model.config().decoder.max_position_embeddings);
-  py::array_t<float> array({static_cast<py::ssize_t>(ids.size()), vocab});
+  py::array_t<float> array({ids.size(), vocab});
   float* out = array.mutable_data();
   const py::gil_scoped_release release;
-  teacher_force(
-      model, source, ids,
-      [&](int64_t first_row, Tensor rows) { std::copy_n(rows.data, rows.size(), out + first_row * vocab); },
-      &interrupt);
+  std::vector<Selection> wanted(ids.size());
+  for (size_t i = 0; i < ids.size(); ++i) wanted[i].all = {out + i * vocab, vocab};
+  teacher_force(model, source, ids, wanted, &interrupt);
   return array;
 }
 
@@ -200,15 +199,13 @@ py::array_t<float> score(Model& model, const EncodedSource& source, const Ids& t
   ids.insert(ids.end(), target.begin(), target.end());
   ids.pop_back();  // nothing is asked about what follows the last token
   if (target.empty()) return array;
-  teacher_force(
-      model, source, ids,
-      [&](int64_t first_row, Tensor rows) {
-        for (int64_t i = 0; i < rows.rows; ++i) {
-          const int32_t token = target[static_cast<size_t>(first_row + i)];
-          out[first_row + i] = rows.row(i)[token] - model.log_sum_exp({rows.row(i), 1, rows.cols});
-        }
-      },
-      &interrupt);
+  std::vector<Selection> wanted(target.size());
+  for (size_t i = 0; i < target.size(); ++i) {
+    wanted[i].ids = {target[i]};
+    wanted[i].log_sum_exp = LogSumExp::kYes;
+  }
+  teacher_force(model, source, ids, wanted, &interrupt);
+  for (size_t i = 0; i < target.size(); ++i) out[i] = wanted[i].values[0] - wanted[i].found_log_sum_exp.value();
   return array;
 }
 

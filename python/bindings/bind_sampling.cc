@@ -13,6 +13,8 @@
 
 #include "base/error.h"
 #include "bindings.h"
+#include "kernels/cpu/kernels.h"
+#include "ops/selection.h"
 #include "sampling/beam_search.h"
 #include "sampling/generation_config.h"
 #include "sampling/options.h"
@@ -154,6 +156,11 @@ struct Masked {
   T it;
 };
 
+// Answers from a whole row of logits, as a device does.
+void answer_from(std::span<float> row, Selection& selection) {
+  answer(row, kernels::active().log_sum_exp(row.data(), std::ssize(row)), selection);
+}
+
 std::unique_ptr<AllowedTokens> make_mask(const std::optional<py::function>& allowed) {
   return allowed ? std::make_unique<PythonMask>(*allowed) : nullptr;
 }
@@ -185,11 +192,15 @@ void bind_sampler(py::module_& m) {
              return std::make_unique<MaskedSampler>(MaskedSampler{std::move(mask), std::move(sampler)});
            }),
            py::arg("config"), py::arg("prompt_length"), py::arg("sequence") = 0, py::arg("allowed") = py::none())
+      .def_property_readonly("needs_all", [](const MaskedSampler& self) { return self.it.needs_all(); })
       .def(
           "next",
           [](MaskedSampler& self, const FloatArray& logits, const Ids& ids) {
             std::vector<float> row = copy(logits);
-            const SampledToken token = self.it.next(row, ids);
+            Selection selection;
+            self.it.ask(ids, row, selection);
+            answer_from(row, selection);
+            const SampledToken token = self.it.next(selection, ids);
             return py::make_tuple(token.id, token.logprob);
           },
           py::arg("logits"), py::arg("ids"), "The next token and its log-probability.");
@@ -204,10 +215,24 @@ void bind_sampler(py::module_& m) {
       py::arg("config"), py::arg("prompt_length"), py::arg("logits"), py::arg("ids"),
       "The logits after penalties and bans.");
   m.def(
+      "touched",
+      [](const GenerationConfig& config, int64_t prompt_length, const Ids& ids) {
+        Ids tokens;
+        sampling::LogitsProcessors(config, prompt_length, nullptr).touched(ids, tokens);
+        return tokens;
+      },
+      py::arg("config"), py::arg("prompt_length"), py::arg("ids"),
+      "The tokens whose logits penalties and bans may change.");
+  m.def(
       "warp",
       [](const GenerationConfig& config, const FloatArray& logits) {
         sampling::Candidates candidates;
-        sampling::warp(config, copy(logits), candidates);
+        const std::vector<float> row = copy(logits);
+        for (size_t id = 0; id < row.size(); ++id) {
+          if (row[id] >= std::numeric_limits<float>::lowest())
+            candidates.push_back({row[id], static_cast<int32_t>(id)});
+        }
+        sampling::warp(config, candidates);
         py::dict weights;
         for (const auto& [weight, id] : candidates) weights[py::int_(id)] = weight;
         return weights;
@@ -252,7 +277,14 @@ void bind_beam_search(py::module_& m) {
                                     std::to_string(self.it.beams().size()) + " beams.");
             }
             std::vector<float> rows = copy(logits);
-            self.it.advance(rows);
+            const size_t cols = static_cast<size_t>(logits.shape(1));
+            std::vector<Selection> selections(self.it.beams().size());
+            for (size_t i = 0; i < selections.size(); ++i) {
+              const std::span<float> row(rows.data() + i * cols, cols);
+              self.it.ask(i, row, selections[i]);
+              answer_from(row, selections[i]);
+            }
+            self.it.advance(selections);
           },
           py::arg("logits"))
       .def("finalize", [](const MaskedSearch& self) { return self.it.finalize(); });

@@ -5,11 +5,10 @@
 #include <string>
 
 #include "base/cpu_features.h"
-#include "base/error.h"
 #include "base/thread_count.h"
 #include "bindings.h"
 #include "kernels/cpu/kernels.h"
-#include "ops/ops.h"
+#include "ops/backends.h"
 #include "runtime/memory.h"
 
 namespace t5g::python {
@@ -17,25 +16,12 @@ namespace {
 
 namespace py = pybind11;
 
-// "available", or why not.
-template <typename MakeOps>
-std::string device_state(MakeOps make_ops) {
-  try {
-    make_ops();
-    return "available";
-  } catch (const Unsupported& error) {
-    return error.what();
-  }
-}
-
 py::dict system_info() {
   py::list levels;
   for (const kernels::KernelTable* table : kernels::all_levels())
     if (kernels::runs_here(*table)) levels.append(table->name);
   py::dict devices;
-  devices["cpu"] = "available";
-  devices["cuda"] = device_state(make_cuda_ops);
-  devices["metal"] = device_state(make_metal_ops);
+  for (const DeviceState& device : device_states()) devices[device.name.c_str()] = device.state;
   py::dict info;
   info["kernels"] = kernels::active().name;
   info["kernels_available"] = levels;

@@ -2,13 +2,16 @@
 // leak checker and the thread sanitizer. And the promise that a decode step allocates nothing.
 //
 //   generate MODEL.gguf ...
+#include <limits>
 #include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "allocations.h"
+#include "base/error.h"
 #include "checks.h"
+#include "runtime/generation_job.h"
 #include "runtime/generator.h"
 #include "runtime/model.h"
 
@@ -100,20 +103,23 @@ void check_kept_sources(Model& model) {
   }
   T5G_CHECK(gone.expired());
 
-  const auto store = std::make_shared<SourceCacheStore>(3000);  // bytes; each entry has 1024 or 4096
+  const Backend backend = make_backend("cpu", 1);
+  const std::shared_ptr<KvPool> pool =
+      backend.ops->make_kv_pool({.type = DataType::kF32, .n_kv_heads = 1, .head_dim = 4}, 1);
+  const auto store = std::make_shared<SourceCacheStore>(3 * pool->page_bytes() - 1);  // entries have one page or four
   std::vector<std::unique_ptr<EncodedSource>> sources;
-  const auto add = [&](int64_t layer_bytes) {
+  const auto add = [&](int64_t n_pages) {
     sources.push_back(std::make_unique<EncodedSource>(std::vector<int32_t>(1), Buffer(64), 1, SourceOrigin{}));
-    store->insert(*sources.back(), std::make_shared<SourceCache>(1, layer_bytes, 1));
+    store->insert(*sources.back(), std::make_shared<SourceCache>(pool, n_pages * kKvChunk));
   };
-  for (int i = 0; i < 2; ++i) add(1024);
+  for (int i = 0; i < 2; ++i) add(1);
   T5G_CHECK(store->find(*sources[0]) != nullptr);  // and with that used after the other one
-  add(1024);
+  add(1);
   T5G_CHECK(store->find(*sources[0]) != nullptr && store->find(*sources[1]) == nullptr);
-  add(4096);
+  add(4);
   T5G_CHECK(store->find(*sources[3]) != nullptr && store->find(*sources[0]) == nullptr);
   sources.pop_back();
-  for (int i = 0; i < 2; ++i) add(1024);  // its place is free again
+  for (int i = 0; i < 2; ++i) add(1);  // its place is free again
   T5G_CHECK(store->find(*sources[3]) != nullptr && store->find(*sources[4]) != nullptr);
 }
 
@@ -127,18 +133,72 @@ void check_steps_allocate_nothing(Model& model) {
   const auto eos = model.config().eos_token_ids.front();
   for (const size_t n : {1, 3}) {
     std::vector<KvCache> caches(2 * n, model.new_cache());
-    std::vector<Model::BestToken> best(n);
+    std::vector<Selection> best(n), all(n);
+    std::vector<float> logits(n * static_cast<size_t>(model.config().vocab_size));
     std::vector<Model::Step> plain, greedy;
     for (size_t i = 0; i < n; ++i) {
-      best[i].apart = {eos};
-      plain.push_back({projected.get(), &caches[i], {&token, 1}});
+      best[i].ids = {eos};
+      best[i].n_best = 1;
+      best[i].keep_hidden = true;
+      all[i].all = std::span(logits).subspan(i * logits.size() / n, logits.size() / n);
+      plain.push_back({projected.get(), &caches[i], {&token, 1}, std::span(all).subspan(i, 1)});
       greedy.push_back({projected.get(), &caches[n + i], {&token, 1}, std::span(best).subspan(i, 1)});
     }
-    std::vector<float> logits(n * static_cast<size_t>(model.config().vocab_size));
-    const Tensor rows{logits.data(), static_cast<int64_t>(n), model.config().vocab_size};
-    check_allocates_nothing(kFirst, kSteps, [&] { model.decode(plain, rows); });
-    check_allocates_nothing(kFirst, kSteps, [&] { model.decode(greedy, {}); });
+    check_allocates_nothing(kFirst, kSteps, [&] { model.decode(plain); });
+    check_allocates_nothing(kFirst, kSteps, [&] { model.decode(greedy); });
   }
+}
+
+// A step that bans the tokens with this parity: of no use but to be new.
+template <int32_t kParity>
+constexpr sampling::Processor kBan = {
+    [](const GenerationConfig&) { return true; },
+    [](const sampling::SequenceState&, std::vector<int32_t>& tokens) {
+      for (int32_t id = kParity; id < 10'000; id += 2) tokens.push_back(id);
+    },
+    [](const sampling::SequenceState&, const sampling::LogitRow& row, std::vector<sampling::ReplacedLogit>&) {
+      for (int32_t id = kParity; id < 10'000; id += 2) {
+        if (float* logit = row.find(id)) *logit = -std::numeric_limits<float>::infinity();
+      }
+    }};
+// One that changes what it has not announced.
+constexpr sampling::Processor kSilent = {kBan<0>.is_used, [](const sampling::SequenceState&, std::vector<int32_t>&) {},
+                                         kBan<0>.apply};
+
+std::vector<int32_t> write_greedily(Model& model, std::span<const sampling::Processor> more) {
+  const auto source = model.encode(std::vector<int32_t>(5, 7));
+  GenerationConfig config;
+  config.max_new_tokens = 10;
+  const TextOptions text{};
+  const auto job = make_greedy_job({.model = model,
+                                    .source_ids = source->ids(),
+                                    .source = model.project(*source),
+                                    .prompt_ids = {model.config().decoder_start_token_id},
+                                    .config = config,
+                                    .text = text,
+                                    .seed = 0,
+                                    .more_processors = more});
+  while (!job->done()) {
+    std::vector<Model::Step> steps;
+    job->add_steps(steps, 0, {});
+    model.decode(steps);
+    job->take();
+  }
+  return job->finish().front().token_ids;
+}
+
+// Greedy decoding looks at few logits only: those that a new processor touches are among them.
+void check_greedy_obeys_a_new_processor(Model& model) {
+  const auto has_parity = [](int32_t parity) { return [parity](int32_t id) { return id % 2 == parity; }; };
+  const std::vector<int32_t> even = write_greedily(model, {&kBan<1>, 1}), odd = write_greedily(model, {&kBan<0>, 1});
+  T5G_CHECK(std::ranges::all_of(even, has_parity(0)) && std::ranges::all_of(odd, has_parity(1)));
+  bool refused = false;
+  try {
+    write_greedily(model, {&kSilent, 1});
+  } catch (const Error&) {
+    refused = true;
+  }
+  T5G_CHECK(refused);
 }
 
 }  // namespace
@@ -150,6 +210,7 @@ int main(int argc, char** argv) {
     const auto model = std::make_shared<Model>(argv[i], options);
     check_steps_allocate_nothing(*model);
     check_kept_sources(*model);
+    check_greedy_obeys_a_new_processor(*model);
     check_generation(model);
     check_cancelled_generation(model);
     check_added_requests(model);

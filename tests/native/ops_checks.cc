@@ -5,19 +5,19 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <random>
 #include <vector>
 
 #include "allocations.h"
 #include "base/half.h"
-#include "base/thread_pool.h"
 #include "checks.h"
-#include "ops/ops.h"
+#include "device_rows.h"
+#include "ops/backends.h"
 
 namespace {
 
 using t5g::DataType;
+using t5g::test::DeviceRows;
 
 std::vector<float> normal(size_t n, uint32_t seed) {
   std::mt19937 engine(seed);
@@ -44,12 +44,15 @@ struct Halves {
   t5g::WeightView view;
 };
 
-// x [m, cols] through both matrices at once.
-std::vector<float> both(t5g::Ops& ops, const t5g::Matrix& a, const t5g::Matrix& b, std::vector<float>& x, int64_t first,
-                        int64_t m) {
-  std::vector<float> out(static_cast<size_t>(m * (a.rows() + b.rows())));
-  const t5g::Tensor input{x.data() + first * a.cols(), m, a.cols()};
-  ops.linear(input, {{&a, {out.data(), m, a.rows()}}, {&b, {out.data() + m * a.rows(), m, b.rows()}}});
+// Rows [first, first + m) of x through both matrices at once.
+std::vector<float> both(t5g::Backend& backend, const t5g::Matrix& a, const t5g::Matrix& b, const std::vector<float>& x,
+                        int64_t first, int64_t m) {
+  const t5g::Device::Lease lease(*backend.device);
+  const DeviceRows input(*backend.device, x, a.cols());
+  const DeviceRows left(*backend.device, m, a.rows()), right(*backend.device, m, b.rows());
+  backend.ops->linear(input.rows(first, m), {{&a, left}, {&b, right}});
+  std::vector<float> out = left.values(), more = right.values();
+  out.insert(out.end(), more.begin(), more.end());
   return out;
 }
 
@@ -59,14 +62,13 @@ void check_padded(int64_t rows, int64_t cols) {
   std::vector<float> x = normal(static_cast<size_t>(kM * cols), 2);
   std::vector<float> first;
   for (const int n_threads : {1, 3}) {
-    t5g::ThreadPool pool(n_threads);
-    const std::unique_ptr<t5g::Ops> ops = t5g::make_cpu_ops(pool);
-    const auto exact = ops->load(plain.view), rounded = ops->load(padded.view);
-    const std::vector<float> y = both(*ops, *exact, *rounded, x, 0, kM);
+    t5g::Backend backend = t5g::make_backend("cpu", n_threads);
+    const auto exact = backend.ops->load(plain.view), rounded = backend.ops->load(padded.view);
+    const std::vector<float> y = both(backend, *exact, *rounded, x, 0, kM);
     if (first.empty()) first = y;
     T5G_CHECK(y == first);
     for (int64_t i = 0; i < kM; ++i) {
-      const std::vector<float> alone = both(*ops, *exact, *rounded, x, i, 1);
+      const std::vector<float> alone = both(backend, *exact, *rounded, x, i, 1);
       double error = 0, size = 0;
       for (int64_t n = 0; n < rows; ++n) {
         double sum = 0;
@@ -92,11 +94,12 @@ void check_exact() {
     const float value = i % kCols % 32 == 12 ? static_cast<float>(127 - i / kCols) : 0.0f;
     w.bits[static_cast<size_t>(i)] = t5g::float_to_half(value);
   }
-  t5g::ThreadPool pool(1);
-  const std::unique_ptr<t5g::Ops> ops = t5g::make_cpu_ops(pool);
-  const auto matrix = ops->load(w.view);
-  std::vector<float> x(kCols, 127.0f), y(kRows);
-  ops->linear({x.data(), 1, kCols}, {{matrix.get(), {y.data(), 1, kRows}}});
+  const t5g::Backend backend = t5g::make_backend("cpu", 1);
+  const auto matrix = backend.ops->load(w.view);
+  const t5g::Device::Lease lease(*backend.device);
+  const DeviceRows x(*backend.device, std::vector<float>(kCols, 127.0f), kCols), out(*backend.device, 1, kRows);
+  backend.ops->linear(x, {{matrix.get(), out}});
+  const std::vector<float> y = out.values();
   for (int64_t n = 0; n < kRows; ++n) {
     const float expected = 3 * 127.0f * static_cast<float>(127 - n);
     T5G_CHECK(std::abs(y[static_cast<size_t>(n)] - expected) <= 0.001f * expected);  // 1/2048 in the scale's f16
@@ -118,63 +121,65 @@ bool close(const std::vector<float>& a, const std::vector<float>& b, double tole
 }
 
 // Biases and results that are added to what is there: the same as by hand.
-void check_bias(t5g::Ops& ops, const t5g::Matrix& w) {
+void check_bias(const t5g::Backend& backend, const t5g::Matrix& w) {
   constexpr int64_t kM = 60;
+  t5g::Device& device = *backend.device;
   const auto n = static_cast<size_t>(w.rows());
-  std::vector<float> x = normal(static_cast<size_t>(kM * w.cols()), 3), plain(kM * n), biased(kM * n);
-  const std::vector<float> bias = normal(n, 4);
-  std::vector<float> added = normal(kM * n, 5), by_hand = added;
-  const t5g::Tensor input{x.data(), kM, w.cols()};
-  ops.linear(input, {{&w, {plain.data(), kM, w.rows()}}});
-  ops.linear(input,
-             {{&w, {biased.data(), kM, w.rows()}, bias.data()}, {&w, {added.data(), kM, w.rows()}, nullptr, true}});
-  for (size_t i = 0; i < by_hand.size(); ++i) {
-    T5G_CHECK(biased[i] == plain[i] + bias[i % n]);
-    T5G_CHECK(added[i] == by_hand[i] + plain[i]);
+  const std::vector<float> bias = normal(n, 4), before = normal(kM * n, 5);
+  const DeviceRows x(device, normal(static_cast<size_t>(kM * w.cols()), 3), w.cols()), b(device, bias, w.rows());
+  const DeviceRows plain(device, kM, w.rows()), biased(device, kM, w.rows()), added(device, before, w.rows());
+  backend.ops->linear(x, {{&w, plain}});
+  backend.ops->linear(x, {{&w, biased, b}, {&w, added, {}, true}});
+  const std::vector<float> y = plain.values(), y_biased = biased.values(), y_added = added.values();
+  for (size_t i = 0; i < y.size(); ++i) {
+    T5G_CHECK(y_biased[i] == y[i] + bias[i % n]);
+    T5G_CHECK(y_added[i] == before[i] + y[i]);
   }
 }
 
 // The feed-forward layers of many rows: those of each row alone to the bit, and what their parts give.
-void check_mlps(t5g::Ops& ops, const t5g::Matrix& wide, const t5g::Matrix& gate, const t5g::Matrix& narrow) {
+void check_mlps(const t5g::Backend& backend, const t5g::Matrix& wide, const t5g::Matrix& gate,
+                const t5g::Matrix& narrow) {
   constexpr int64_t kM = 45;
+  t5g::Device& device = *backend.device;
+  t5g::Ops& ops = *backend.ops;
   const int64_t e = wide.cols(), f = wide.rows();
-  std::vector<float> x = normal(static_cast<size_t>(kM * e), 6), bias = normal(static_cast<size_t>(f), 7);
-  std::vector<float> a(static_cast<size_t>(kM * f)), b(a.size()), geglu(x.size()), gelu(x.size());
-  const auto rows = [](std::vector<float>& values, int64_t first, int64_t m) {
-    const auto cols = static_cast<int64_t>(values.size()) / kM;
-    return t5g::Tensor{values.data() + first * cols, m, cols};
-  };
-  ops.geglu_mlp(rows(x, 0, kM), {&gate, rows(a, 0, kM)}, {&wide, rows(b, 0, kM)}, {&narrow, rows(geglu, 0, kM)});
-  ops.gelu_mlp(rows(x, 0, kM), {&wide, rows(a, 0, kM), bias.data()}, {&narrow, rows(gelu, 0, kM)});
-  std::vector<float> alone(x.size());
+  const std::vector<float> bias_values = normal(static_cast<size_t>(f), 7);
+  const DeviceRows x(device, normal(static_cast<size_t>(kM * e), 6), e), bias(device, bias_values, f);
+  const DeviceRows a(device, kM, f), b(device, kM, f), out(device, kM, e), alone(device, kM, e);
+  const auto one = [](const DeviceRows& rows, int64_t i) { return rows.rows(i, 1); };
+  ops.geglu_mlp(x, {&gate, a}, {&wide, b}, {&narrow, out});
+  const std::vector<float> geglu = out.values();
+  ops.gelu_mlp(x, {&wide, a, bias}, {&narrow, out});
+  const std::vector<float> gelu = out.values();
   for (int64_t i = 0; i < kM; ++i)
-    ops.geglu_mlp(rows(x, i, 1), {&gate, rows(a, 0, 1)}, {&wide, rows(b, 0, 1)}, {&narrow, rows(alone, i, 1)});
-  T5G_CHECK(alone == geglu);
-  for (int64_t i = 0; i < kM; ++i)
-    ops.gelu_mlp(rows(x, i, 1), {&wide, rows(a, 0, 1), bias.data()}, {&narrow, rows(alone, i, 1)});
-  T5G_CHECK(alone == gelu);
+    ops.geglu_mlp(one(x, i), {&gate, one(a, 0)}, {&wide, one(b, 0)}, {&narrow, one(alone, i)});
+  T5G_CHECK(alone.values() == geglu);
+  for (int64_t i = 0; i < kM; ++i) ops.gelu_mlp(one(x, i), {&wide, one(a, 0), bias}, {&narrow, one(alone, i)});
+  T5G_CHECK(alone.values() == gelu);
 
-  ops.linear(rows(x, 0, kM), {{&gate, rows(a, 0, kM)}, {&wide, rows(b, 0, kM)}});
-  std::vector<float> gated(a.size()), bent(a.size()), expected(x.size());
-  for (size_t i = 0; i < a.size(); ++i) {
-    gated[i] = gelu_tanh(a[i]) * b[i];
-    bent[i] = gelu_tanh(b[i] + bias[i % static_cast<size_t>(f)]);
+  ops.linear(x, {{&gate, a}, {&wide, b}});
+  const std::vector<float> g = a.values(), u = b.values();
+  std::vector<float> gated(g.size()), bent(g.size());
+  for (size_t i = 0; i < g.size(); ++i) {
+    gated[i] = gelu_tanh(g[i]) * u[i];
+    bent[i] = gelu_tanh(u[i] + bias_values[i % static_cast<size_t>(f)]);
   }
-  ops.linear(rows(gated, 0, kM), {{&narrow, rows(expected, 0, kM)}});
-  T5G_CHECK(close(geglu, expected, 1e-3));  // some activations are rounded to 8 bits the other way
-  ops.linear(rows(bent, 0, kM), {{&narrow, rows(expected, 0, kM)}});
-  T5G_CHECK(close(gelu, expected, 1e-3));
+  ops.linear(DeviceRows(device, gated, f), {{&narrow, out}});
+  T5G_CHECK(close(geglu, out.values(), 1e-3));  // some activations are rounded to 8 bits the other way
+  ops.linear(DeviceRows(device, bent, f), {{&narrow, out}});
+  T5G_CHECK(close(gelu, out.values(), 1e-3));
 }
 
 void check_fused(int64_t e, int64_t f) {
   for (const bool as_q8_0 : {false, true}) {
     const Halves wide(f, e, as_q8_0), gate(f, e, as_q8_0), narrow(e, f, as_q8_0);
     for (const int n_threads : {1, 3}) {
-      t5g::ThreadPool pool(n_threads);
-      const std::unique_ptr<t5g::Ops> ops = t5g::make_cpu_ops(pool);
-      const auto w = ops->load(wide.view), g = ops->load(gate.view), n = ops->load(narrow.view);
-      check_bias(*ops, *w);
-      check_mlps(*ops, *w, *g, *n);
+      const t5g::Backend backend = t5g::make_backend("cpu", n_threads);
+      const auto w = backend.ops->load(wide.view), g = backend.ops->load(gate.view), n = backend.ops->load(narrow.view);
+      const t5g::Device::Lease lease(*backend.device);
+      check_bias(backend, *w);
+      check_mlps(backend, *w, *g, *n);
     }
   }
 }
@@ -186,20 +191,24 @@ void check_search_allocates_nothing() {
   std::vector<std::byte> bytes(static_cast<size_t>(kVocabulary) * t5g::row_bytes(DataType::kQ8_0, kCols));
   for (std::byte& b : bytes) b = static_cast<std::byte>(engine() >> 24);
   for (size_t block = 0; block < bytes.size(); block += 34) bytes[block + 1] = std::byte{0x2c};  // scales near 0.06
-  t5g::ThreadPool pool(2);
-  const std::unique_ptr<t5g::Ops> ops = t5g::make_cpu_ops(pool);
+  const t5g::Backend backend = t5g::make_backend("cpu", 2);
   const auto head =
-      ops->load_head({.type = DataType::kQ8_0, .rows = kVocabulary, .cols = kCols, .bytes = std::span(bytes)});
-  std::vector<float> x = normal(static_cast<size_t>(kRows * kCols), 9);
-  const std::vector<int32_t> apart = {1, 5, 39'999};
-  std::vector<float> apart_logits(apart.size());
-  std::vector<t5g::BestQuery> queries(kRows);
-  for (t5g::BestQuery& query : queries) query = {.apart = apart, .apart_logits = apart_logits.data()};
+      backend.ops->load_head({.type = DataType::kQ8_0, .rows = kVocabulary, .cols = kCols, .bytes = std::span(bytes)});
+  const t5g::Device::Lease lease(*backend.device);
+  const DeviceRows x(*backend.device, normal(static_cast<size_t>(kRows * kCols), 9), kCols);
+  std::vector<t5g::Selection> selections(kRows);
+  std::vector<t5g::Selection*> pointers;
+  for (t5g::Selection& selection : selections) {
+    selection.ids = {1, 5, 39'999};
+    selection.n_best = 1;
+    selection.log_sum_exp = t5g::LogSumExp::kIfComputed;  // which a search does not
+    pointers.push_back(&selection);
+  }
   int n_found = 0;
   check_allocates_nothing(10, 50, [&] {
     for (int64_t n = 1; n <= kRows; ++n) {
-      const std::span<t5g::BestQuery> some = std::span(queries).first(static_cast<size_t>(n));
-      n_found += ops->best_of_head({x.data(), n, kCols}, *head, 0.0f, some) ? 1 : 0;
+      backend.ops->select(x.rows(0, n), *head, 0.0f, std::span(pointers).first(static_cast<size_t>(n)));
+      n_found += selections[0].found_log_sum_exp.has_value() ? 0 : 1;
     }
   });
   T5G_CHECK(n_found > 0);

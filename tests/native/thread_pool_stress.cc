@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -84,6 +85,15 @@ void exceptions_come_out(ThreadPool& pool) {
   every_item_runs_once(pool, 10);
 }
 
+struct Lease {
+  explicit Lease(ThreadPool& of, t5g::Interrupt* interrupt = nullptr) : pool(of), entered(of.enter(interrupt)) {}
+  ~Lease() { pool.leave(entered); }
+  Lease(const Lease&) = delete;
+  Lease& operator=(const Lease&) = delete;
+  ThreadPool& pool;
+  void* const entered;
+};
+
 void leases_exclude_each_other(ThreadPool& pool) {
   int64_t shared = 0;  // guarded by the lease alone
   std::vector<std::thread> callers;
@@ -91,7 +101,7 @@ void leases_exclude_each_other(ThreadPool& pool) {
     callers.emplace_back([&] {
       for (int j = 0; j < 50; ++j) {
         StopAfter patient(1 << 30);
-        const auto lease = pool.lease(j % 2 == 0 ? &patient : nullptr);
+        const Lease lease(pool, j % 2 == 0 ? &patient : nullptr);
         ++shared;
         loops_follow_each_other(pool, 3);
       }
@@ -102,22 +112,20 @@ void leases_exclude_each_other(ThreadPool& pool) {
 }
 
 void waiting_for_a_lease_can_be_cancelled(ThreadPool& pool) {
-  auto held = pool.lease();
+  auto held = std::make_unique<Lease>(pool);
   std::thread waiter([&] {
     StopAfter stop(2);
     bool cancelled = false;
     try {
-      const auto lease = pool.lease(&stop);
+      const Lease lease(pool, &stop);
     } catch (const t5g::Cancelled&) {
       cancelled = true;
     }
     T5G_CHECK(cancelled);
   });
   waiter.join();
-  std::thread next([&] { const auto lease = pool.lease(); });
-  {
-    const auto released = std::move(held);
-  }
+  std::thread next([&] { const Lease lease(pool); });
+  held.reset();
   next.join();
 }
 
@@ -144,7 +152,7 @@ void a_forked_child_has_a_pool(ThreadPool& pool) {
   if (child == 0) {
     every_item_runs_once(pool, 50);
     {
-      const auto lease = pool.lease();
+      const Lease lease(pool);
     }
     {
       ThreadPool another(3);

@@ -85,3 +85,21 @@ def test_processors_equal_those_of_transformers():
             suppress_token_ids=[3, 4],
         )  # fmt: skip
         np.testing.assert_array_equal(found, expected[0].numpy())
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_every_change_is_announced(seed):
+    draw = np.random.default_rng(seed)
+    ids = draw.integers(0, V + 5, draw.integers(1, 30)).tolist()  # some are no tokens of the row
+    config = sampling.GenerationConfig(
+        repetition_penalty=float(draw.choice([1.0, 1.3])),
+        no_repeat_ngram_size=int(draw.integers(0, 3)),
+        min_new_tokens=int(draw.integers(0, 40)),
+        eos_token_ids=draw.integers(0, V + 5, 2).tolist(),
+        suppress_token_ids=draw.integers(0, V + 5, draw.integers(0, 3)).tolist(),
+    )
+    logits = draw.normal(size=V).astype(np.float32)
+    touched = sampling.touched(config, 1, ids)
+    assert touched == sorted(set(touched))
+    changed = np.flatnonzero(sampling.process(config, 1, logits, ids) != logits)
+    assert set(changed.tolist()) <= set(touched)

@@ -6,6 +6,7 @@
 // difference to a single bit whether one thread walks the parts or many threads share them.
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "kernels/cpu/kv_layout.h"
 #include "ops/cpu/cpu_ops.h"
@@ -36,10 +37,11 @@ struct SoftmaxState {
 // One call of CpuOps::attention.
 class Attention {
  public:
-  Attention(const kernels::KernelTable& kernels, const AttentionSpec& spec, Tensor q, Tensor out)
+  Attention(const kernels::KernelTable& kernels, const AttentionSpec& spec, int layer, HostTensor q, HostTensor out)
       : kernels_(kernels),
         kv_(kernels.kv[static_cast<size_t>(spec.kv.type)]),
         spec_(spec),
+        layer_(layer),
         head_dim_(spec.kv.head_dim),
         acc_stride_(kernels::acc_stride(head_dim_)),
         group_(spec.n_heads / spec.kv.n_kv_heads),
@@ -123,7 +125,7 @@ class Attention {
   }
 
   // Where a block's row begins in a tensor [rows, H * Dh].
-  float* row_of(Tensor tensor, const AttentionBlock& block, int row) const {
+  float* row_of(HostTensor tensor, const AttentionBlock& block, int row) const {
     return tensor.row(block.input->first_row + block.first + row / group_) +
            (block.kv_head * group_ + row % group_) * head_dim_;
   }
@@ -139,11 +141,11 @@ class Attention {
   // Returns how many keys the part has.
   int64_t chunks(const AttentionBlock& block, int64_t i, int n, const std::byte** chunks) const {
     const bool is_self = i < block.n_self;
-    const KvView& view = is_self ? block.input->self : block.input->source;
+    const HostKv& kv = is_self ? block.input->self : block.input->source;
     const int64_t first = (is_self ? block.self_begin + i : i - block.n_self) * part_chunks_;
-    const int64_t filled = std::min(view.length - first * kKvChunk, part_keys_);
+    const int64_t filled = std::min(kv.length - first * kKvChunk, part_keys_);
     for (int chunk = 0; chunk < n && chunk * kKvChunk < filled; ++chunk)
-      chunks[chunk] = view.chunk(first + chunk) + block.kv_head * head_bytes(spec_.kv);
+      chunks[chunk] = kv.chunk(layer_, first + chunk) + block.kv_head * head_bytes(spec_.kv);
     return filled;
   }
 
@@ -205,30 +207,68 @@ class Attention {
   const kernels::KernelTable& kernels_;
   const kernels::KvKernels& kv_;
   const AttentionSpec& spec_;
+  const int layer_;
   const int head_dim_;
   const int acc_stride_;  // floats from one row of a result to the next
   const int group_;       // query heads per key/value head
   const int part_chunks_;
   const int64_t part_keys_;  // of a full part
-  const Tensor q_, out_;
+  const HostTensor q_, out_;
 };
 
 }  // namespace
 
-int64_t CpuOps::kv_chunk_bytes(const KvFormat& format) const { return format.n_kv_heads * head_bytes(format); }
+std::shared_ptr<KvPool> CpuOps::make_kv_pool(const KvFormat& format, int n_layers) {
+  return std::make_shared<CpuKvPool>(device_, format, n_layers, format.n_kv_heads * head_bytes(format));
+}
 
-void CpuOps::store_kv(Tensor k, Tensor v, const KvFormat& format, const KvView& view, int64_t position) {
+// Page numbers become addresses here, once for all layers.
+void CpuOps::upload(const Batch& batch) {
+  auto& pool = static_cast<CpuKvPool&>(batch.pool());
+  size_t n_pages = 0;
+  for (const Batch::Sequence& sequence : batch.sequences())
+    n_pages += sequence.self.n_numbers + sequence.source.n_numbers;
+  page_addresses_.resize(n_pages);
+  located_.clear();
+  std::byte** addresses = page_addresses_.data();
+  const auto locate = [&](const Batch::Kv& kv) {
+    std::byte** const own = std::exchange(addresses, addresses + kv.n_numbers);
+    return pool.locate(batch.pages(kv), own);
+  };
+  end_position_ = 0;
+  for (const Batch::Sequence& sequence : batch.sequences()) {
+    const HostKv self = locate(sequence.self);
+    located_.push_back({self, locate(sequence.source)});
+    end_position_ = std::max(end_position_, sequence.first_position + sequence.n_rows);
+  }
+}
+
+void CpuOps::store_kv(Tensor k_rows, Tensor v_rows, BatchRows rows, int layer) {
+  const HostTensor k = on_host(k_rows), v = on_host(v_rows);
+  const KvFormat& format = static_cast<const CpuKvPool&>(rows.batch->pool()).format();
   const auto store_token = kernels_.kv[static_cast<size_t>(format.type)].store_token;
-  for_each_row(k.rows, 2 * k.cols, [&](int64_t i) {
-    const auto slot = static_cast<int>((position + i) % kKvChunk);
-    std::byte* chunk = view.chunk((position + i) / kKvChunk);
-    for (int64_t column = 0; column < k.cols; column += format.head_dim, chunk += head_bytes(format))
-      store_token(k.row(i) + column, v.row(i) + column, format.head_dim, slot, chunk);
+  for_each_sequence(rows, [&](const Batch::Sequence& sequence, const Located& at, int64_t begin, int64_t n) {
+    const int64_t position = sequence.first_position + begin - sequence.first_row, first = begin - rows.first;
+    for_each_row(n, 2 * k.cols, [&](int64_t i) {
+      const auto slot = static_cast<int>((position + i) % kKvChunk);
+      std::byte* chunk = at.self.chunk(layer, (position + i) / kKvChunk);
+      for (int64_t column = 0; column < k.cols; column += format.head_dim, chunk += head_bytes(format))
+        store_token(k.row(first + i) + column, v.row(first + i) + column, format.head_dim, slot, chunk);
+    });
   });
 }
 
-void CpuOps::attention(Tensor q, const AttentionSpec& spec, std::span<const AttentionInput> inputs, Tensor out) {
-  const Attention attention(kernels_, spec, q, out);
+void CpuOps::attention(Tensor q, const AttentionSpec& spec, BatchRows rows, int layer, Tensor out) {
+  std::vector<AttentionInput>& inputs = attention_inputs_;
+  inputs.clear();
+  for_each_sequence(rows, [&](const Batch::Sequence& sequence, const Located& at, int64_t begin, int64_t n) {
+    inputs.push_back({.first_row = begin - rows.first,
+                      .n_rows = n,
+                      .first_position = sequence.first_position + begin - sequence.first_row,
+                      .self = spec.segments == Segments::kSource ? HostKv{} : at.self,
+                      .source = spec.segments == Segments::kSelf ? HostKv{} : at.source});
+  });
+  const Attention attention(kernels_, spec, layer, on_host(q), on_host(out));
   std::vector<AttentionBlock>& blocks = attention_blocks_;
   attention.split(inputs, blocks);
   if (blocks.empty()) return;
@@ -250,7 +290,7 @@ void CpuOps::attention(Tensor q, const AttentionSpec& spec, std::span<const Atte
   if (!share_parts) {
     pool_.parallel_for(
         n_blocks, [&](int64_t i, int thread) { attention.in_order(block_at(i), scratch + thread * per_thread); },
-        interrupt_);
+        interrupt());
     return;
   }
   // Several parts in a row: they are one stream of memory.
@@ -270,14 +310,14 @@ void CpuOps::attention(Tensor q, const AttentionSpec& spec, std::span<const Atte
           i += last - first;
         }
       },
-      interrupt_);
+      interrupt());
   pool_.parallel_for(
       n_blocks,
       [&](int64_t i, int thread) {
         const AttentionBlock& block = block_at(i);
         attention.merge_partials(block, partials + block.first_part * stride, stride, scratch + thread * per_thread);
       },
-      interrupt_);
+      interrupt());
 }
 
 }  // namespace t5g

@@ -1,12 +1,16 @@
 // The CPU backend: every op is a loop over independent items on the thread pool, each item one call of a kernel.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <span>
 #include <vector>
 
 #include "kernels/cpu/kernels.h"
+#include "ops/cpu/cpu_device.h"
+#include "ops/cpu/cpu_kv_pool.h"
 #include "ops/cpu/head_search.h"
+#include "ops/cpu/host.h"
 #include "ops/ops.h"
 #include "tensor/arena.h"
 #include "tensor/buffer.h"
@@ -14,7 +18,7 @@
 namespace t5g {
 
 // A weight packed for the kernels on first use.
-class CpuMatrix : public Matrix {
+class CpuMatrix final : public Matrix {
  public:
   // Takes its memory from the arena, which must outlive it.
   CpuMatrix(const WeightView& weight, Arena& arena);
@@ -53,6 +57,14 @@ class QuantizedActivations {
   int32_t* sums_ = nullptr;
 };
 
+// A Projection, opened.
+struct Product {
+  const CpuMatrix* weight;
+  HostTensor out;
+  const float* bias = nullptr;
+  bool add = false;
+};
+
 // One input of matrix products, in the forms that the types of weights want; forms that none wants are null.
 struct MatmulInput {
   int64_t rows;
@@ -61,12 +73,34 @@ struct MatmulInput {
   kernels::QuantizedRows quantized;
 };
 
+// A matrix, or one that suits that is split into planes.
+class CpuHead final : public Head {
+ public:
+  CpuHead(const WeightView& weight, Arena& arena);
+  // The one it is; the other is null.
+  const CpuMatrix* matrix() const { return matrix_.get(); }
+  const PlaneMatrix* planes() const { return planes_.get(); }
+
+ private:
+  std::unique_ptr<CpuMatrix> matrix_;
+  std::unique_ptr<PlaneMatrix> planes_;
+};
+
+// Rows of one sequence among those of an op, and where what they see lies.
+struct AttentionInput {
+  int64_t first_row;  // its queries are rows [first_row, first_row + n_rows) of the op's tensors
+  int64_t n_rows;
+  int64_t first_position;  // of the first query among the `self` keys
+  HostKv self;             // length 0: none
+  HostKv source;           // length 0: none
+};
+
 // Some queries of one sequence, seen by the query heads that share one key/value head; and the parts they look at
 // (see attention.cc).
 struct AttentionBlock {
   const AttentionInput* input;
   int kv_head;
-  int64_t first;  // first query, counted within the sequence
+  int64_t first;  // first query, counted within the input
   int rows;       // queries times the query heads of the key/value head
   int64_t self_begin;
   int64_t n_self;      // parts [self_begin, self_begin + n_self) of the sequence's own keys
@@ -77,56 +111,97 @@ struct AttentionBlock {
 
 class CpuOps final : public Ops {
  public:
-  explicit CpuOps(ThreadPool& pool) : pool_(pool), kernels_(kernels::active()) {}
+  // The device must outlive the ops.
+  explicit CpuOps(CpuDevice& device)
+      : device_(device), pool_(device.pool()), kernels_(kernels::active()), search_(pool_, kernels_) {}
 
+  int64_t block_rows() const override { return kBlockRows; }
   std::unique_ptr<Matrix> load(const WeightView& weight) override;
-  std::unique_ptr<Matrix> load_head(const WeightView& weight) override;
-  void embed(const Matrix& table, std::span<const int32_t> ids, float scale, Tensor out) override;
-  void linear(Tensor x, std::initializer_list<Projection> projections) override;
+  std::unique_ptr<Table> load_table(const WeightView& weight) override;
+  std::unique_ptr<Head> load_head(const WeightView& weight) override;
+  std::unique_ptr<Rotary> load_rotary(const RotarySpec& spec) override;
+  std::shared_ptr<KvPool> make_kv_pool(const KvFormat& format, int n_layers) override;
+  void upload(const Batch& batch) override;
+  void embed(const EmbeddingSpec& spec, BatchRows rows, Tensor out) override;
+  using Ops::linear;
+  void linear(Tensor x, std::span<const Projection> projections) override;
   void geglu_mlp(Tensor x, const Projection& gate, const Projection& up, const Projection& down) override;
   void gelu_mlp(Tensor x, const Projection& fc1, const Projection& fc2) override;
-  void rms_norm(Tensor x, const float* weight, float eps, Tensor out) override;
-  void rms_norm_heads(Tensor x, const float* weight, float eps, int head_dim) override;
-  void add_rms_norm(Tensor x, Tensor a, const float* weight, float eps) override;
-  void layer_norm(Tensor x, const float* weight, const float* bias, float eps, Tensor out) override;
-  void rope(Tensor x, std::span<const int32_t> positions, const RotaryTable& table) override;
-  void add(Tensor x, const float* a) override;
-  void patches(const uint8_t* pixels, const PatchSpec& spec, int64_t first, Tensor out) override;
+  void rms_norm(Tensor x, Tensor weight, float eps, Tensor out) override;
+  void rms_norm_heads(Tensor x, Tensor weight, float eps) override;
+  void add_rms_norm(Tensor x, Tensor a, Tensor weight, float eps) override;
+  void layer_norm(Tensor x, Tensor weight, Tensor bias, float eps, Tensor out) override;
+  void rope(Tensor x, BatchRows rows, const Rotary& rotary) override;
+  void add_rows(Tensor x, const Table& table, int64_t first) override;
+  void gather_rows(Tensor x, std::span<const int32_t> rows, Tensor out) override;
+  void scatter_rows(Tensor x, std::span<const int32_t> rows, Tensor out) override;
+  void patches(std::span<const uint8_t> pixels, const PatchSpec& spec, int64_t first, Tensor out) override;
   void mean_pool(Tensor x, int64_t window, Tensor out) override;
-  void softcap(Tensor x, float cap) override;
-  int64_t kv_chunk_bytes(const KvFormat& format) const override;
-  void store_kv(Tensor k, Tensor v, const KvFormat& format, const KvView& view, int64_t position) override;
-  void attention(Tensor q, const AttentionSpec& spec, std::span<const AttentionInput> inputs, Tensor out) override;
-  void head(Tensor x, const Matrix& weight, Tensor logits) override;
-  bool best_of_head(Tensor x, const Matrix& weight, float softcap, std::span<BestQuery> queries) override;
-  int64_t argmax(Tensor row) override { return kernels_.argmax(row.data, row.cols); }
-  float log_sum_exp(Tensor row) override { return kernels_.log_sum_exp(row.data, row.cols); }
-  void set_interrupt(Interrupt* interrupt) override { interrupt_ = interrupt; }
+  void store_kv(Tensor k, Tensor v, BatchRows rows, int layer) override;
+  void attention(Tensor q, const AttentionSpec& spec, BatchRows rows, int layer, Tensor out) override;
+  void select(Tensor x, const Head& head, float softcap, std::span<Selection* const> selections) override;
 
  private:
+  // Larger blocks would not make the matmuls faster, only the buffers bigger.
+  static constexpr int64_t kBlockRows = 256;
+
+  Interrupt* interrupt() const { return device_.interrupt(); }
   void for_each_row(int64_t rows, int64_t values_per_row, FunctionRef<void(int64_t)> body);
-  void multiply(const MatmulInput& x, std::initializer_list<Projection> projections);
+  // Calls body(sequence, its place in located_, first row among `rows`, number of rows) for those that have rows there.
+  template <typename Body>
+  void for_each_sequence(BatchRows rows, Body body) const;
+  void multiply(HostTensor x, std::span<const Product> products);
+  void multiply(const MatmulInput& x, std::span<const Product> products);
+  void multiply_quantized(int64_t rows, const kernels::QuantizedRows& x, const Projection& projection);
   // Panels of inner activations (see mlp.cc): bend() makes them of `n` columns of each layer's output.
   bool suits_panels(int64_t rows, std::initializer_list<const Matrix*> weights) const;
-  kernels::QuantizedRows panels(Tensor x, std::initializer_list<const Matrix*> layers,
+  kernels::QuantizedRows panels(HostTensor x, std::initializer_list<const CpuMatrix*> layers,
                                 FunctionRef<void(float* row, int64_t column, int64_t n)> bend);
   // Rows of x padded with zeros to whole blocks.
-  kernels::QuantizedRows quantize(Tensor x);
+  kernels::QuantizedRows quantize(HostTensor x);
   // Rows of x as bfloat16, padded with a zero to whole pairs.
-  const uint16_t* round(Tensor x);
+  const uint16_t* round(HostTensor x);
+  // logits [n, V] = x W^T, softcapped.
+  void all_logits(HostTensor x, const CpuHead& head, float softcap, HostTensor logits);
+  bool search(HostTensor x, const CpuHead& head, float softcap, std::span<Selection* const> selections);
 
+  CpuDevice& device_;
   ThreadPool& pool_;
   const kernels::KernelTable& kernels_;
-  Interrupt* interrupt_ = nullptr;
   Arena packed_;  // weights
+  // Of the batch uploaded last: where each sequence's own pages and its source's lie.
+  struct Located {
+    HostKv self, source;
+  };
+  std::vector<Located> located_;
+  std::vector<std::byte*> page_addresses_;
+  int64_t end_position_ = 0;
   // Scratch, kept between calls so that a decode step allocates nothing.
   QuantizedActivations quantized_;
-  QuantizedActivations inner_;  // those between the two layers of a feed-forward
-  Buffer panels_;               // of each thread
-  Buffer rounded_;              // activations as bfloat16
-  HeadSearch search_{pool_, kernels_};
+  QuantizedActivations inner_;     // those between the two layers of a feed-forward
+  Buffer panels_;                  // of each thread
+  Buffer rounded_;                 // activations as bfloat16
+  std::vector<float> added_;       // of each thread, in add_rows()
+  std::vector<Product> products_;  // of linear()
+  HeadSearch search_;
+  std::vector<BestQuery> queries_;
+  Buffer logits_;  // of select()
+  std::vector<AttentionInput> attention_inputs_;
   std::vector<AttentionBlock> attention_blocks_;
   Buffer attention_scratch_;  // scaled queries and partial results
 };
+
+// What another backend's matrix would be is nobody's business here: weights come from the same ops object.
+inline const CpuMatrix& on_cpu(const Matrix& matrix) { return static_cast<const CpuMatrix&>(matrix); }
+
+template <typename Body>
+void CpuOps::for_each_sequence(BatchRows rows, Body body) const {
+  const std::span<const Batch::Sequence> sequences = rows.batch->sequences();
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const int64_t begin = std::max(rows.first, sequences[i].first_row);
+    const int64_t end = std::min(rows.first + rows.n, sequences[i].first_row + sequences[i].n_rows);
+    if (begin < end) body(sequences[i], located_[i], begin, end - begin);
+  }
+}
 
 }  // namespace t5g

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "ops/cpu/cpu_ops.h"
+#include "ops/cpu/rotary.h"
 
 namespace t5g {
 namespace {
@@ -23,6 +24,11 @@ void read_row(const WeightView& table, size_t row, float* out) {
   }
 }
 
+// Looked up in the file; nothing is kept of it.
+class FileTable final : public Table {
+  using Table::Table;
+};
+
 }  // namespace
 
 void CpuOps::for_each_row(int64_t rows, int64_t values_per_row, FunctionRef<void(int64_t)> body) {
@@ -36,56 +42,91 @@ void CpuOps::for_each_row(int64_t rows, int64_t values_per_row, FunctionRef<void
                        const int64_t end = std::min((item + 1) * rows_per_item, rows);
                        for (int64_t i = item * rows_per_item; i < end; ++i) body(i);
                      },
-                     interrupt_);
+                     interrupt());
 }
 
-void CpuOps::embed(const Matrix& table, std::span<const int32_t> ids, float scale, Tensor out) {
+std::unique_ptr<Table> CpuOps::load_table(const WeightView& weight) { return std::make_unique<FileTable>(weight); }
+
+void CpuOps::embed(const EmbeddingSpec& spec, BatchRows rows, Tensor out_rows) {
+  const HostTensor out = on_host(out_rows);
+  const float* special = on_host(spec.special).data;
   for_each_row(out.rows, out.cols, [&](int64_t i) {
     float* row = out.row(i);
-    read_row(table.weight(), static_cast<size_t>(ids[static_cast<size_t>(i)]), row);
-    for (int64_t j = 0; j < out.cols; ++j) row[j] *= scale;
+    const int32_t id = rows.ids()[static_cast<size_t>(i)];
+    if (id == spec.special_id) {
+      std::copy_n(special, out.cols, row);
+      return;
+    }
+    read_row(spec.table->weight(), static_cast<size_t>(id), row);
+    for (int64_t j = 0; j < out.cols; ++j) row[j] *= spec.scale;
   });
 }
 
-void CpuOps::rms_norm(Tensor x, const float* weight, float eps, Tensor out) {
-  for_each_row(x.rows, x.cols, [&](int64_t i) { kernels_.rms_norm(x.row(i), weight, eps, x.cols, out.row(i)); });
+void CpuOps::add_rows(Tensor x_rows, const Table& table, int64_t first) {
+  const HostTensor x = on_host(x_rows);
+  const size_t cols = static_cast<size_t>(x.cols);
+  added_.resize(static_cast<size_t>(pool_.n_threads()) * cols);
+  pool_.parallel_for(
+      x.rows,
+      [&](int64_t i, int thread) {
+        float* row = x.row(i);
+        float* added = added_.data() + static_cast<size_t>(thread) * cols;
+        read_row(table.weight(), static_cast<size_t>(first + i), added);
+        for (int64_t j = 0; j < x.cols; ++j) row[j] += added[j];
+      },
+      interrupt());
 }
 
-void CpuOps::rms_norm_heads(Tensor x, const float* weight, float eps, int head_dim) {
-  for_each_row(x.rows, x.cols, [&](int64_t i) {
-    for (float* head = x.row(i); head < x.row(i) + x.cols; head += head_dim)
-      kernels_.rms_norm(head, weight, eps, head_dim, head);
-  });
+void CpuOps::gather_rows(Tensor x_rows, std::span<const int32_t> rows, Tensor out_rows) {
+  const HostTensor x = on_host(x_rows), out = on_host(out_rows);
+  for_each_row(out.rows, out.cols,
+               [&](int64_t i) { std::copy_n(x.row(rows[static_cast<size_t>(i)]), x.cols, out.row(i)); });
 }
 
-void CpuOps::add_rms_norm(Tensor x, Tensor a, const float* weight, float eps) {
-  for_each_row(x.rows, x.cols, [&](int64_t i) { kernels_.add_rms_norm(x.row(i), a.row(i), weight, eps, x.cols); });
-}
-
-void CpuOps::layer_norm(Tensor x, const float* weight, const float* bias, float eps, Tensor out) {
+void CpuOps::scatter_rows(Tensor x_rows, std::span<const int32_t> rows, Tensor out_rows) {
+  const HostTensor x = on_host(x_rows), out = on_host(out_rows);
   for_each_row(x.rows, x.cols,
-               [&](int64_t i) { kernels_.layer_norm(x.row(i), weight, bias, eps, x.cols, out.row(i)); });
+               [&](int64_t i) { std::copy_n(x.row(i), x.cols, out.row(rows[static_cast<size_t>(i)])); });
 }
 
-void CpuOps::rope(Tensor x, std::span<const int32_t> positions, const RotaryTable& table) {
+void CpuOps::rms_norm(Tensor x_rows, Tensor weight, float eps, Tensor out_rows) {
+  const HostTensor x = on_host(x_rows), out = on_host(out_rows);
+  const float* w = on_host(weight).data;
+  for_each_row(x.rows, x.cols, [&](int64_t i) { kernels_.rms_norm(x.row(i), w, eps, x.cols, out.row(i)); });
+}
+
+void CpuOps::rms_norm_heads(Tensor x_rows, Tensor weight, float eps) {
+  const HostTensor x = on_host(x_rows), w = on_host(weight);
+  for_each_row(x.rows, x.cols, [&](int64_t i) {
+    for (float* head = x.row(i); head < x.row(i) + x.cols; head += w.cols)
+      kernels_.rms_norm(head, w.data, eps, w.cols, head);
+  });
+}
+
+void CpuOps::add_rms_norm(Tensor x_rows, Tensor a_rows, Tensor weight, float eps) {
+  const HostTensor x = on_host(x_rows), a = on_host(a_rows);
+  const float* w = on_host(weight).data;
+  for_each_row(x.rows, x.cols, [&](int64_t i) { kernels_.add_rms_norm(x.row(i), a.row(i), w, eps, x.cols); });
+}
+
+void CpuOps::layer_norm(Tensor x_rows, Tensor weight, Tensor bias, float eps, Tensor out_rows) {
+  const HostTensor x = on_host(x_rows), out = on_host(out_rows);
+  const float *w = on_host(weight).data, *b = on_host(bias).data;
+  for_each_row(x.rows, x.cols, [&](int64_t i) { kernels_.layer_norm(x.row(i), w, b, eps, x.cols, out.row(i)); });
+}
+
+std::unique_ptr<Rotary> CpuOps::load_rotary(const RotarySpec& spec) { return std::make_unique<CpuRotary>(spec); }
+
+void CpuOps::rope(Tensor x_rows, BatchRows rows, const Rotary& rotary) {
+  const HostTensor x = on_host(x_rows);
+  const auto& table = static_cast<const CpuRotary&>(rotary);
+  table.reserve(end_position_);
   const int head_dim = table.head_dim();
   for_each_row(x.rows, x.cols, [&](int64_t i) {
-    const int64_t position = positions[static_cast<size_t>(i)];
+    const int64_t position = rows.positions()[static_cast<size_t>(i)];
     for (float* head = x.row(i); head < x.row(i) + x.cols; head += head_dim)
       kernels_.rope(head, table.cosines(position), table.sines(position), head_dim);
   });
-}
-
-void CpuOps::add(Tensor x, const float* a) {
-  for_each_row(x.rows, 2 * x.cols, [&](int64_t i) {
-    float* row = x.row(i);
-    const float* added = a + i * x.cols;
-    for (int64_t j = 0; j < x.cols; ++j) row[j] += added[j];
-  });
-}
-
-void CpuOps::softcap(Tensor x, float cap) {
-  for_each_row(x.rows, x.cols, [&](int64_t i) { kernels_.softcap(x.row(i), x.cols, cap); });
 }
 
 }  // namespace t5g

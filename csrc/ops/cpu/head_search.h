@@ -12,9 +12,16 @@
 #include "base/thread_pool.h"
 #include "kernels/cpu/kernels.h"
 #include "ops/cpu/plane_matrix.h"
-#include "ops/ops.h"
 
 namespace t5g {
+
+// The largest logit of a row, asked for without a wish for the others.
+struct BestQuery {
+  std::span<const int32_t> apart;  // ids whose own logits are asked for, ascending and without repeats
+  float* apart_logits = nullptr;   // out [apart.size()]
+  int64_t best = -1;               // out: the id of the largest logit of all others, the first among equals;
+  float best_logit = 0;            //      -1 where none is above -infinity
+};
 
 class HeadSearch {
  public:

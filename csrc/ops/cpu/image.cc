@@ -1,15 +1,16 @@
-// The two ops that know that rows are places in a picture.
+// The two ops that know that rows are places in an image.
 #include <algorithm>
 
 #include "ops/cpu/cpu_ops.h"
 
 namespace t5g {
 
-void CpuOps::patches(const uint8_t* pixels, const PatchSpec& spec, int64_t first, Tensor out) {
+void CpuOps::patches(std::span<const uint8_t> pixels, const PatchSpec& spec, int64_t first, Tensor out_rows) {
+  const HostTensor out = on_host(out_rows);
   const int64_t side = spec.patches_per_side(), size = spec.patch_size, stride = int64_t{spec.image_size} * 3;
   for_each_row(out.rows, out.cols, [&](int64_t i) {
     const int64_t patch = first + i;
-    const uint8_t* corner = pixels + patch / side * size * stride + patch % side * size * 3;
+    const uint8_t* corner = pixels.data() + patch / side * size * stride + patch % side * size * 3;
     float* to = out.row(i);
     for (int channel = 0; channel < 3; ++channel) {
       for (int64_t y = 0; y < size; ++y) {
@@ -21,7 +22,8 @@ void CpuOps::patches(const uint8_t* pixels, const PatchSpec& spec, int64_t first
   });
 }
 
-void CpuOps::mean_pool(Tensor x, int64_t window, Tensor out) {
+void CpuOps::mean_pool(Tensor x_rows, int64_t window, Tensor out_rows) {
+  const HostTensor x = on_host(x_rows), out = on_host(out_rows);
   int64_t out_side = 1;
   while (out_side * out_side < out.rows) ++out_side;
   const int64_t side = out_side * window;

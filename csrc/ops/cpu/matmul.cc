@@ -75,7 +75,7 @@ void QuantizedActivations::set(const kernels::KernelTable& kernels, int64_t row,
   kernels.quantize_row(x, n, values_ + value, scales_ + block, sums_ + block);
 }
 
-kernels::QuantizedRows CpuOps::quantize(Tensor x) {
+kernels::QuantizedRows CpuOps::quantize(HostTensor x) {
   const int64_t left = x.cols % kernels::kBlock, whole = x.cols - left;
   quantized_.reshape(x.rows, kernels::padded_to_blocks(x.cols));
   for_each_row(x.rows, x.cols, [&](int64_t i) {
@@ -89,7 +89,7 @@ kernels::QuantizedRows CpuOps::quantize(Tensor x) {
   return quantized_.rows();
 }
 
-const uint16_t* CpuOps::round(Tensor x) {
+const uint16_t* CpuOps::round(HostTensor x) {
   const int64_t k = kernels::padded_to_pairs(x.cols);
   const size_t needed = static_cast<size_t>(x.rows * k) * sizeof(uint16_t);
   if (rounded_.size_bytes() < needed) rounded_ = Buffer(needed);
@@ -98,39 +98,44 @@ const uint16_t* CpuOps::round(Tensor x) {
   return rounded;
 }
 
-void CpuOps::linear(Tensor x, std::initializer_list<Projection> projections) {
-  if (x.rows == 0) return;
+void CpuOps::linear(Tensor x, std::span<const Projection> projections) {
+  products_.clear();
+  for (const Projection& p : projections)
+    products_.push_back({&on_cpu(*p.weight), on_host(p.out), on_host(p.bias).data, p.add});
+  multiply(on_host(x), products_);
+}
+
+void CpuOps::multiply(HostTensor x, std::span<const Product> products) {
   bool any_quantized = false, any_bf16 = false;
-  for (const Projection& projection : projections) {
-    const DataType type = static_cast<const CpuMatrix&>(*projection.weight).packed_type();
+  for (const Product& product : products) {
+    const DataType type = product.weight->packed_type();
     any_quantized |= is_quantized(type);
     any_bf16 |= type == DataType::kBF16;
   }
+  if (x.rows == 0) return;
   multiply({.rows = x.rows,
             .floats = x.data,
             .bf16 = any_bf16 ? round(x) : nullptr,
             .quantized = any_quantized ? quantize(x) : kernels::QuantizedRows{}},
-           projections);
+           products);
 }
 
-void CpuOps::multiply(const MatmulInput& x, std::initializer_list<Projection> projections) {
+void CpuOps::multiply(const MatmulInput& x, std::span<const Product> products) {
   int64_t total_groups = 0;
-  for (const Projection& projection : projections) {
-    const auto& matrix = static_cast<const CpuMatrix&>(*projection.weight);
-    matrix.pack(pool_, interrupt_);
-    total_groups += matrix.n_groups();
+  for (const Product& product : products) {
+    product.weight->pack(pool_, interrupt());
+    total_groups += product.weight->n_groups();
   }
   const int64_t per_item = std::max(
       kMinGroupsPerItem, total_groups / (pool_.n_threads() * kItemsPerThread) / kMinGroupsPerItem * kMinGroupsPerItem);
   int64_t n_items = 0;
-  for (const Projection& projection : projections)
-    n_items += ceil_div(static_cast<const CpuMatrix*>(projection.weight)->n_groups(), per_item);
+  for (const Product& product : products) n_items += ceil_div(product.weight->n_groups(), per_item);
 
   pool_.parallel_for(
       n_items,
       [&](int64_t item, int) {
-        for (const Projection& projection : projections) {
-          const auto& matrix = static_cast<const CpuMatrix&>(*projection.weight);
+        for (const Product& product : products) {
+          const CpuMatrix& matrix = *product.weight;
           const int64_t items = ceil_div(matrix.n_groups(), per_item);
           if (item >= items) {
             item -= items;
@@ -146,15 +151,15 @@ void CpuOps::multiply(const MatmulInput& x, std::initializer_list<Projection> pr
           args.x = x.floats;
           args.x_bf16 = x.bf16;
           args.x_q = x.quantized;
-          args.y = projection.out.data;
-          args.ldy = projection.out.cols;
-          args.bias = projection.bias;
-          args.add = projection.add;
+          args.y = product.out.data;
+          args.ldy = product.out.cols;
+          args.bias = product.bias;
+          args.add = product.add;
           kernels_.matmul[static_cast<size_t>(matrix.packed_type())](args);
           return;
         }
       },
-      interrupt_);
+      interrupt());
 }
 
 }  // namespace t5g

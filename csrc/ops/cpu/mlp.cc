@@ -25,38 +25,46 @@ constexpr int64_t kManyRows = 32;
 
 bool CpuOps::suits_panels(int64_t rows, std::initializer_list<const Matrix*> weights) const {
   return rows >= kManyRows && std::all_of(weights.begin(), weights.end(), [](const Matrix* weight) {
-           return is_quantized(static_cast<const CpuMatrix*>(weight)->packed_type());
+           return is_quantized(on_cpu(*weight).packed_type());
          });
 }
 
 void CpuOps::geglu_mlp(Tensor x, const Projection& gate, const Projection& up, const Projection& down) {
   if (suits_panels(x.rows, {gate.weight, up.weight, down.weight})) {
     const kernels::QuantizedRows inner =
-        panels(x, {gate.weight, up.weight}, [&](float* row, int64_t, int64_t n) {  // [b, F]
-          kernels_.geglu(row, row + kPanelColumns, n, row);
-        });
-    return multiply({.rows = x.rows, .floats = nullptr, .bf16 = nullptr, .quantized = inner}, {down});
+        panels(on_host(x), {&on_cpu(*gate.weight), &on_cpu(*up.weight)},
+               [&](float* row, int64_t, int64_t n) { kernels_.geglu(row, row + kPanelColumns, n, row); });  // [b, F]
+    return multiply_quantized(x.rows, inner, down);
   }
   linear(x, {gate, up});
-  for_each_row(x.rows, gate.out.cols,
-               [&](int64_t i) { kernels_.geglu(gate.out.row(i), up.out.row(i), gate.out.cols, gate.out.row(i)); });
+  const HostTensor g = on_host(gate.out), u = on_host(up.out);
+  for_each_row(x.rows, g.cols, [&](int64_t i) { kernels_.geglu(g.row(i), u.row(i), g.cols, g.row(i)); });
   linear(gate.out, {down});
 }
 
 void CpuOps::gelu_mlp(Tensor x, const Projection& fc1, const Projection& fc2) {
+  const float* bias = on_host(fc1.bias).data;
   if (suits_panels(x.rows, {fc1.weight, fc2.weight})) {
-    const kernels::QuantizedRows inner = panels(
-        x, {fc1.weight}, [&](float* row, int64_t column, int64_t n) { kernels_.bias_gelu(row, fc1.bias + column, n); });
-    return multiply({.rows = x.rows, .floats = nullptr, .bf16 = nullptr, .quantized = inner}, {fc2});
+    const kernels::QuantizedRows inner =
+        panels(on_host(x), {&on_cpu(*fc1.weight)},
+               [&](float* row, int64_t column, int64_t n) { kernels_.bias_gelu(row, bias + column, n); });  // [b, Fv]
+    return multiply_quantized(x.rows, inner, fc2);
   }
   linear(x, {{fc1.weight, fc1.out}});
-  for_each_row(x.rows, fc1.out.cols, [&](int64_t i) { kernels_.bias_gelu(fc1.out.row(i), fc1.bias, fc1.out.cols); });
+  const HostTensor inner = on_host(fc1.out);
+  for_each_row(x.rows, inner.cols, [&](int64_t i) { kernels_.bias_gelu(inner.row(i), bias, inner.cols); });
   linear(fc1.out, {fc2});
 }
 
-kernels::QuantizedRows CpuOps::panels(Tensor x, std::initializer_list<const Matrix*> layers,
+void CpuOps::multiply_quantized(int64_t rows, const kernels::QuantizedRows& x, const Projection& projection) {
+  const Product product{&on_cpu(*projection.weight), on_host(projection.out), on_host(projection.bias).data,
+                        projection.add};
+  multiply(MatmulInput{.rows = rows, .floats = nullptr, .bf16 = nullptr, .quantized = x}, {&product, 1});
+}
+
+kernels::QuantizedRows CpuOps::panels(HostTensor x, std::initializer_list<const CpuMatrix*> layers,
                                       FunctionRef<void(float* row, int64_t column, int64_t n)> bend) {
-  for (const Matrix* layer : layers) static_cast<const CpuMatrix*>(layer)->pack(pool_, interrupt_);
+  for (const CpuMatrix* layer : layers) layer->pack(pool_, interrupt());
   const kernels::QuantizedRows x_q = quantize(x);
   const int64_t columns = (*layers.begin())->rows();
   inner_.reshape(x.rows, kernels::padded_to_blocks(columns));
@@ -74,8 +82,8 @@ kernels::QuantizedRows CpuOps::panels(Tensor x, std::initializer_list<const Matr
                        args.x_q = x_q;
                        args.y = panel;
                        args.ldy = width;
-                       for (const Matrix* layer : layers) {
-                         const auto& matrix = static_cast<const CpuMatrix&>(*layer);
+                       for (const CpuMatrix* layer : layers) {
+                         const CpuMatrix& matrix = *layer;
                          const size_t group_bytes =
                              kernels::packed_group_bytes(matrix.packed_type(), matrix.packed_cols());
                          args.weight = matrix.packed() + static_cast<size_t>(item * kPanelGroups) * group_bytes;
@@ -91,7 +99,7 @@ kernels::QuantizedRows CpuOps::panels(Tensor x, std::initializer_list<const Matr
                          inner_.set(kernels_, i, column, panel, padded);
                        }
                      },
-                     interrupt_);
+                     interrupt());
   return inner_.rows();
 }
 

@@ -1,16 +1,17 @@
-// An output head split into planes (see kernels/cpu/planes.h), so that its largest outputs can be found from about half
-// of its bytes, while all of them can still be had. It takes the memory of the original blocks and 1 % more.
+// An output head split into planes (see kernels/planes.h), so that its largest outputs can be found from about half of
+// its bytes, while all of them can still be had. It takes the memory of the original blocks and 1 % more.
 #pragma once
 
+#include "base/thread_pool.h"
 #include "kernels/cpu/kernels.h"
 #include "ops/ops.h"
 #include "tensor/buffer.h"
 
 namespace t5g {
 
-class PlaneMatrix final : public Matrix {
+class PlaneMatrix final : public LoadedWeight {
  public:
-  using Matrix::Matrix;
+  using LoadedWeight::LoadedWeight;
   // Whether a matrix can be split and is large enough for that to pay.
   static bool suits(const WeightView& weight);
 

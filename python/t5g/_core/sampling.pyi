@@ -20,6 +20,7 @@ __all__: list[str] = [
     "StopMatcher",
     "option_table",
     "process",
+    "touched",
     "warp",
 ]
 
@@ -130,6 +131,8 @@ class Sampler:
         """
         The next token and its log-probability.
         """
+    @property
+    def needs_all(self) -> bool: ...
 
 class Beam:
     @property
@@ -196,6 +199,15 @@ def process(
 ) -> numpy.typing.NDArray[numpy.float32]:
     """
     The logits after penalties and bans.
+    """
+
+def touched(
+    config: GenerationConfig,
+    prompt_length: typing.SupportsInt | typing.SupportsIndex,
+    ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+) -> list[int]:
+    """
+    The tokens whose logits penalties and bans may change.
     """
 
 def warp(config: GenerationConfig, logits: typing.Annotated[numpy.typing.ArrayLike, numpy.float32]) -> dict:

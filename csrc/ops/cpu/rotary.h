@@ -5,15 +5,16 @@
 #include <memory>
 #include <vector>
 
+#include "ops/ops.h"
+
 namespace t5g {
 
-class RotaryTable {
+class CpuRotary final : public Rotary {
  public:
-  // inv_freq[i] = theta^(-2i / head_dim) / factor.
-  RotaryTable(int head_dim, double theta, double factor);
+  explicit CpuRotary(const RotarySpec& spec);
 
-  // Makes the positions [0, n_positions) available. Not safe beside readers; the runtime calls it before a pass.
-  void reserve(int64_t n_positions);
+  // Makes the positions [0, n_positions) available. For the one pass that holds the device, outside loops.
+  void reserve(int64_t n_positions) const;
 
   int head_dim() const { return head_dim_; }
   // [head_dim / 2] each. The position must have been reserved.
@@ -27,9 +28,9 @@ class RotaryTable {
            position % kPositionsPerBlock * head_dim_;
   }
 
-  int head_dim_;
+  const int head_dim_;
   std::vector<float> inv_freq_;
-  std::vector<std::unique_ptr<float[]>> blocks_;
+  mutable std::vector<std::unique_ptr<float[]>> blocks_;
 };
 
 }  // namespace t5g

@@ -1,10 +1,10 @@
 // Stands in for the CUDA backend in builds without it.
 #include "base/error.h"
-#include "ops/ops.h"
+#include "ops/backends.h"
 
 namespace t5g {
 
-std::unique_ptr<Ops> make_cuda_ops() {
+Backend make_cuda_backend(int, int) {
   throw Unsupported("device 'cuda': this build of t5g has no CUDA kernels. Use device='cpu' or 'auto'.");
 }
 

@@ -1,0 +1,86 @@
+// The table of devices, and how one is chosen.
+#include "ops/backends.h"
+
+#include <charconv>
+#include <cstdlib>
+#include <string_view>
+
+#include "base/error.h"
+#include "base/printable.h"
+
+namespace t5g {
+namespace {
+
+struct Row {
+  const char* name;
+  Backend (*make)(int index, int n_threads);
+  bool is_accelerator;  // "auto" tries it
+  bool is_numbered;     // there can be several
+};
+
+// The order in which "auto" tries them.
+constexpr Row kDevices[] = {
+    {"cuda", make_cuda_backend, true, true},
+    {"metal", make_metal_backend, true, false},
+    {"cpu", make_cpu_backend, false, false},
+#ifdef T5G_TEST_DEVICE
+    {"deferred", make_deferred_backend, false, false},
+#endif
+};
+
+std::string names() {
+  std::string list = "'auto'";
+  for (const Row& row : kDevices)
+    list += std::string(", '") + row.name + "'" + (row.is_numbered ? ", 'cuda:0' ..." : "");
+  return list;
+}
+
+// what: "device", or the variable that the name comes from.
+Backend make_named(const std::string& what, const std::string& name, int n_threads) {
+  const size_t colon = name.find(':');
+  const std::string_view base = std::string_view(name).substr(0, colon);
+  int index = 0;
+  bool good = true;
+  if (colon != std::string::npos) {
+    const char *begin = name.data() + colon + 1, *end = name.data() + name.size();
+    const auto [stop, error] = std::from_chars(begin, end, index);
+    good = begin != end && stop == end && error == std::errc() && index >= 0;
+  }
+  for (const Row& row : kDevices) {
+    if (good && base == row.name && (row.is_numbered || colon == std::string::npos)) return row.make(index, n_threads);
+  }
+  throw InvalidArgument(what + " is '" + printable(name) + "', expected one of " + names() + ".");
+}
+
+}  // namespace
+
+Backend make_backend(const std::string& name, int n_threads) {
+  if (name != "auto") return make_named("device", name, n_threads);
+  const char* wanted = std::getenv("T5G_DEVICE");
+  if (wanted != nullptr && *wanted != '\0' && std::string_view(wanted) != "auto")
+    return make_named("T5G_DEVICE", wanted, n_threads);
+  for (const Row& row : kDevices) {
+    if (!row.is_accelerator) continue;
+    try {
+      return row.make(0, n_threads);
+    } catch (const Unsupported&) {
+      continue;
+    }
+  }
+  return make_cpu_backend(0, n_threads);
+}
+
+std::vector<DeviceState> device_states() {
+  std::vector<DeviceState> states;
+  for (const Row& row : kDevices) {
+    try {
+      row.make(0, 1);
+      states.push_back({row.name, "available"});
+    } catch (const Unsupported& error) {
+      states.push_back({row.name, error.what()});
+    }
+  }
+  return states;
+}
+
+}  // namespace t5g

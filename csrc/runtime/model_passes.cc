@@ -1,0 +1,206 @@
+// The forward passes that everything else is made of. Each holds the device, and has waited for it when it ends.
+#include <algorithm>
+#include <utility>
+
+#include "runtime/model.h"
+
+namespace t5g {
+namespace {
+
+// Rows whose logits teacher forcing asks for at a time: 16 MB with the vocabulary of T5Gemma 2.
+constexpr size_t kLogitRows = 16;
+
+// Rows of the host's memory as the device sees them: that memory itself, or where it cannot, a copy that is fetched.
+class DeviceRows {
+ public:
+  DeviceRows(Device& device, std::span<float> host, int64_t rows, int64_t cols)
+      : device_(device),
+        host_(host),
+        borrowed_(device.borrow(std::as_writable_bytes(host))),
+        view_{borrowed_.get(), 0, rows, cols} {
+    if (borrowed_ != nullptr) return;
+    copy_ = Floats(device, rows, cols);
+    view_ = copy_.view();
+  }
+  Tensor view() const { return view_; }
+  // Waits until the host has them.
+  void fetch() {
+    if (borrowed_ != nullptr) {
+      device_.wait();
+    } else {
+      device_.download(view_, host_);
+    }
+  }
+
+ private:
+  Device& device_;
+  const std::span<float> host_;
+  const std::unique_ptr<Storage> borrowed_;
+  Floats copy_;
+  Tensor view_;
+};
+
+}  // namespace
+
+std::shared_ptr<const ImageFeatures> Model::encode_image(std::span<const uint8_t> pixels, Interrupt* interrupt) {
+  check_pixels(pixels);
+  const Device::Lease lease(*backend_.device, interrupt);
+  if (auto found = image_cache_.find(pixels)) return found;
+  VisionWorkspace workspace(*config_.vision, backend_, image_pool_);
+  auto features = std::make_shared<ImageFeatures>(*backend_.device, config_.vision->mm_tokens_per_image,
+                                                  config_.encoder.hidden_size);
+  vision_->forward(pixels, features->view(), workspace);
+  backend_.device->wait();
+  image_cache_.insert(pixels, features);
+  return features;
+}
+
+std::shared_ptr<const EncodedSource> Model::encode(std::vector<int32_t> ids, const Images& images,
+                                                   Interrupt* interrupt) {
+  check_ids("source", ids, config_.encoder.max_position_embeddings);
+  check_images(ids, images.size());
+  std::vector<Tensor> features;
+  for (const auto& image : images) features.push_back(image->view());
+  const auto n = static_cast<int64_t>(ids.size());
+  const int64_t width = config_.encoder.hidden_size;
+  Buffer states(ids.size() * static_cast<size_t>(width) * sizeof(float));
+  DeviceRows x(*backend_.device, {states.floats(), ids.size() * static_cast<size_t>(width)}, n, width);
+  const KvRun kv(encoder_pool_, kv_chunks(n));
+  const int32_t first_page = kv.first();
+
+  const Device::Lease lease(*backend_.device, interrupt);
+  batch_.clear(*encoder_pool_);
+  if (n > 0) batch_.add_tokens(ids, 0, {.pages = {&first_page, 1}, .length = n, .is_run = true});
+  backend_.ops->upload(batch_);
+  encoder_.forward(batch_, features, x.view(), encoder_workspace_);
+  x.fetch();
+  return std::make_shared<EncodedSource>(std::move(ids), std::move(states), width, source_origin_);
+}
+
+std::shared_ptr<const SourceCache> Model::make_source_cache(const EncodedSource& source) {
+  const std::span<const float> states = source.hidden_states();
+  const auto n = static_cast<int64_t>(source.ids().size()), width = source.hidden_size();
+  auto cache = std::make_shared<SourceCache>(decoder_pool_, n);
+  batch_.clear(*decoder_pool_);
+  batch_.add_rows(n, 0, cache->view());
+  backend_.ops->upload(batch_);
+  for_each_block(*backend_.ops, batch_, [&](BatchRows rows) {
+    const Tensor block = source_block_.view(rows.n);
+    backend_.device->upload(
+        states.subspan(static_cast<size_t>(rows.first * width), static_cast<size_t>(rows.n * width)), block);
+    decoder_.project_source(rows, block, decoder_workspace_);
+  });
+  backend_.device->wait();
+  return cache;
+}
+
+std::shared_ptr<const SourceCache> Model::project(const EncodedSource& source, Interrupt* interrupt) {
+  check_source(source);
+  const Device::Lease lease(*backend_.device, interrupt);
+  return make_source_cache(source);
+}
+
+std::shared_ptr<const SourceCache> Model::project_and_keep(const EncodedSource& source, Interrupt* interrupt) {
+  check_source(source);
+  const Device::Lease lease(*backend_.device, interrupt);
+  if (auto found = source_caches_->find(source)) return found;
+  auto made = make_source_cache(source);
+  source_caches_->insert(source, made);
+  return made;
+}
+
+// Runs at most Ops::block_rows() tokens in all, and counts them in the caches -> their final hidden states.
+Tensor Model::forward(std::span<const Step> steps) {
+  batch_.clear(*decoder_pool_);
+  for (const Step& step : steps) {
+    const auto n = static_cast<int64_t>(step.ids.size());
+    step.cache->reserve(n);
+    batch_.add_tokens(step.ids, step.cache->length(), step.cache->view(n), step.source->view());
+  }
+  backend_.ops->upload(batch_);
+  const Tensor x = hidden_.view(batch_.n_rows());
+  decoder_.forward(batch_, x, decoder_workspace_);  // [R, D]
+  for (const Step& step : steps) step.cache->advance(static_cast<int64_t>(step.ids.size()));
+  return x;
+}
+
+// Answers what is asked about the last rows of each step, of which x has the final hidden states of the newest tokens.
+void Model::answer(std::span<const Step> steps, Tensor x) {
+  selections_.clear();
+  wanted_rows_.clear();
+  int64_t end = 0;
+  for (const Step& step : steps) {
+    end += steps.size() == 1 ? x.rows : static_cast<int64_t>(step.ids.size());
+    int64_t row = end - std::ssize(step.wanted);
+    for (Selection& selection : step.wanted) {
+      selections_.push_back(&selection);
+      wanted_rows_.push_back(static_cast<int32_t>(row++));
+    }
+  }
+  Tensor wanted = x;
+  if (std::ssize(wanted_rows_) < x.rows) {
+    wanted = wanted_hidden_.view(std::ssize(wanted_rows_));
+    backend_.ops->gather_rows(x, wanted_rows_, wanted);
+  }
+  decoder_.select(wanted, selections_);
+}
+
+size_t Model::run_some(std::span<const Step> steps) {
+  const auto block_rows = static_cast<size_t>(backend_.ops->block_rows());
+  size_t n = 0, rows = 0;
+  while (n < steps.size() && steps[n].ids.size() <= kShortStep && rows + steps[n].ids.size() <= block_rows)
+    rows += steps[n++].ids.size();
+  if (n > 0) {
+    answer(steps.first(n), forward(steps.first(n)));
+    return n;
+  }
+  Step part = steps.front();
+  Tensor x;
+  for (std::span<const int32_t> left = part.ids; !left.empty(); left = left.subspan(part.ids.size())) {
+    part.ids = left.first(std::min(left.size(), block_rows));
+    x = forward({&part, 1});
+  }
+  answer({&part, 1}, x);
+  return 1;
+}
+
+void Model::decode(std::span<const Step> steps, Interrupt* interrupt) {
+  const Device::Lease lease(*backend_.device, interrupt);
+  while (!steps.empty()) steps = steps.subspan(run_some(steps));
+}
+
+void Model::decode_all(const Step& step, Interrupt* interrupt) {
+  const Device::Lease lease(*backend_.device, interrupt);
+  const auto block_rows = static_cast<size_t>(backend_.ops->block_rows());
+  for (size_t begin = 0; begin < step.ids.size(); begin += block_rows) {
+    Step part = step;
+    part.ids = step.ids.subspan(begin, std::min(block_rows, step.ids.size() - begin));
+    const Tensor x = forward({&part, 1});
+    for (size_t row = 0; row < part.ids.size(); row += kLogitRows) {
+      const size_t n = std::min(kLogitRows, part.ids.size() - row);
+      selections_.clear();
+      for (Selection& selection : step.wanted.subspan(begin + row, n)) selections_.push_back(&selection);
+      decoder_.select(x.slice(static_cast<int64_t>(row), static_cast<int64_t>(row + n)), selections_);
+    }
+  }
+}
+
+void Model::log_sum_exps(std::span<const float> hidden_states, std::span<float> out, Interrupt* interrupt) {
+  const Device::Lease lease(*backend_.device, interrupt);
+  const size_t width = hidden_states.size() / out.size();
+  std::vector<Selection> rows(std::min(kLogitRows, out.size()));
+  for (size_t begin = 0; begin < out.size(); begin += kLogitRows) {
+    const size_t n = std::min(kLogitRows, out.size() - begin);
+    const Tensor x = wanted_hidden_.view(static_cast<int64_t>(n));
+    backend_.device->upload(hidden_states.subspan(begin * width, n * width), x);
+    selections_.clear();
+    for (size_t i = 0; i < n; ++i) {
+      rows[i].log_sum_exp = LogSumExp::kYes;
+      selections_.push_back(&rows[i]);
+    }
+    decoder_.select(x, selections_);
+    for (size_t i = 0; i < n; ++i) out[begin + i] = rows[i].found_log_sum_exp.value();
+  }
+}
+
+}  // namespace t5g
