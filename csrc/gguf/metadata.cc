@@ -29,6 +29,7 @@ std::string expected_type() {
   std::string name = std::is_same_v<Element, std::string_view> ? "string"
                      : std::is_same_v<Element, bool>           ? "bool"
                      : std::is_same_v<Element, float>          ? "f32"
+                     : std::is_same_v<Element, double>         ? "f64"
                      : std::is_same_v<Element, int32_t>        ? "i32"
                                                                : "u32";
   return (ElementOf<T>::kIsArray ? "array of " : "") + name;
@@ -97,7 +98,7 @@ std::optional<T> GgufFile::find_as(std::string_view key) const {
     problem = convert<Element>(value, [&](Element element) { result.push_back(element); });
   } else {
     problem = convert<Element>(value, [&](Element element) { result = element; });
-    if constexpr (std::is_same_v<T, float>) {
+    if constexpr (std::is_floating_point_v<T>) {
       if (problem.empty() && !std::isfinite(result)) problem = "is " + std::to_string(result) + ", not a finite number";
     }
   }
@@ -120,6 +121,7 @@ T GgufFile::get(std::string_view key) const {
 T5G_GETTER(uint32_t)
 T5G_GETTER(int32_t)
 T5G_GETTER(float)
+T5G_GETTER(double)
 T5G_GETTER(bool)
 T5G_GETTER(std::string_view)
 #undef T5G_GETTER

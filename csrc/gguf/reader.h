@@ -56,8 +56,8 @@ class GgufFile {
 
   // ---- Metadata ----
   // get_* throws ModelFormatError when the key is missing, find_* is empty then; both throw it when the value has
-  // another type or does not fit. Integers of any width are converted when every value fits, f64 to f32 too; get_f32
-  // and find_f32 accept finite numbers only (array elements may be anything).
+  // another type or does not fit. Integers of any width are converted when every value fits, f32 and f64 too; get_f32,
+  // find_f32 and find_f64 accept finite numbers only (array elements may be anything).
   uint32_t get_u32(std::string_view key) const { return get<uint32_t>(key); }
   int32_t get_i32(std::string_view key) const { return get<int32_t>(key); }
   float get_f32(std::string_view key) const { return get<float>(key); }
@@ -75,6 +75,7 @@ class GgufFile {
   std::optional<uint32_t> find_u32(std::string_view key) const { return find_as<uint32_t>(key); }
   std::optional<int32_t> find_i32(std::string_view key) const { return find_as<int32_t>(key); }
   std::optional<float> find_f32(std::string_view key) const { return find_as<float>(key); }
+  std::optional<double> find_f64(std::string_view key) const { return find_as<double>(key); }
   std::optional<bool> find_bool(std::string_view key) const { return find_as<bool>(key); }
   std::optional<std::string_view> find_string(std::string_view key) const { return find_as<std::string_view>(key); }
   std::optional<std::vector<uint32_t>> find_u32_array(std::string_view key) const {

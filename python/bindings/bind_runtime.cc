@@ -13,6 +13,7 @@
 #include "bindings.h"
 #include "interrupt.h"
 #include "runtime/encoded_source.h"
+#include "runtime/generation_defaults.h"
 #include "runtime/generator.h"
 #include "runtime/kept_logprob.h"
 #include "runtime/model.h"
@@ -220,6 +221,12 @@ Ids chat_ids(const Model& model, const std::vector<std::pair<std::string, std::s
   return chat_prompt(model.tokenizer(), copied);
 }
 
+// Names of the options that the file has, the options, and stop texts.
+py::tuple generation_defaults(const Model& model) {
+  GenerationDefaults defaults = load_generation_defaults(model.file());
+  return py::make_tuple(std::move(defaults.names), std::move(defaults.config), std::move(defaults.stop));
+}
+
 py::dict memory_dict(const Model& model) {
   const MemoryNeeds needs = model.memory();
   py::dict d;
@@ -337,6 +344,7 @@ void bind_runtime(py::module_& m) {
       .def_property_readonly("n_threads", &Model::n_threads)
       .def_property_readonly("kv_type", [](const Model& model) { return type_name(model.kv_type()); })
       .def("memory", &memory_dict)
+      .def("generation_defaults", &generation_defaults)
       .def_property_readonly("has_chat_template", &Model::has_chat_template)
       .def("encode", &encode, arg("ids"), arg("images") = std::vector<Pixels>{})
       .def("token_ids", &checked_ids, arg("name"), arg("ids"), arg("side"),

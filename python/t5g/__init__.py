@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         UnsupportedError,
     )
     from t5g.generation import GeneratedSequence, Generation, Score, Stream, Timings
+    from t5g.generation_defaults import GenerationDefaults
     from t5g.memory import MemoryNeeds
     from t5g.model import Model
     from t5g.source import EncodedSource
@@ -34,6 +35,7 @@ __all__ = [
     "EncodedSource",
     "GeneratedSequence",
     "Generation",
+    "GenerationDefaults",
     "InputTooLongError",
     "InvalidArgumentError",
     "MemoryNeeds",
@@ -61,6 +63,7 @@ _MODULES = {
     "EncodedSource": "source",
     "GeneratedSequence": "generation",
     "Generation": "generation",
+    "GenerationDefaults": "generation_defaults",
     "InputTooLongError": "errors",
     "InvalidArgumentError": "errors",
     "MemoryNeeds": "memory",

@@ -91,8 +91,8 @@ class Batch:
         self._reader = Reader(model, parse_special=parse_special, pan_and_scan=pan_and_scan)
         self._prefix = [] if decoder_prefix is None else self._reader.target("decoder_prefix", decoder_prefix)
         rows = arguments.rows(max_batch_size)
-        text = generation_options.text(stop, skip_special_tokens)
-        config = generation_options.config(options)
+        text = generation_options.text(stop, skip_special_tokens, model.generation_defaults)
+        config = generation_options.config(options, model.generation_defaults)
         self._generator = _core.Generator(model._native, [], [], text, rows, config)
         self._max_held = _HELD_PER_ROW * rows
         self._running: dict[int, _Slot] = {}

@@ -15,6 +15,7 @@ from t5g import options as generation_options
 from t5g.config import Config
 from t5g.errors import ArgumentTypeError, InvalidArgumentError
 from t5g.generation import Generation, Score, Stream
+from t5g.generation_defaults import GenerationDefaults
 from t5g.keywords import explained
 from t5g.memory import MemoryNeeds
 from t5g.model_files import find_model
@@ -109,6 +110,8 @@ class Model:
         """What the model is."""
         self.tokenizer: Tokenizer = Tokenizer(self._open.tokenizer)
         """Its tokenizer."""
+        self.generation_defaults: GenerationDefaults = GenerationDefaults(self._open)
+        """What generation does where an argument is not given: the options that the file has."""
         if encoder_window == "inclusive" and self.config.architecture == "t5gemma2":
             arguments.warn_once("encoder_window has no effect on T5Gemma 2: only T5Gemma (the first) has two.")
 
@@ -348,10 +351,11 @@ class Model:
         Options mean what they mean in Hugging Face's ``generate``, and greedy and beam search give the same tokens.
         Those that change nothing as the others are (``top_p`` without ``temperature``, ``length_penalty`` without
         ``num_beams``) are told by a :class:`t5g.T5gWarning`, once per process.
+        Where the file has defaults of its own (:attr:`generation_defaults`), they count instead of those above.
         """
         reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
         request = reader.request(source, images)
-        text = generation_options.text(stop, skip_special_tokens)
+        text = generation_options.text(stop, skip_special_tokens, self.generation_defaults)
         return self._run(self._generator([request], reader, decoder_prefix, text, options))[0]
 
     @explained(generation_options.table)
@@ -389,7 +393,7 @@ class Model:
         reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
         rows = arguments.rows(max_batch_size)
         requests = reader.requests(sources, images)
-        text = generation_options.text(stop, skip_special_tokens)
+        text = generation_options.text(stop, skip_special_tokens, self.generation_defaults)
         return self._run(self._generator(requests, reader, decoder_prefix, text, options, rows))
 
     @explained(generation_options.table)
@@ -465,7 +469,7 @@ class Model:
         """
         reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
         request = reader.request(source, images)
-        text = generation_options.text(stop, skip_special_tokens)
+        text = generation_options.text(stop, skip_special_tokens, self.generation_defaults)
         return Stream(self._generator([request], reader, decoder_prefix, text, options), self)
 
     @explained()
@@ -546,7 +550,7 @@ class Model:
         max_batch_size: int = 1,
     ) -> _core.Generator:
         prefix = [] if decoder_prefix is None else reader.target("decoder_prefix", decoder_prefix)
-        config = generation_options.config(options)
+        config = generation_options.config(options, self.generation_defaults)
         reader.tell_what_had_no_effect()
         return _core.Generator(self._native, requests, prefix, text, max_batch_size, config)
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from t5g import _core, arguments
+
+if TYPE_CHECKING:
+    from t5g.generation_defaults import GenerationDefaults
 
 
 class GenerateOptions(TypedDict, total=False):
@@ -80,19 +83,45 @@ def _as_it_is(name: str, value: object) -> object:
     return value
 
 
-def config(given: Mapping[str, Any]) -> _core.sampling.GenerationConfig:
-    """Make the native options of a call, and tell what of them has no effect."""
+def config(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> _core.sampling.GenerationConfig:
+    """Make the native options of a call, and tell what of those given has no effect. defaults: of the model's file."""
     values = checked(given)
-    made = _core.sampling.GenerationConfig(**values)
-    for message in without_effect(values):
+    usual = fitting(defaults, values)
+    made = _core.sampling.GenerationConfig(**usual | values)
+    for message in without_effect(values, usual):
         arguments.warn_once(message)
     return made
 
 
-def stops(stop: object) -> list[str]:
-    """Take stop strings: none, one or several."""
+def fitting(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the defaults of a file that a call has not said anything else about, or that its arguments rule out.
+
+    Who asks for beam search gets no sampling because the file has it, nor the other way about; and a limit that is
+    given lowers what the file has beyond it.
+    """
+    rows = table()
+    usual = {name: value for name, value in defaults.items() if name in rows and name not in given}
+    if given.get("temperature", 0) > 0:
+        usual = {name: value for name, value in usual.items() if name not in ("num_beams", *_OF_BEAM_SEARCH)}
+    elif given.get("num_beams", 1) > 1:
+        usual = {name: value for name, value in usual.items() if name not in ("temperature", *_OF_SAMPLING)}
+    values = {name: row["default"] for name, row in rows.items()} | usual | dict(given)
+    if "min_new_tokens" in usual:
+        usual["min_new_tokens"] = min(usual["min_new_tokens"], values["max_new_tokens"])
+    if "num_return_sequences" in usual and not values["temperature"] > 0:
+        usual["num_return_sequences"] = min(usual["num_return_sequences"], values["num_beams"])
+    return usual
+
+
+def plain(**given: Any) -> dict[str, Any]:
+    """Give every option, those that are not given with t5g's own default, so that no file's defaults count."""
+    return {name: row["default"] for name, row in table().items()} | given
+
+
+def stops(stop: object, default: Sequence[str] = ()) -> list[str]:
+    """Take stop strings: several, one, none, or where nothing is said (None) those of the file."""
     if stop is None:
-        return []
+        return list(default)
     several = [stop] if isinstance(stop, str) else arguments.items("stop", stop, "str, or one str")
     for i, one in enumerate(several):
         name = "stop" if isinstance(stop, str) else f"stop[{i}]"
@@ -101,9 +130,9 @@ def stops(stop: object) -> list[str]:
     return several
 
 
-def text(stop: object, skip_special_tokens: object) -> _core.TextOptions:
+def text(stop: object, skip_special_tokens: object, defaults: GenerationDefaults) -> _core.TextOptions:
     """Take what says how tokens become text."""
-    return _core.TextOptions(stops(stop), arguments.flag("skip_special_tokens", skip_special_tokens))
+    return _core.TextOptions(stops(stop, defaults.stop), arguments.flag("skip_special_tokens", skip_special_tokens))
 
 
 # ---- Effects ----
@@ -115,7 +144,7 @@ _NO_SAMPLING_OF_BEAMS = "beam search does not sample. Set temperature above 0, a
 _NO_BEAM_SEARCH = "there is no beam search. Set num_beams above 1 to have it."
 
 
-def without_effect(given: Mapping[str, Any]) -> list[str]:
+def without_effect(given: Mapping[str, Any], usual: Mapping[str, Any] | None = None) -> list[str]:
     """Say which of some options change nothing, as the others are.
 
     Parameters
@@ -123,6 +152,8 @@ def without_effect(given: Mapping[str, Any]) -> list[str]:
     given
         Options by name, as :func:`checked` has them; those that are missing have their defaults, and those that have
         their defaults ask for nothing.
+    usual
+        Options of the file's that are not given.
 
     Returns
     -------
@@ -130,7 +161,7 @@ def without_effect(given: Mapping[str, Any]) -> list[str]:
         A sentence for every reason, with the names of the options that it is for.
     """
     rows = table()
-    values = {name: row["default"] for name, row in rows.items()} | dict(given)
+    values = {name: row["default"] for name, row in rows.items()} | dict(usual or {}) | dict(given)
     asked = [name for name in given if given[name] != rows[name]["default"]]
     beams = values["num_beams"] > 1
     reasons: list[tuple[Sequence[str], str]] = []

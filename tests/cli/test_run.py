@@ -56,9 +56,14 @@ def test_every_option_of_generation_has_a_flag() -> None:
     from t5g import _core
     from t5g.cli.run import _options, _parser
 
-    options = _options(_parser().parse_args([]))
+    assert not {row["name"] for row in _core.sampling.option_table()} & set(_options(_parser().parse_args([]))) - {
+        "draft"
+    }
+    flags = "-n 9 --min-new-tokens 2 --temp 0.5 --top-k 3 --top-p 0.5 --min-p 0.1 --seed 1 --repeat-penalty 1.5"
+    flags += " --no-repeat-ngram 2 --num-beams 2 --length-penalty 0.5 --early-stopping true --num-return-sequences 2"
+    options = _options(_parser().parse_args([*flags.split(), "--draft", "off"]))
     for row in _core.sampling.option_table():
-        assert options[row["name"]] == row["default"], row["name"]
+        assert options[row["name"]] != row["default"], row["name"]
 
 
 def test_several_sequences_are_in_the_json() -> None:

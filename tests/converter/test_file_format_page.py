@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -13,6 +14,21 @@ from support.folders import Folder
 gguf = pytest.importorskip("gguf")
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "file-format.md").read_text(encoding="utf-8")
+GENERATION = {
+    "do_sample": True,
+    "temperature": 0.5,
+    "top_p": 0.9,
+    "min_p": 0.1,
+    "repetition_penalty": 1.1,
+    "length_penalty": 0.5,
+    "early_stopping": True,
+    "no_repeat_ngram_size": 3,
+    "num_return_sequences": 2,
+    "num_beams": 1,
+    "max_length": 50,
+    "min_length": 5,
+    "stop_strings": ["END"],
+}
 CONFIGS = {"t5gemma": folders.t5gemma_config(), "t5gemma2": folders.t5gemma2_config()}
 
 
@@ -42,6 +58,7 @@ def listed(arch: str) -> set[str]:
 def test_every_key_is_on_the_page(tmp_path: Path, arch: str) -> None:
     source = Folder.of(CONFIGS[arch]).write(tmp_path / "hf")
     (source / "chat_template.jinja").write_text("{{ messages }}")
+    (source / "generation_config.json").write_text(json.dumps(GENERATION))
     t5g.convert(source, tmp_path / "m.gguf", type="f32")
     reader = gguf.GGUFReader(tmp_path / "m.gguf")
     keys = {key for key in reader.fields if not key.startswith("GGUF.")}

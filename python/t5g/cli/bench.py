@@ -100,6 +100,7 @@ def _image(model: Model, path: str | None, repeat: int) -> dict[str, Any]:
 
     from t5g.image_prompt import vision_config
     from t5g.images import preprocess
+    from t5g.options import plain
 
     vision = vision_config(model.config)
     shape = (vision.image_size, vision.image_size, 3)
@@ -110,7 +111,7 @@ def _image(model: Model, path: str | None, repeat: int) -> dict[str, Any]:
     while len(seconds) < repeat + 1 and sum(seconds) < _IMAGE_SECONDS:
         changed = picture.copy()
         changed[0, 0] = len(seconds)
-        timings = model.generate("", images=changed, max_new_tokens=1).timings
+        timings = model.generate("", images=changed, **plain(max_new_tokens=1)).timings
         seconds.append(timings.image_seconds)
     median = statistics.median(seconds[1:] or seconds)  # the first packs weights
     tokens = vision.mm_tokens_per_image
@@ -124,12 +125,15 @@ def _encode(model: Model, length: int, repeat: int) -> dict[str, Any]:
 
 
 def _decode(model: Model, length: int, batch: int, arguments: argparse.Namespace, bandwidth: float) -> dict[str, Any]:
+    from t5g.options import plain
+
     n = arguments.new_tokens
     sources = [model.encode(_ids(model, length)) for _ in range(batch)]
     rates = []
 
     def run() -> None:
-        outs = model.generate_batch(sources, max_batch_size=batch, max_new_tokens=n, min_new_tokens=n, draft="off")
+        options = plain(max_new_tokens=n, min_new_tokens=n, draft="off")
+        outs = model.generate_batch(sources, max_batch_size=batch, **options)
         rates.append(sum(out.timings.n_new_tokens for out in outs) / outs[0].timings.decode_seconds)
 
     _median_seconds(run, arguments.repeat)

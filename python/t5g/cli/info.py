@@ -36,6 +36,7 @@ def _info(arguments: argparse.Namespace) -> None:
 
     with Model(arguments.model) as model:
         config, chat, has_tokenizer = model.config, model.has_chat_template, not model.tokenizer.is_placeholder
+        generation = dict(model.generation_defaults)
         memory = model.memory()
     file = _core.GgufFile(arguments.model)
     facts: dict[str, Any] = {
@@ -47,6 +48,7 @@ def _info(arguments: argparse.Namespace) -> None:
         "memory": asdict(memory),
         "tokenizer": has_tokenizer,
         "chat_template": chat,
+        "generation_defaults": generation,
         "config": asdict(config),
     }
     if arguments.tensors:
@@ -102,6 +104,8 @@ def _print(facts: dict[str, Any]) -> None:
     if not facts["tokenizer"]:
         print("  tokenizer: none, so it takes and gives token ids only")
     print(f"  chat template: {'yes' if facts['chat_template'] else 'no'}")
+    defaults = ", ".join(f"{name} {value}" for name, value in facts["generation_defaults"].items())
+    print(f"  generation defaults: {defaults or 'none'}")
     print(
         f"  memory: {_size(memory['weights_bytes'])} weights, {_size(memory['workspace_bytes'])} workspace, "
         f"{_size(memory['bytes_per_source_token'])} per source token, "

@@ -62,20 +62,20 @@ def _parser() -> _common.Parser:
 
     target = parser.add_argument_group("generation")
     target.add_argument("--decoder-prefix", metavar="TEXT", help="how the generated text begins")
-    target.add_argument("-n", "--max-new-tokens", metavar="N", type=int, default=256, help="default: 256")
-    target.add_argument("--min-new-tokens", metavar="N", type=int, default=0, help="default: 0")
+    target.add_argument("-n", "--max-new-tokens", metavar="N", type=int, help="default: the file's, or 256")
+    target.add_argument("--min-new-tokens", metavar="N", type=int, help="default: the file's, or 0")
     target.add_argument("--stop", metavar="TEXT", action="append", default=[], help="end before this text; repeatable")
-    target.add_argument("--temp", metavar="T", type=float, default=0.0, help="temperature; 0 = most likely (default)")
-    target.add_argument("--top-k", metavar="K", type=int, default=0, help="sample from the K most likely; 0 = all")
-    target.add_argument("--top-p", metavar="P", type=float, default=1.0, help="sample from the most likely share P")
-    target.add_argument("--min-p", metavar="P", type=float, default=0.0, help="drop tokens below P times the best")
+    target.add_argument("--temp", metavar="T", type=float, help="temperature; 0 = most likely (default)")
+    target.add_argument("--top-k", metavar="K", type=int, help="sample from the K most likely; 0 = all")
+    target.add_argument("--top-p", metavar="P", type=float, help="sample from the most likely share P")
+    target.add_argument("--min-p", metavar="P", type=float, help="drop tokens below P times the best")
     target.add_argument("--seed", metavar="N", type=int, help="of the random numbers")
-    target.add_argument("--repeat-penalty", metavar="X", type=float, default=1.0, help="above 1: repeat less")
-    target.add_argument("--no-repeat-ngram", metavar="N", type=int, default=0, help="no N tokens twice; 0 = off")
-    target.add_argument("--num-beams", metavar="N", type=int, default=1, help="beam search with N beams")
-    target.add_argument("--length-penalty", metavar="X", type=float, default=1.0, help="above 0: longer beams")
-    target.add_argument("--early-stopping", choices=["true", "false", "never"], default="false", help="of beam search")
-    target.add_argument("--num-return-sequences", metavar="N", type=int, default=1, help="all of them with --json")
+    target.add_argument("--repeat-penalty", metavar="X", type=float, help="above 1: repeat less")
+    target.add_argument("--no-repeat-ngram", metavar="N", type=int, help="no N tokens twice; 0 = off")
+    target.add_argument("--num-beams", metavar="N", type=int, help="beam search with N beams")
+    target.add_argument("--length-penalty", metavar="X", type=float, help="above 0: longer beams")
+    target.add_argument("--early-stopping", choices=["true", "false", "never"], help="of beam search")
+    target.add_argument("--num-return-sequences", metavar="N", type=int, help="all of them with --json")
 
     target.add_argument(
         "--draft", choices=["source", "off"], default="source", help="greedy: guess tokens from the source; same text"
@@ -130,10 +130,11 @@ def _model(arguments: argparse.Namespace) -> Model:
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {
+    """What is given: for the rest, the file's defaults count, and then the library's."""
+    options = {
         "pan_and_scan": arguments.pan_and_scan,
         "decoder_prefix": _source.argument_text(arguments, "--decoder-prefix", arguments.decoder_prefix),
-        "stop": [_source.argument_text(arguments, "--stop", text) for text in arguments.stop],
+        "stop": [_source.argument_text(arguments, "--stop", text) for text in arguments.stop] or None,
         "parse_special": arguments.special,
         "skip_special_tokens": not arguments.special_output,
         "max_new_tokens": arguments.max_new_tokens,
@@ -147,10 +148,11 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         "no_repeat_ngram_size": arguments.no_repeat_ngram,
         "num_beams": arguments.num_beams,
         "length_penalty": arguments.length_penalty,
-        "early_stopping": {"true": True, "false": False, "never": "never"}[arguments.early_stopping],
+        "early_stopping": {"true": True, "false": False}.get(arguments.early_stopping, arguments.early_stopping),
         "num_return_sequences": arguments.num_return_sequences,
         "draft": arguments.draft,
     }
+    return {name: value for name, value in options.items() if value is not None}
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from t5g._files import check_output
 from t5g.converter.config import T5GEMMA, ModelConfig, read_config
 from t5g.converter.encode import encode
+from t5g.converter.generation import read_generation_defaults
 from t5g.converter.metadata import build_metadata
 from t5g.converter.presets import BF16, F16, F32, Preset, TensorType, default_vision_type, parse_type
 from t5g.converter.safetensors import SourceTensor, open_checkpoint
@@ -68,6 +69,7 @@ def convert(
     notes: list[str] = []
     specs = _match(folder, config, sources, notes, use_vision=vision)
     vocabulary = read_vocabulary(folder, config, use_tokenizer=tokenizer)
+    generation = read_generation_defaults(folder)
     config = _drop_unreachable_ids(config, notes)
     preset = Preset(chosen, pure, min(config.encoder.hidden_size, config.decoder.hidden_size))
     if vision_chosen is None:
@@ -77,7 +79,7 @@ def convert(
 
     n_parameters = sum(math.prod(spec.shape) for spec in specs)
     has_vision = any(spec.role == PROJECTION for spec in specs)
-    metadata = build_metadata(config, vocabulary, chosen, n_parameters, has_vision=has_vision)
+    metadata = build_metadata(config, vocabulary, generation, chosen, n_parameters, has_vision=has_vision)
     size = write_gguf(
         out, config.architecture, metadata, tensors, n_threads=n_threads or default_threads(), progress=progress
     )
@@ -92,7 +94,7 @@ def convert(
             TensorPlan(t.name, t.shape, t.type.name, t.size_bytes, sources[s.source].dtype.lower())
             for t, s in zip(tensors, specs, strict=True)
         ),
-        notes=(*notes, *vocabulary.notes),
+        notes=(*notes, *vocabulary.notes, *generation.notes),
     )
 
 

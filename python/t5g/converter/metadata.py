@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from gguf import GGUFValueType as T
 
 from t5g.converter.config import ModelConfig, SideConfig, VisionConfig
+from t5g.converter.generation import GenerationDefaults
 from t5g.converter.presets import TensorType
 from t5g.converter.vocabulary import Vocabulary
 
@@ -41,8 +42,19 @@ class Value(NamedTuple):
 Metadata = dict[str, Value]
 
 
+_REAL = ("temperature", "top_p", "min_p", "repetition_penalty", "length_penalty")
+# Of options that other tools look for, under the keys that GGUF has for them.
+_COMMON_SAMPLING = {"temperature": "temp", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p"}
+
+
 def build_metadata(
-    config: ModelConfig, vocabulary: Vocabulary, file_type: TensorType, n_parameters: int, *, has_vision: bool
+    config: ModelConfig,
+    vocabulary: Vocabulary,
+    generation: GenerationDefaults,
+    file_type: TensorType,
+    n_parameters: int,
+    *,
+    has_vision: bool,
 ) -> Metadata:
     """Build all key-value pairs but `general.architecture`, which the writer puts first."""
     arch = config.architecture
@@ -71,7 +83,7 @@ def build_metadata(
     if has_vision and config.vision is not None:
         pairs[f"{arch}.mm_tokens_per_image"] = Value(config.vision.mm_tokens_per_image, T.UINT32)
         pairs |= _vision(config.vision)
-    return pairs | _tokenizer(config, vocabulary)
+    return pairs | _generation(arch, generation) | _tokenizer(config, vocabulary)
 
 
 def _side(side: SideConfig) -> Metadata:
@@ -114,6 +126,24 @@ def _vision(vision: VisionConfig) -> Metadata:
         "clip.vision.image_std": Value([0.5] * 3, T.ARRAY, T.FLOAT32),
         "clip.vision.projector.scale_factor": Value(vision.pool_size, T.UINT32),
     }
+
+
+def _generation(arch: str, generation: GenerationDefaults) -> Metadata:
+    pairs: Metadata = {}
+    for name, value in generation.options.items():
+        key = f"{arch}.generation.{name}"
+        if name == "early_stopping":
+            pairs[key] = Value(str(value).lower(), T.STRING)
+        elif name in _REAL:
+            pairs[key] = Value(float(value), T.FLOAT64)
+        else:
+            pairs[key] = Value(value, T.UINT32)
+        if name in _COMMON_SAMPLING:
+            kind = T.FLOAT32 if name in _REAL else T.INT32
+            pairs[f"general.sampling.{_COMMON_SAMPLING[name]}"] = Value(value, kind)
+    if generation.stop:
+        pairs[f"{arch}.generation.stop"] = Value(generation.stop, T.ARRAY, T.STRING)
+    return pairs
 
 
 def _tokenizer(config: ModelConfig, vocabulary: Vocabulary) -> Metadata:
