@@ -477,6 +477,16 @@ def test_inputs_are_not_overwritten(tmp_path: Path) -> None:
     assert check_output(tmp_path / "new", [tmp_path / "input"]) == (tmp_path / "new").resolve()
 
 
+def test_a_source_does_not_replace_a_model(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(GOLDEN.read_bytes())
+    (tmp_path / "link").symlink_to(path)
+    for name in ("model.gguf", "link"):
+        with pytest.raises(ValueError, match=r"is a model, which a source must not replace"):
+            save_source(tmp_path / name)
+    assert path.read_bytes() == GOLDEN.read_bytes()
+
+
 # ---- The rule ------------------------------------------------------------------------------------------------------
 
 

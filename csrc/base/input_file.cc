@@ -3,9 +3,11 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "base/error.h"
 #include "base/printable.h"
@@ -39,6 +41,21 @@ InputFile::InputFile(const std::string& path) : path_(path), descriptor_(open_re
     ::close(descriptor_);
     throw;
   }
+  wait_for_clock();
+}
+
+// Files get their times from a clock that stands still for some milliseconds. A file written to in this very moment is
+// left alone until it goes on: what is written after that shows.
+void InputFile::wait_for_clock() const {
+#ifdef CLOCK_REALTIME_COARSE
+  constexpr int kMaxTicks = 20;  // a time in the future is not waited for
+  struct timespec now{};
+  for (int i = 0; i < kMaxTicks && ::clock_gettime(CLOCK_REALTIME_COARSE, &now) == 0; ++i) {
+    if (std::pair(int64_t{now.tv_sec}, int64_t{now.tv_nsec}) > std::pair(opened_.seconds, opened_.nanoseconds)) return;
+    constexpr struct timespec kTick{.tv_sec = 0, .tv_nsec = 1'000'000};
+    ::nanosleep(&kTick, nullptr);
+  }
+#endif
 }
 
 InputFile::~InputFile() { ::close(descriptor_); }

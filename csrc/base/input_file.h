@@ -39,6 +39,7 @@ class InputFile {
     bool operator==(const State&) const = default;
   };
   State state() const;
+  void wait_for_clock() const;
   [[noreturn]] void fail_changed(const State& now) const;
 
   std::string path_;

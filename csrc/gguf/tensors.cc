@@ -143,6 +143,7 @@ void GgufFile::check_overlaps() const {
 
 void GgufFile::read(const TensorInfo& tensor, uint64_t first, std::span<std::byte> out) const {
   if (file_ != nullptr) return file_->read(tensor.offset + first, out);
+  if (bytes_.empty()) throw Error(name_ + ": the file has been closed.");
   const auto bytes = in_memory(tensor).subspan(first, out.size());
   std::copy(bytes.begin(), bytes.end(), out.begin());
 }

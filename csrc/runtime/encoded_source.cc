@@ -4,11 +4,14 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <fstream>
 #include <span>
+#include <string_view>
 
 #include "base/error.h"
 #include "base/input_file.h"
 #include "base/output_file.h"
+#include "base/printable.h"
 
 namespace t5g {
 namespace {
@@ -66,6 +69,17 @@ void check_window(const std::string& path, const Header& header, const EncodedSo
                                      "and is longer than the window. Encode the source again with this model.");
 }
 
+// A source saved over the model that made it would be the end of both.
+void check_is_no_model(const std::string& path) {
+  const OutputTarget target = find_output(path);
+  if (target.kind != OutputTarget::Kind::kFile) return;
+  constexpr std::string_view kModel = "GGUF";
+  char beginning[kModel.size()] = {};
+  std::ifstream(target.path, std::ios::binary).read(beginning, sizeof beginning);
+  if (std::string_view(beginning, sizeof beginning) == kModel)
+    throw InvalidArgument(printable(path) + ": is a model, which a source must not replace. Give another name.");
+}
+
 }  // namespace
 
 EncodedSource::EncodedSource(std::vector<int32_t> ids, Buffer hidden_states, int64_t hidden_size,
@@ -100,6 +114,7 @@ void EncodedSource::save(const std::string& path) const {
   header.sliding_reach = origin_.sliding_reach;
   const size_t ids_bytes = ids_.size() * sizeof(int32_t);
   const size_t states_bytes = ids_.size() * static_cast<size_t>(hidden_size_) * sizeof(float);
+  check_is_no_model(path);
   OutputFile file(path, sizeof header + ids_bytes + states_bytes);
   file.write(&header, sizeof header);
   file.write(ids_.data(), ids_bytes);

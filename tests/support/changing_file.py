@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,7 +101,6 @@ def main() -> None:
     for name, change in CHANGES.items():
         path.unlink(missing_ok=True)
         path.write_bytes(Path(source).read_bytes())
-        time.sleep(0.02)  # file systems tell no times apart that are closer than that
         with t5g.Model(path, load=load) as model:  # type: ignore[arg-type]
             try:
                 found = use(model, moment, lambda change=change: change(path))
