@@ -27,7 +27,7 @@ struct HostKv {
   }
 };
 
-class CpuKvPool final : public KvPool {
+class CpuKvPool : public KvPool {
  public:
   // The device must outlive the pool.
   CpuKvPool(Device& device, const KvFormat& format, int n_layers, int64_t slot_bytes)

@@ -112,8 +112,8 @@ struct AttentionBlock {
 class CpuOps final : public Ops {
  public:
   // The device must outlive the ops.
-  explicit CpuOps(CpuDevice& device)
-      : device_(device), pool_(device.pool()), kernels_(kernels::active()), search_(pool_, kernels_) {}
+  explicit CpuOps(CpuDevice& device, const kernels::KernelTable& kernels = kernels::active())
+      : device_(device), pool_(device.pool()), kernels_(kernels), search_(pool_, kernels_) {}
 
   int64_t block_rows() const override { return kBlockRows; }
   std::unique_ptr<Matrix> load(const WeightView& weight) override;
