@@ -43,8 +43,8 @@ class Model:
     path
         A ``.gguf`` file made by ``t5g-convert``. ``None``: the small model that comes with the package.
     device
-        ``"cpu"``, or ``"auto"`` for the fastest one that this build and machine have. ``"cuda"`` and ``"metal"`` are
-        refused by builds without them.
+        ``"cpu"``, or ``"auto"``: what the environment variable ``T5G_DEVICE`` says, and without it the fastest one
+        that this build and machine have. ``"cuda"``, ``"cuda:1"`` and ``"metal"`` are refused by builds without them.
     n_threads
         ``None``: what the environment variable ``T5G_NUM_THREADS`` says, or ``OMP_NUM_THREADS`` where that is not
         set; without either, the physical cores that this process may use, within the container's CPU quota.
@@ -87,7 +87,7 @@ class Model:
         self,
         path: str | os.PathLike[str] | None = None,
         *,
-        device: Literal["auto", "cpu", "cuda", "metal"] = "auto",
+        device: str = "auto",
         n_threads: int | None = None,
         encoder_window: Literal["exclusive", "inclusive"] = "exclusive",
         kv_type: Literal["auto", "f32", "f16", "q8_0"] = "auto",

@@ -34,6 +34,9 @@ class Golden:
         return [self.ids(name) for name in sorted(self.expected) if name.startswith("source_")]
 
 
+DEVICES = sorted(name for name, state in t5g.system_info()["devices"].items() if state == "available")
+
+
 def open_model(path: Path, **options: object) -> t5g.Model:
     """Open a file with the window of transformers >= 5.4, which made the goldens."""
     return t5g.Model(path, encoder_window="inclusive", **options)
@@ -48,12 +51,17 @@ def with_golden(key: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("golden", names, indirect=True)
 
 
+@pytest.fixture(scope="module", params=DEVICES)
+def device(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
 @pytest.fixture(scope="module", params=NAMES)
-def golden(request: pytest.FixtureRequest) -> Iterator[Golden]:
+def golden(request: pytest.FixtureRequest, device: str) -> Iterator[Golden]:
     path = FOLDER / f"{request.param}.gguf"
     with np.load(path.with_suffix(".npz")) as arrays:
         expected = dict(arrays)
-    with open_model(path) as model:
+    with open_model(path, device=device) as model:
         yield Golden(path, model, expected)
 
 
@@ -139,7 +147,7 @@ def test_continuing_from_a_prefix_gives_the_same_ids(golden: Golden) -> None:
 @pytest.mark.parametrize("n_threads", [1, 3])
 def test_any_thread_count_computes_the_same_bits(golden: Golden, n_threads: int) -> None:
     source, target = golden.sources[0], golden.ids("target")
-    with open_model(golden.path, n_threads=n_threads) as other:
+    with open_model(golden.path, n_threads=n_threads, device=golden.model.device) as other:
         np.testing.assert_array_equal(other.encode(source).hidden_states, golden.model.encode(source).hidden_states)
         np.testing.assert_array_equal(other.logits(source, target), golden.model.logits(source, target))
 

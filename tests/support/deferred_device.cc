@@ -1,6 +1,6 @@
-// A deliberately awkward device for tests: its memory cannot be touched outside of ops (PROT_NONE), and ops run late, at
-// wait(), download() or select(). Whoever reads a tensor on the host, or relies on an op having run, or drops what an op
-// still needs, crashes here; whoever keeps to ops/device.h gets the CPU's bits. Built with -DT5G_TEST_DEVICE=ON.
+// A deliberately awkward device for tests: its memory cannot be touched outside of ops (PROT_NONE), and ops run late,
+// at wait(), download() or select(). Whoever reads a tensor on the host, or relies on an op having run, or drops what
+// an op still needs, crashes here; whoever keeps to ops/device.h gets the CPU's bits. Built with -DT5G_TEST_DEVICE=ON.
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -130,9 +130,8 @@ class DeferredOps final : public Ops {
     device_.enqueue([this, spec, own = own(rows), out] { cpu_.embed(spec, own.rows(), out); });
   }
   void linear(Tensor x, std::span<const Projection> projections) override {
-    device_.enqueue([this, x, copy = std::vector<Projection>(projections.begin(), projections.end())] {
-      cpu_.linear(x, copy);
-    });
+    device_.enqueue(
+        [this, x, copy = std::vector<Projection>(projections.begin(), projections.end())] { cpu_.linear(x, copy); });
   }
   void geglu_mlp(Tensor x, const Projection& gate, const Projection& up, const Projection& down) override {
     device_.enqueue([this, x, gate, up, down] { cpu_.geglu_mlp(x, gate, up, down); });
@@ -159,14 +158,12 @@ class DeferredOps final : public Ops {
     device_.enqueue([this, x, &table, first] { cpu_.add_rows(x, table, first); });
   }
   void gather_rows(Tensor x, std::span<const int32_t> rows, Tensor out) override {
-    device_.enqueue([this, x, copy = std::vector<int32_t>(rows.begin(), rows.end()), out] {
-      cpu_.gather_rows(x, copy, out);
-    });
+    device_.enqueue(
+        [this, x, copy = std::vector<int32_t>(rows.begin(), rows.end()), out] { cpu_.gather_rows(x, copy, out); });
   }
   void scatter_rows(Tensor x, std::span<const int32_t> rows, Tensor out) override {
-    device_.enqueue([this, x, copy = std::vector<int32_t>(rows.begin(), rows.end()), out] {
-      cpu_.scatter_rows(x, copy, out);
-    });
+    device_.enqueue(
+        [this, x, copy = std::vector<int32_t>(rows.begin(), rows.end()), out] { cpu_.scatter_rows(x, copy, out); });
   }
   void patches(std::span<const uint8_t> pixels, const PatchSpec& spec, int64_t first, Tensor out) override {
     device_.enqueue([=, this] { cpu_.patches(pixels, spec, first, out); });

@@ -60,6 +60,16 @@ def add_threads(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_device(parser: argparse._ActionsContainer) -> None:
+    """Add --device to a parser or a group of one. Which devices there are, the library knows."""
+    parser.add_argument(
+        "--device",
+        metavar="NAME",
+        default="auto",
+        help="auto (default; T5G_DEVICE sets what it means), cpu, cuda, metal",
+    )
+
+
 def add_kv_type(parser: argparse._ActionsContainer) -> None:
     """Add --kv-type to a parser or a group of one."""
     parser.add_argument(

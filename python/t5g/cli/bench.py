@@ -28,7 +28,7 @@ def _parser() -> _common.Parser:
     parser.add_argument("--image", metavar="PATH", help="a picture to read (default: random pixels)")
     parser.add_argument("--repeat", metavar="N", type=int, default=5, help="runs; the median counts (default: 5)")
     _common.add_threads(parser)
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "metal"], default="auto")
+    _common.add_device(parser)
     _common.add_kv_type(parser)
     _common.add_load(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object")

@@ -83,7 +83,7 @@ def _parser() -> _common.Parser:
 
     machine = parser.add_argument_group("machine")
     _common.add_threads(machine)
-    machine.add_argument("--device", choices=["auto", "cpu", "cuda", "metal"], default="auto")
+    _common.add_device(machine)
     _common.add_kv_type(machine)
     _common.add_load(machine)
 

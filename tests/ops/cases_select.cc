@@ -1,0 +1,105 @@
+// Questions about the rows of a head: some logits, the best and its ties, log-sum-exp, everything.
+#include <cmath>
+#include <string>
+
+#include "cases.h"
+#include "device_rows.h"
+
+namespace t5g::test {
+namespace {
+
+struct Question {
+  std::string name;
+  DataType type = DataType::kF32;
+  int64_t vocab = 300, k = 64, rows = 3;
+  float softcap = 0;
+  Selection asked;  // of every row
+  bool all = false;
+  bool equal_rows = false;  // of the head: every logit has many ties
+};
+
+// Ids count as well as values: they are the same for all devices, or the difference of logits that tie is 0.
+Values ask(const Backend& b, const Question& q) {
+  RandomWeight weight(q.type, q.equal_rows ? 1 : q.vocab, q.k, 1);
+  WeightView view = weight.view();
+  std::vector<std::byte> repeated;
+  if (q.equal_rows) {
+    for (int64_t i = 0; i < q.vocab; ++i) repeated.insert(repeated.end(), view.bytes.begin(), view.bytes.end());
+    view.bytes = repeated;
+    view.rows = q.vocab;
+  }
+  const auto head = b.ops->load_head(view);
+  const DeviceRows x(*b.device, normal(static_cast<size_t>(q.rows * q.k), 2), q.k);
+  std::vector<Selection> selections(static_cast<size_t>(q.rows), q.asked);
+  std::vector<Values> logits(selections.size(), Values(q.all ? static_cast<size_t>(q.vocab) : 0));
+  std::vector<Selection*> pointers;
+  for (size_t i = 0; i < selections.size(); ++i) {
+    selections[i].all = logits[i];
+    pointers.push_back(&selections[i]);
+  }
+  b.ops->select(x, *head, q.softcap, pointers);
+  Values found;
+  for (size_t i = 0; i < selections.size(); ++i) {
+    const Selection& s = selections[i];
+    found.insert(found.end(), logits[i].begin(), logits[i].end());
+    for (const float value : s.values) found.push_back(std::isinf(value) ? -1e3f : value);
+    for (const ScoredToken& token : s.best) {
+      found.push_back(token.value);
+      found.push_back(static_cast<float>(token.id) * 0.01f);
+    }
+    found.push_back(static_cast<float>(s.best.size()));
+    if (s.log_sum_exp == LogSumExp::kYes) found.push_back(s.found_log_sum_exp.value());
+    if (s.keep_hidden) found.insert(found.end(), s.hidden.begin(), s.hidden.end());
+  }
+  return found;
+}
+
+void add(std::vector<Case>& cases, const Question& q) {
+  const bool rounded = is_quantized(q.type) || q.type == DataType::kBF16;
+  cases.push_back({"select", q.name, rounded ? kRounded : kOrder, rounded ? "rounded activations" : "order",
+                   [q](const Backend& b) { return ask(b, q); }});
+}
+
+Selection best(size_t n, std::vector<int32_t> ids = {}) {
+  Selection selection;
+  selection.n_best = n;
+  selection.ids = std::move(ids);
+  return selection;
+}
+
+}  // namespace
+
+void add_select_cases(std::vector<Case>& cases) {
+  for (int type = 0; type < kNumDataTypes; ++type) {
+    const auto of = static_cast<DataType>(type);
+    add(cases, {.name = "the best, " + type_name(of), .type = of, .asked = best(1)});
+    add(cases, {.name = "everything, " + type_name(of), .type = of, .asked = {}, .all = true});
+  }
+  add(cases, {.name = "the best of the others", .asked = best(1, {0, 17, 299})});
+  add(cases, {.name = "some logits, one of no token", .asked = best(0, {5, 299, 300, 1000})});
+  add(cases, {.name = "the best seven, soft cap", .softcap = 3.0f, .asked = best(7, {2, 3})});
+  add(cases, {.name = "more than there are", .vocab = 20, .asked = best(50, {4})});
+  add(cases, {.name = "equal logits, first ids", .asked = best(3, {0, 2}), .equal_rows = true});
+  Selection ties = best(2);
+  ties.with_ties = true;
+  add(cases, {.name = "equal logits, all of them", .asked = ties, .equal_rows = true});
+  Selection beams = best(8, {1, 30});
+  beams.kind = LogitKind::kLogProbabilities;
+  beams.log_sum_exp = LogSumExp::kYes;
+  add(cases, {.name = "log-probabilities", .softcap = 30.0f, .asked = beams});
+  Selection kept = best(1, {7});
+  kept.keep_hidden = true;
+  kept.log_sum_exp = LogSumExp::kIfComputed;
+  add(cases, {.name = "hidden states kept", .asked = kept});
+  // Large enough to be searched, with fewer and more rows than a search takes; and many rows.
+  for (const int64_t rows : {1, 8, 9, 40})
+    add(cases, {.name = "a large head, " + std::to_string(rows) + " rows",
+                .type = DataType::kQ8_0,
+                .vocab = 40'000,
+                .k = 128,
+                .rows = rows,
+                .softcap = 20.0f,
+                .asked = best(1, {5, 39'999})});
+}
+
+}  // namespace t5g::test
