@@ -101,9 +101,11 @@ void load_rope(const GgufFile& file, const Section& section, TextConfig& config)
   config.rope_sliding = {section.positive("rope.freq_base_swa"), section.positive_or("rope.scaling.factor_swa", 1.0f)};
 }
 
-TextConfig load_side(const GgufFile& file, const std::string& prefix) {
+TextConfig load_side(const GgufFile& file, const std::string& prefix, int vocab_size) {
   const Section section(file, prefix);
   TextConfig config;
+  config.vocab_size =
+      file.has_key(section.key("vocab_size")) ? section.count("vocab_size", kMaxVocabulary) : vocab_size;
   config.hidden_size = section.count("embedding_length", kMaxHidden);
   config.intermediate_size = section.count("feed_forward_length", kMaxIntermediate);
   config.num_hidden_layers = section.count("block_count", kMaxLayers);
@@ -151,6 +153,8 @@ void check_t5gemma2(const GgufFile& file, const Config& config) {
   const TextConfig& decoder = config.decoder;
   if (encoder.hidden_size != decoder.hidden_size)
     file.fail_key("t5gemma2.decoder.embedding_length", "differs from the encoder's; T5Gemma 2 shares one embedding.");
+  if (encoder.vocab_size != decoder.vocab_size)
+    file.fail_key("t5gemma2.encoder.vocab_size", "differs from the decoder's; T5Gemma 2 shares one embedding.");
 }
 
 std::array<float, 3> load_channels(const GgufFile& file, const std::string& key) {
@@ -227,8 +231,10 @@ Config load_config(const GgufFile& file, EncoderWindow encoder_window) {
   config.name = file.find_string("general.name").value_or("");
   const Section whole(file, arch + ".");
   config.vocab_size = whole.count("vocab_size", kMaxVocabulary);
-  config.encoder = load_side(file, arch + ".encoder.");
-  config.decoder = load_side(file, arch + ".decoder.");
+  config.encoder = load_side(file, arch + ".encoder.", config.vocab_size);
+  config.decoder = load_side(file, arch + ".decoder.", config.vocab_size);
+  if (config.decoder.vocab_size != config.vocab_size)
+    file.fail_key(arch + ".decoder.vocab_size", "differs from " + arch + ".vocab_size. Convert the model again.");
   config.decoder_start_token_id = check_id(file, whole.key("decoder_start_token_id"),
                                            file.get_u32(whole.key("decoder_start_token_id")), config.vocab_size);
   for (const uint32_t id : file.get_u32_array(whole.key("eos_token_ids")))

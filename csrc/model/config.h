@@ -29,6 +29,7 @@ struct RopeParameters {
 
 // One side's text stack.
 struct TextConfig {
+  int vocab_size = 0;         // rows of the side's embedding table; V in the decoder
   int hidden_size = 0;        // D
   int intermediate_size = 0;  // F
   int num_hidden_layers = 0;
@@ -75,7 +76,7 @@ struct VisionConfig {
 struct Config {
   Architecture architecture{};
   std::string name;
-  int vocab_size = 0;  // V
+  int vocab_size = 0;  // V, the decoder's
   TextConfig encoder;
   TextConfig decoder;
   DecoderAttention decoder_attention{};

@@ -161,7 +161,8 @@ void load_embeddings(const Loader& at, const Config& config, Weights& weights) {
   // T5Gemma 2 shares the decoder's table, but for fine-tunes that have untied it.
   weights.encoder_embedding = weights.decoder_embedding;
   if (config.architecture == Architecture::kT5Gemma || at.has("enc.token_embd"))
-    weights.encoder_embedding.table = own(at.table("enc.token_embd", vocab, config.encoder.hidden_size));
+    weights.encoder_embedding.table =
+        own(at.table("enc.token_embd", config.encoder.vocab_size, config.encoder.hidden_size));
   if (config.eoi_token_id >= 0 && at.has("enc.token_embd_eoi"))
     weights.encoder_embedding.eoi_embedding = at.vector("enc.token_embd_eoi", config.encoder.hidden_size);
 }

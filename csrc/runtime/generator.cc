@@ -68,11 +68,11 @@ size_t Generator::add(GenerationRequest request) {
   std::vector<int32_t>& prefix = request.decoder_prefix;
   if (prefix.empty() || prefix.front() != config.decoder_start_token_id)
     prefix.insert(prefix.begin(), config.decoder_start_token_id);
-  model_->check_ids("target", prefix, limit);
+  Model::check_ids("target", prefix, config.decoder);
   if (request.source != nullptr) {
     model_->check_source(*request.source);
   } else {
-    model_->check_ids("source", request.source_ids, config.encoder.max_position_embeddings);
+    Model::check_ids("source", request.source_ids, config.encoder);
     model_->check_images(request.source_ids, request.images.size());
     for (const auto& pixels : request.images) model_->check_pixels(pixels);
   }

@@ -34,6 +34,10 @@ class GreedyJob final : public GenerationJob {
     if (config_.draft == Draft::kSource && n_generated() > 0) {
       const int64_t most = std::min(config_.max_new_tokens - n_generated() - 1, max_draft);
       drafter_.draft(source_ids_, ids_, static_cast<size_t>(std::max<int64_t>(most, 0)), draft_);
+      // A source may hold tokens that the decoder lacks.
+      const int32_t vocab_size = model_.config().vocab_size;
+      draft_.erase(std::find_if(draft_.begin(), draft_.end(), [&](int32_t id) { return id >= vocab_size; }),
+                   draft_.end());
     }
     drafted_ids_ = ids_;
     drafted_ids_.insert(drafted_ids_.end(), draft_.begin(), draft_.end());

@@ -1,6 +1,7 @@
 // tokenizer.ggml.* and tokenizer.t5g.* to Vocabulary.
 #include "runtime/load_tokenizer.h"
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,9 +54,11 @@ std::unique_ptr<const Tokenizer> load_tokenizer(const GgufFile& file, const Conf
   const std::vector<std::string_view> pieces = file.get_string_array("tokenizer.ggml.tokens");
   const std::vector<float> scores = file.get_f32_array("tokenizer.ggml.scores");
   const std::vector<int32_t> types = file.get_i32_array("tokenizer.ggml.token_type");
-  if (pieces.size() != static_cast<size_t>(config.vocab_size)) {
+  // One tokenizer serves both sides.
+  const int n_rows = std::max(config.encoder.vocab_size, config.decoder.vocab_size);
+  if (pieces.size() != static_cast<size_t>(n_rows)) {
     file.fail_key("tokenizer.ggml.tokens", "has " + std::to_string(pieces.size()) + " pieces, but the model has " +
-                                               std::to_string(config.vocab_size) + " embeddings.");
+                                               std::to_string(n_rows) + " embeddings.");
   }
   Vocabulary vocabulary;
   vocabulary.pieces = pieces;

@@ -107,13 +107,13 @@ Model::Model(const std::string& path, const ModelOptions& options)
   if (options.load == LoadMode::kCopy) file_.close();
 }
 
-void Model::check_ids(const std::string& side, std::span<const int32_t> ids, int64_t limit) const {
+void Model::check_ids(const std::string& name, std::span<const int32_t> ids, const TextConfig& side) {
   const auto n = static_cast<int64_t>(ids.size());
-  if (n > limit) throw InputTooLong(side, n, limit);
+  if (n > side.max_position_embeddings) throw InputTooLong(name, n, side.max_position_embeddings);
   for (size_t i = 0; i < ids.size(); ++i) {
-    if (ids[i] < 0 || ids[i] >= config_.vocab_size) {
-      throw InvalidArgument(side + " token " + std::to_string(i) + " is " + std::to_string(ids[i]) +
-                            ", outside the model's vocabulary of " + std::to_string(config_.vocab_size) + " tokens.");
+    if (ids[i] < 0 || ids[i] >= side.vocab_size) {
+      throw InvalidArgument(name + " token " + std::to_string(i) + " is " + std::to_string(ids[i]) +
+                            ", outside the model's vocabulary of " + std::to_string(side.vocab_size) + " tokens.");
     }
   }
 }
@@ -173,7 +173,7 @@ std::shared_ptr<const EncodedSource> Model::load_source(const std::string& path)
                              {.origin = source_origin_,
                               .reach_of_all = may_differ ? config_.encoder.sliding_window - 1 : Window::kUnlimited,
                               .hidden_size = config_.encoder.hidden_size,
-                              .vocab_size = config_.vocab_size});
+                              .vocab_size = config_.encoder.vocab_size});
 }
 
 }  // namespace t5g

@@ -109,8 +109,8 @@ class Model {
   // Checks that this model reads images, and images of this size.
   void check_pixels(std::span<const uint8_t> pixels) const;
 
-  // Checks a source's or target's ids and length. side: "source" or "target".
-  void check_ids(const std::string& side, std::span<const int32_t> ids, int64_t limit) const;
+  // Checks a source's or target's ids and length against its side of the config. name: what errors call it.
+  static void check_ids(const std::string& name, std::span<const int32_t> ids, const TextConfig& side);
 
  private:
   void check_has_vision() const;

@@ -57,7 +57,7 @@ std::shared_ptr<const ImageFeatures> Model::encode_image(std::span<const uint8_t
 
 std::shared_ptr<const EncodedSource> Model::encode(std::vector<int32_t> ids, const Images& images,
                                                    Interrupt* interrupt) {
-  check_ids("source", ids, config_.encoder.max_position_embeddings);
+  check_ids("source", ids, config_.encoder);
   check_images(ids, images.size());
   std::vector<Tensor> features;
   for (const auto& image : images) features.push_back(image->view());

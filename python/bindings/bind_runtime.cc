@@ -42,6 +42,7 @@ py::dict side_dict(const TextConfig& c) {
   for (const LayerType type : c.layer_types)
     layer_types.append(type == LayerType::kFullAttention ? "full_attention" : "sliding_attention");
   py::dict d;
+  d["vocab_size"] = c.vocab_size;
   d["hidden_size"] = c.hidden_size;
   d["intermediate_size"] = c.intermediate_size;
   d["num_hidden_layers"] = c.num_hidden_layers;
@@ -132,9 +133,9 @@ std::vector<std::vector<uint8_t>> copy_pixels(const std::vector<Pixels>& images)
 // For the side that the ids are for, "source" or "target".
 Ids checked_ids(const Model& model, const std::string& name, const py::object& ids, const std::string& side) {
   const Config& c = model.config();
-  Ids checked = token_ids(name, ids, c.vocab_size);
   const TextConfig& text = side == "source" ? c.encoder : c.decoder;
-  model.check_ids(name, checked, text.max_position_embeddings);
+  Ids checked = token_ids(name, ids, text.vocab_size);
+  Model::check_ids(name, checked, text);
   return checked;
 }
 
@@ -142,7 +143,7 @@ std::shared_ptr<EncodedSource> encode(Model& model, Ids ids, const std::vector<P
   PythonInterrupt interrupt;
   const std::vector<std::vector<uint8_t>> pixels = copy_pixels(images);
   const py::gil_scoped_release release;
-  model.check_ids("source", ids, model.config().encoder.max_position_embeddings);
+  Model::check_ids("source", ids, model.config().encoder);
   model.check_images(ids, pixels.size());
   Model::Images features;
   for (const auto& image : pixels) features.push_back(model.encode_image(image, &interrupt));
@@ -180,7 +181,7 @@ void teacher_force(Model& model, const EncodedSource& source, std::span<const in
 py::array_t<float> logits(Model& model, const EncodedSource& source, const Ids& ids) {
   const auto vocab = static_cast<size_t>(model.config().vocab_size);
   PythonInterrupt interrupt;
-  model.check_ids("target", ids, model.config().decoder.max_position_embeddings);
+  Model::check_ids("target", ids, model.config().decoder);
   py::array_t<float> array({ids.size(), vocab});
   float* out = array.mutable_data();
   const py::gil_scoped_release release;
@@ -195,7 +196,7 @@ py::array_t<float> score(Model& model, const EncodedSource& source, const Ids& t
   py::array_t<float> array(static_cast<py::ssize_t>(target.size()));
   float* out = array.mutable_data();
   const py::gil_scoped_release release;
-  model.check_ids("target", target, model.config().decoder.max_position_embeddings);
+  Model::check_ids("target", target, model.config().decoder);
   Ids ids{model.config().decoder_start_token_id};
   ids.insert(ids.end(), target.begin(), target.end());
   ids.pop_back();  // nothing is asked about what follows the last token

@@ -25,10 +25,12 @@ class RopeParameters:
 class TextConfig:
     """One side's text stack. Names and meanings are those of the ``text_config`` of Hugging Face checkpoints.
 
+    ``vocab_size`` is the rows of the side's embedding table, which differ where a fine-tune resized one side alone.
     Soft caps are ``None`` where the architecture has none; ``layer_types`` holds ``"sliding_attention"`` or
     ``"full_attention"`` for each layer; ``max_position_embeddings`` is the longest sequence accepted, in tokens.
     """
 
+    vocab_size: int
     hidden_size: int
     intermediate_size: int
     num_hidden_layers: int
@@ -71,7 +73,7 @@ class Config:
     name
         The file's ``general.name``; may be empty.
     vocab_size
-        Rows of the embedding tables.
+        Tokens that the model can write: rows of the decoder's embedding table.
     encoder, decoder
         The two sides; they may differ in size.
     vision

@@ -76,22 +76,23 @@ def convert(
     """
     from t5g import arguments
 
-    with _needs_extra("t5g.convert"):
-        from t5g.converter import from_hf
     vision = arguments.flag("vision", vision)
     if vision_type is not None and not vision:
         arguments.warn_once("vision_type has no effect without vision.")
-    return from_hf.convert(
-        arguments.path("hf_dir", hf_dir),
-        arguments.path("out_path", out_path),
-        type=arguments.word("type", type),
-        pure=arguments.flag("pure", pure),
-        vision=vision,
-        vision_type=None if vision_type is None else arguments.word("vision_type", vision_type),
-        tokenizer=arguments.flag("tokenizer", tokenizer),
-        n_threads=arguments.threads(n_threads) or None,
-        progress=arguments.flag("progress", progress),
-    )
+    with _needs_extra("t5g.convert"):
+        from t5g.converter import from_hf
+
+        return from_hf.convert(
+            arguments.path("hf_dir", hf_dir),
+            arguments.path("out_path", out_path),
+            type=arguments.word("type", type),
+            pure=arguments.flag("pure", pure),
+            vision=vision,
+            vision_type=None if vision_type is None else arguments.word("vision_type", vision_type),
+            tokenizer=arguments.flag("tokenizer", tokenizer),
+            n_threads=arguments.threads(n_threads) or None,
+            progress=arguments.flag("progress", progress),
+        )
 
 
 @explained()
@@ -151,16 +152,17 @@ def quantize(
 
     with _needs_extra("t5g.quantize"):
         from t5g.converter import requantize
-    return requantize.quantize(
-        arguments.path("in_path", in_path),
-        arguments.path("out_path", out_path),
-        arguments.word("type", type),
-        pure=arguments.flag("pure", pure),
-        vision_type=None if vision_type is None else arguments.word("vision_type", vision_type),
-        dry_run=arguments.flag("dry_run", dry_run),
-        n_threads=arguments.threads(n_threads) or None,
-        progress=arguments.flag("progress", progress),
-    )
+
+        return requantize.quantize(
+            arguments.path("in_path", in_path),
+            arguments.path("out_path", out_path),
+            arguments.word("type", type),
+            pure=arguments.flag("pure", pure),
+            vision_type=None if vision_type is None else arguments.word("vision_type", vision_type),
+            dry_run=arguments.flag("dry_run", dry_run),
+            n_threads=arguments.threads(n_threads) or None,
+            progress=arguments.flag("progress", progress),
+        )
 
 
 @contextlib.contextmanager

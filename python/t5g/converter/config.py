@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from t5g.converter.folders import check_folder, check_quantization
 from t5g.converter.safetensors import read_json
 from t5g.errors import ModelFormatError
 
 T5GEMMA, T5GEMMA2 = "t5gemma", "t5gemma2"
 _MAX_COUNT = 1 << 31
+_ENCODER_ALONE = " It is an encoder without its decoder: give the whole model."
 
 
 class Rope(NamedTuple):
@@ -76,6 +78,11 @@ class ModelConfig:
     eos_token_ids: tuple[int, ...]
     decoder_start_token_id: int
     image_token_ids: Mapping[str, int]  # "image", "boi", "eoi"; T5Gemma 2 only
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens that either side can read: those of the one tokenizer."""
+        return max(self.encoder.vocab_size, self.decoder.vocab_size)
 
 
 class _Fields:
@@ -147,14 +154,15 @@ class _Fields:
 def read_config(folder: Path) -> ModelConfig:
     """Read and check a checkpoint folder's configuration. Raises FileNotFoundError, ModelFormatError."""
     path = folder / "config.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder}: no config.json. Is this the folder of a Hugging Face checkpoint?")
+    check_folder(folder)
     top = _Fields(path, "", read_json(path))
     model_type = top.values.get("model_type")
     if model_type not in (T5GEMMA, T5GEMMA2):
-        hint = " It is an encoder without its decoder." if str(model_type).startswith(("t5gemma", "t5_gemma")) else ""
+        hint = _ENCODER_ALONE if str(model_type).startswith(("t5gemma", "t5_gemma")) else ""
         raise ModelFormatError(f"{path}: model_type is {model_type!r}, expected 't5gemma' or 't5gemma2'.{hint}")
-    top.require("is_encoder_decoder", (True,), True)
+    if top.values.get("is_encoder_decoder", True) is not True:
+        raise top.error("is_encoder_decoder", f"is {top.values['is_encoder_decoder']!r}.{_ENCODER_ALONE[:-1]}")
+    check_quantization(path, top.values.get("quantization_config"))
     generation_path = folder / "generation_config.json"
     generation = _Fields(generation_path, "", read_json(generation_path) if generation_path.is_file() else {})
 
@@ -267,11 +275,9 @@ def _read_rope_entry(fields: _Fields, theta: float) -> Rope:
 
 
 def _check_pair(path: Path, model_type: str, encoder: SideConfig, decoder: SideConfig) -> None:
-    keys = ("vocab_size",) if model_type == T5GEMMA else ("vocab_size", "hidden_size")
-    for key in keys:
-        e, d = getattr(encoder, key), getattr(decoder, key)
-        if e != d:
-            raise ModelFormatError(f"{path}: {key} is {e} in the encoder and {d} in the decoder, expected equal.")
+    e, d = encoder.hidden_size, decoder.hidden_size
+    if model_type == T5GEMMA2 and e != d:
+        raise ModelFormatError(f"{path}: hidden_size is {e} in the encoder and {d} in the decoder, expected equal.")
 
 
 def _read_vision(encoder: _Fields) -> VisionConfig:

@@ -68,6 +68,8 @@ def build_metadata(
         "general.file_type": Value(file_type.file_type, T.UINT32),
         "general.quantization_version": Value(2, T.UINT32),
     }
+    if config.encoder.vocab_size != config.decoder.vocab_size:
+        encoder["vocab_size"] = Value(config.encoder.vocab_size, T.UINT32)
     pairs |= {f"{arch}.encoder.{key}": value for key, value in encoder.items()}
     pairs |= {f"{arch}.decoder.{key}": value for key, value in decoder.items()}
     pairs |= {f"{arch}.{key}": encoder[key] for key in _FLAT_KEYS if key in encoder}

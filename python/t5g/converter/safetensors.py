@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from t5g import text_files
 from t5g._core import InputFile
+from t5g.converter.folders import check_pointer
 from t5g.errors import InvalidArgumentError, ModelFormatError
 
 _MAX_HEADER_BYTES = 100_000_000  # the format's own limit
@@ -67,6 +68,8 @@ class SourceTensor:
 
 def read_json(path: Path) -> dict[str, Any]:
     """Parse a JSON file that holds an object. Raises FileNotFoundError, ModelFormatError."""
+    with path.open("rb") as file:
+        check_pointer(path, file.read(64))
     try:
         content = text_files.read_json(path)
     except InvalidArgumentError as error:
@@ -76,11 +79,23 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def open_checkpoint(folder: Path) -> dict[str, SourceTensor]:
+class Checkpoint(dict[str, SourceTensor]):
+    """All tensors of a checkpoint by name. What its files hold counts, as in transformers, not what its index says."""
+
+    def __init__(self, tensors: Mapping[str, SourceTensor], weight_map: Mapping[str, str] | None = None) -> None:
+        super().__init__(tensors)
+        weight_map = weight_map or {}
+        self.unlisted = frozenset(name for name in tensors if weight_map and name not in weight_map)
+        """Tensors that the index does not name."""
+        self.absent = {name: shard for name, shard in weight_map.items() if name not in tensors}
+        """Tensors that the index names and no file has, with the file where it puts them."""
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
     """List all tensors of a checkpoint folder, from `model.safetensors` or the shards of its index."""
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
     if single.is_file():
-        return _read_header(single)
+        return Checkpoint(_read_header(single))
     if index.is_file():
         return _open_shards(index)
     if any(folder.glob("pytorch_model*.bin")):
@@ -93,30 +108,22 @@ def open_checkpoint(folder: Path) -> dict[str, SourceTensor]:
     raise FileNotFoundError(f"{folder}: no model.safetensors. Is this the folder of a Hugging Face checkpoint?")
 
 
-def _open_shards(index: Path) -> dict[str, SourceTensor]:
+def _open_shards(index: Path) -> Checkpoint:
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(v, str) for v in weight_map.values()):
         raise ModelFormatError(f"{index}: 'weight_map' is missing or does not map tensor names to file names.")
-    shards: dict[str, dict[str, SourceTensor]] = {}
+    tensors: dict[str, SourceTensor] = {}
     for shard in sorted(set(weight_map.values())):
         if Path(shard).name != shard or shard in ("", ".", ".."):
             raise ModelFormatError(f"{index}: {shard!r} is not a plain file name.")
         path = index.parent / shard
         if not path.is_file():
             raise FileNotFoundError(f"{path}: this shard is named by {index.name} and missing. Download it again.")
-        shards[shard] = _read_header(path)
-    tensors: dict[str, SourceTensor] = {}
-    for name, shard in weight_map.items():
-        if name not in shards[shard]:
-            raise ModelFormatError(
-                f"{index.parent / shard}: tensor '{name}' is missing, which {index.name} puts there."
-            )
-        tensors[name] = shards[shard][name]
-    for shard, held in shards.items():
-        stray = next((name for name in held if weight_map.get(name) != shard), None)
-        if stray is not None:
-            raise ModelFormatError(f"{index.parent / shard}: tensor '{stray}' is not listed by {index.name}.")
-    return tensors
+        for name, tensor in _read_header(path).items():
+            if name in tensors and weight_map.get(name) != shard:
+                continue  # the index says which of two files it is
+            tensors[name] = tensor
+    return Checkpoint(tensors, weight_map)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -129,6 +136,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _read_header(path: Path) -> dict[str, SourceTensor]:
     file = InputFile(os.fsencode(path))
     size = file.size_bytes
+    check_pointer(path, file.read(0, min(64, size)).tobytes())
     length = int.from_bytes(file.read(0, min(8, size)).tobytes(), "little")
     if size < 8 or length > size - 8:
         raise ModelFormatError(

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from t5g.converter.folders import check_pointer
 from t5g.converter.vocabulary import NORMAL, Vocabulary
 from t5g.errors import ModelFormatError
 
@@ -25,6 +26,7 @@ def read_sentencepiece(path: Path) -> Vocabulary:
     import sentencepiece
 
     data = path.read_bytes()
+    check_pointer(path, data)
     if not data:
         raise ModelFormatError(f"{path}: the file is empty.")
     try:

@@ -97,13 +97,14 @@ def _cross_attention(source: str, target: str, side: SideConfig, d_encoder: int)
 def embedding_tensors(config: ModelConfig, *, encoder_apart: bool, has_head: bool) -> list[TensorSpec]:
     """List the tables. `encoder_apart`: the encoder has its own; `has_head`: the output head is untied."""
     v, e, d = config.decoder.vocab_size, config.encoder.hidden_size, config.decoder.hidden_size
+    v_encoder = config.encoder.vocab_size
     has_eoi = config.architecture != T5GEMMA
     main = "decoder" if encoder_apart else "encoder"
     specs = [TensorSpec(f"{main}.{TABLE}", (v, d), "token_embd.weight", EMBEDDING)]
     if has_eoi:
         specs.append(TensorSpec(f"{main}.{EOI}", (d,), "token_embd_eoi.weight", VECTOR))
     if encoder_apart:
-        specs.append(TensorSpec(f"encoder.{TABLE}", (v, e), "enc.token_embd.weight", EMBEDDING))
+        specs.append(TensorSpec(f"encoder.{TABLE}", (v_encoder, e), "enc.token_embd.weight", EMBEDDING))
         if has_eoi:
             specs.append(TensorSpec(f"encoder.{EOI}", (e,), "enc.token_embd_eoi.weight", VECTOR))
     if has_head:
@@ -151,9 +152,20 @@ def _vectors(source: str, target: str, n: int) -> list[TensorSpec]:
     return [TensorSpec(f"{source}.{x}", (n,), f"{target}.{x}", VECTOR) for x in ("weight", "bias")]
 
 
+# What DistributedDataParallel, torch.compile and PEFT put before the names of what they wrap.
+_WRAPPERS = ("module.", "_orig_mod.", "base_model.model.")
+
+
+def without_wrappers(name: str) -> str:
+    """Take what training wrappers put before a tensor's name away."""
+    while wrapper := next((w for w in _WRAPPERS if name.startswith(w)), None):
+        name = name.removeprefix(wrapper)
+    return name.replace("._orig_mod.", ".")
+
+
 def canonical_name(name: str) -> str:
     """Reduce the spellings in use (released files, saved by newer transformers, module names) to one."""
-    name = name.removeprefix("model.")
+    name = without_wrappers(name).removeprefix("model.")
     if name.startswith("encoder.text_model."):
         name = "encoder." + name.removeprefix("encoder.text_model.")
     return name.replace("vision_tower.vision_model.", "vision_tower.", 1)

@@ -51,8 +51,8 @@ def read_vocabulary(folder: Path, config: ModelConfig, *, use_tokenizer: bool = 
 def _placeholder(config: ModelConfig, why: str) -> Vocabulary:
     eos = config.eos_token_ids[0] if config.eos_token_ids else 1
     special = {"<pad>": config.pad_token_id, "<eos>": eos, "<bos>": config.bos_token_id, "<unk>": 3}
-    vocabulary = placeholder(config.decoder.vocab_size, special, why)
-    vocabulary.fit(config.decoder.vocab_size, "the placeholder vocabulary")
+    vocabulary = placeholder(config.n_tokens, special, why)
+    vocabulary.fit(config.n_tokens, "the placeholder vocabulary")
     vocabulary.around = Around((config.bos_token_id,) if config.architecture == T5GEMMA2 else ())
     return vocabulary
 
@@ -95,7 +95,7 @@ def _read_model_file(folder: Path, config: ModelConfig, settings: Mapping[str, A
     ids = {piece: i for i, piece in enumerate(vocabulary.pieces)}
     added = read_added_tokens(folder, settings, None, ids, True)
     if added is None:
-        vocabulary.fit(config.decoder.vocab_size, str(path))
+        vocabulary.fit(config.n_tokens, str(path))
     else:
         _add(vocabulary, added, config, set(), str(path))
     bos = settings.get("add_bos_token")
@@ -116,7 +116,7 @@ def _around_by_settings(vocabulary: Vocabulary, config: ModelConfig, settings: M
 
 def _add(vocabulary: Vocabulary, added: AddedTokens, config: ModelConfig, mergeable: set[str], where: str) -> None:
     """Lay added tokens over the pieces and fill up to the embedding's rows."""
-    vocab_size = config.decoder.vocab_size
+    vocab_size = config.n_tokens
     vocabulary.add({i: token for i, token in added.tokens.items() if i < vocab_size}, mergeable)
     vocabulary.named_ids = {name: i for name, i in added.named.items() if i < vocab_size}
     beyond = sorted(token.content for i, token in added.tokens.items() if i >= vocab_size)
