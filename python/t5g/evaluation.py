@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,19 +145,12 @@ def evaluate(
         raise InvalidArgumentError("reference: has another vocabulary, so it is not the same model in another type.")
     outputs: list[str] = []
     forced = _Forced()
-    for begin in range(0, len(pairs), max_batch_size):
-        batch = pairs[begin : begin + max_batch_size]
+    texts = _outputs(model, pairs, max_new_tokens, num_beams, max_batch_size) if generate else itertools.repeat("")
+    for pair, text in zip(pairs, texts, strict=False):
         if generate:
-            generations = model.generate_batch(
-                [pair.source for pair in batch],
-                max_batch_size=max_batch_size,
-                max_new_tokens=max_new_tokens,
-                num_beams=num_beams,
-            )
-            outputs += [generation.text.strip() for generation in generations]
-        for pair in batch:
-            forced.add(model, reference, pair)
-        progress(len(batch))
+            outputs.append(text.strip())
+        forced.add(model, reference, pair)
+        progress(1)
     targets = [pair.target.strip() for pair in pairs]
     rouge = _rouge(outputs, targets) if generate else {}
     exact = [output == target for output, target in zip(outputs, targets, strict=False)]
@@ -173,6 +167,18 @@ def evaluate(
         top1_agreement=100 * forced.n_agreed / forced.n_tokens if reference is not None else None,
         outputs=outputs,
     )
+
+
+def _outputs(
+    model: Model, pairs: Sequence[Pair], max_new_tokens: int, num_beams: int, max_batch_size: int
+) -> Iterator[str]:
+    generations = model.generate_iter(
+        (pair.source for pair in pairs),
+        max_batch_size=max_batch_size,
+        max_new_tokens=max_new_tokens,
+        num_beams=num_beams,
+    )
+    return (generation.text for generation in generations)
 
 
 class _Forced:

@@ -14,12 +14,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from t5g.cli import _streams
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -169,11 +166,20 @@ def _warnings_in_lines(parser: Parser) -> Iterator[None]:
         yield
 
 
-def progress_bar(total: int, unit: str) -> tqdm[NoReturn]:
-    """Make a bar that shows itself on stderr when that is a terminal, and nothing otherwise."""
-    from tqdm import tqdm
+@contextlib.contextmanager
+def progress_bar(total: int, unit: str) -> Iterator[Callable[[int], object]]:
+    """Show a bar on stderr where that is a terminal and tqdm is there to draw it; give what moves it on."""
+    bar = None
+    if sys.stderr.isatty():
+        with contextlib.suppress(ImportError):
+            from tqdm import tqdm
 
-    return tqdm(total=total, unit=unit, dynamic_ncols=True, leave=False, disable=not sys.stderr.isatty())
+            bar = tqdm(total=total, unit=unit, dynamic_ncols=True, leave=False)
+    if bar is None:
+        yield lambda n: None
+        return
+    with bar:
+        yield bar.update
 
 
 @contextlib.contextmanager

@@ -68,7 +68,7 @@ def _eval(arguments: argparse.Namespace) -> None:
         reference = None
         if arguments.reference is not None:
             reference = stack.enter_context(Model(arguments.reference, **options))
-        bar = stack.enter_context(_common.progress_bar(len(pairs), "pair"))
+        advance = stack.enter_context(_common.progress_bar(len(pairs), "pair"))
         result = evaluate(
             model,
             pairs,
@@ -76,7 +76,7 @@ def _eval(arguments: argparse.Namespace) -> None:
             generate=not arguments.no_generate,
             max_new_tokens=arguments.max_new_tokens,
             num_beams=arguments.num_beams,
-            progress=bar.update,
+            progress=advance,
         )
     if arguments.outputs is not None:
         _write_outputs(arguments.outputs, pairs, result)
