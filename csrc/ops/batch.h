@@ -87,7 +87,8 @@ class Batch {
   std::vector<Sequence> sequences_;
 };
 
-// Some rows of a batch: those that an op's tensors have. Named when an op is enqueued, so the batch may change after.
+// Some rows of a batch: those that an op's tensors have. Read when the op is called, though it may run later: after
+// the call the batch may change.
 struct BatchRows {
   const Batch* batch;
   int64_t first;

@@ -24,10 +24,11 @@ class Device {
   // Threads of the host that ops use, the calling one included.
   virtual int n_threads() const = 0;
 
-  // Memory for so many bytes, zero-filled. Throws Error naming the size when it cannot be had. Thread-safe.
+  // Memory for so many bytes, zero-filled. Throws Error naming the size when it cannot be had. Neither this nor
+  // borrow() nor the end of a storage needs the lease: they are thread-safe.
   virtual std::unique_ptr<Storage> allocate(size_t size_bytes) = 0;
   // Memory of the host as the device's own, so that long results need no copy; it must outlive the storage. Null where
-  // the device cannot compute in it.
+  // the device cannot compute in it. The host may look at it after wait().
   virtual std::unique_ptr<Storage> borrow(std::span<std::byte> host) = 0;
   // Copies between the host and a tensor of as many values. An upload may be enqueued, but has read `from` when it
   // returns; a download waits for everything enqueued before.

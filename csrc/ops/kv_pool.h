@@ -1,5 +1,4 @@
-// Where keys and values are kept: pages that the backend owns and others know by their numbers. A page has room for
-// kKvChunk tokens of every layer.
+// Where keys and values are kept: pages that the backend owns and others know by their numbers.
 //
 // A page is a row of slots, one for each layer: a slot holds one layer's keys and values of kKvChunk tokens. Pages that
 // are taken together, a run, lie one after the other.
@@ -41,11 +40,11 @@ class KvPool {
   virtual int32_t take(int64_t n) = 0;
   // All pages of one take().
   virtual void give_back(int32_t first) noexcept = 0;
-  // The contents of a page. Enqueued.
+  // Copies the contents of a page. Enqueued, like the ops that write to pages.
   virtual void copy(int32_t from, int32_t to) = 0;
 };
 
-// Pages of one take(), given back when this goes. May outlive all but the pool, which it keeps.
+// Pages of one take(), given back when this goes. It keeps the pool, and so may outlive the model and its device.
 class KvRun {
  public:
   KvRun() = default;

@@ -1,8 +1,9 @@
 // What a model may say to a device. The model's code is written once against this interface; each device has one
 // backend. Ops are enqueued on the device (see ops/device.h), inside a Device::Lease.
 //
-// Tensors are f32, row-major; letters of shapes are those of docs/notation.md. What must outlive a call: weights, as
-// long as the ops object; tensors, batches and selections, until the device was waited for.
+// Tensors are f32, row-major; letters of shapes are those of docs/notation.md. What must outlive a call: weights and
+// rotaries, as long as the ops object; the memory of tensors, and pixels, until the device was waited for. All else is
+// read at once: lists of projections and rows, and the batch, which may be built anew.
 #pragma once
 
 #include <cstddef>

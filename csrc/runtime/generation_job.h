@@ -1,5 +1,5 @@
-// One request's way through generation: what to run in the next decode step, and what to do with the logits. The
-// generator runs the steps of many jobs as one batch; a job never knows what runs beside it.
+// One request's way through generation: what to run and to ask in the next decode step, and what to do with the
+// answers. The generator runs the steps of many jobs as one batch; a job never knows what runs beside it.
 #pragma once
 
 #include <cstdint>

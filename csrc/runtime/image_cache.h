@@ -15,7 +15,7 @@ namespace t5g {
 // What the encoder sees of one image, [mm_tokens_per_image, D] on the device.
 using ImageFeatures = Floats;
 
-// Used by the thread that holds the model's pass.
+// Used by the thread that holds the device.
 class ImageCache {
  public:
   // Null when the image is not among the last ones.

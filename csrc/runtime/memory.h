@@ -10,10 +10,10 @@ namespace t5g {
 
 struct MemoryNeeds {
   int64_t weights_bytes;           // all matrices of encoder and decoder, packed
-  int64_t vision_weights_bytes;    // all matrices of the image tower, packed when the first picture is read
+  int64_t vision_weights_bytes;    // all matrices of the image tower, packed when the first image is read
   int64_t decode_weights_bytes;    // those that one decode step reads: decoder layers and head
   int64_t workspace_bytes;         // activations of one pass
-  int64_t image_workspace_bytes;   // those of one picture, while it is read
+  int64_t image_workspace_bytes;   // those of one image, while it is read
   int64_t bytes_per_source_token;  // keys and values of the source in all decoder layers, and its hidden states
   int64_t bytes_per_target_token;  // keys and values of the sequence's own tokens
 };

@@ -1,5 +1,5 @@
-// A loaded model, ready to run. Shared by any number of threads: each call takes the machine for one forward pass at a
-// time (a Pass), so calls from several threads take turns instead of fighting for cores.
+// A loaded model, ready to run. Shared by any number of threads: each call takes the device for one forward pass at a
+// time (Device::Lease), so calls from several threads take turns instead of fighting for cores.
 #pragma once
 
 #include <atomic>

@@ -11,8 +11,8 @@ namespace t5g {
 // unlikely to beat them (kHeuristic), or when it cannot (kNever). Hugging Face spells them True, False and "never".
 enum class EarlyStopping : uint8_t { kHeuristic, kWhenFull, kNever };
 
-// Where guesses of the next tokens come from, which greedy decoding checks several at a time: from the source and the
-// text so far, or from nowhere. They never change a token.
+// Where drafts come from, tokens that greedy decoding checks several at a time: from the source and the text so far, or
+// from nowhere. They never change a token.
 enum class Draft : uint8_t { kOff, kSource };
 
 // Real numbers are doubles, as they are in Python, and rounded to float where they meet a logit.

@@ -6,7 +6,7 @@
 namespace t5g {
 namespace {
 
-// What is announced may never be taken (an image tower that sees no picture), and systems refuse mappings that are
+// What is announced may never be taken (an image tower that sees no image), and systems refuse mappings that are
 // larger than their memory.
 constexpr size_t kMaxChunk = size_t{256} << 20;
 

@@ -5,7 +5,7 @@
 
 namespace t5g {
 
-// Given back when it is destroyed. Made by Device::allocate().
+// Given back when it is destroyed, by any thread. Made by Device::allocate() and Device::borrow().
 class Storage {
  public:
   virtual ~Storage() = default;

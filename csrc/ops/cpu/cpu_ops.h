@@ -169,10 +169,11 @@ class CpuOps final : public Ops {
   ThreadPool& pool_;
   const kernels::KernelTable& kernels_;
   Arena packed_;  // weights
-  // Of the batch uploaded last: where each sequence's own pages and its source's lie.
+  // Where a sequence's own keys and values lie, and its source's.
   struct Located {
     HostKv self, source;
   };
+  // Of the batch uploaded last: one for each sequence, the addresses of all pages, and the position after the last.
   std::vector<Located> located_;
   std::vector<std::byte*> page_addresses_;
   int64_t end_position_ = 0;
@@ -191,7 +192,7 @@ class CpuOps final : public Ops {
   Buffer attention_scratch_;  // scaled queries and partial results
 };
 
-// What another backend's matrix would be is nobody's business here: weights come from the same ops object.
+// Every matrix that these ops are given was loaded by them.
 inline const CpuMatrix& on_cpu(const Matrix& matrix) { return static_cast<const CpuMatrix&>(matrix); }
 
 template <typename Body>

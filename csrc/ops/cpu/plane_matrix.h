@@ -1,5 +1,5 @@
-// An output head split into planes (see kernels/planes.h), so that its largest outputs can be found from about half of
-// its bytes, while all of them can still be had. It takes the memory of the original blocks and 1 % more.
+// An output head split into planes (see kernels/cpu/planes.h), so that its largest outputs can be found from about half
+// of its bytes, while all of them can still be had. It takes the memory of the original blocks and 0.2 % more.
 #pragma once
 
 #include "base/thread_pool.h"
