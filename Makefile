@@ -17,7 +17,7 @@ demo: .venv
 	$(BIN)/t5g-run -p "This package contains a small tool that renames many files at once, with counters and dates."
 
 test: .venv
-	$(BIN)/pip install -q '.[test]'
+	$(BIN)/pip install -q '.[test]' --config-settings=cmake.define.T5G_TESTING=ON
 	$(BIN)/python -m pytest
 
 .venv:

@@ -3,6 +3,8 @@
     python benchmarks/kernels.py [--kernels matmul,attend] [--levels avx512,avx2] [--types q8_0,q4_0] [--rows 1,512]
                                  [--threads 1,2] [--json F]
 
+It needs t5g._testing, which wheels do not have.
+
 The list of kernels is that of csrc/kernels/cpu/kernels.inc. Those on plain numbers are timed by what their rows say
 about them; for each of the others there is a function below, found by its name.
 
@@ -31,8 +33,12 @@ from typing import Any
 
 import gguf
 import numpy as np
-from t5g._core import kernels
 from t5g._files import write_text
+
+try:
+    from t5g._testing import kernels
+except ModuleNotFoundError:
+    sys.exit("There is no t5g._testing: pip install . --config-settings=cmake.define.T5G_TESTING=ON")
 
 sys.path.insert(0, str(Path(__file__).parent / "compare"))
 from machine import machine

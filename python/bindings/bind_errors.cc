@@ -90,4 +90,16 @@ void bind_errors(py::module_& m) {
   py::register_exception_translator(&translate);
 }
 
+void adopt_errors(const py::module_& core) {
+  const auto class_named = [&](const char* name) { return core.attr(name).cast<py::object>().release(); };
+  classes = {.error = class_named("T5gError"),
+             .model_format = class_named("ModelFormatError"),
+             .invalid_argument = class_named("InvalidArgumentError"),
+             .input_too_long = class_named("InputTooLongError"),
+             .unsupported = class_named("UnsupportedError"),
+             .argument_type = class_named("ArgumentTypeError")};
+  // Local, because a C++ exception's type need not be known by its name across two modules.
+  py::register_local_exception_translator(&translate);
+}
+
 }  // namespace t5g::python

@@ -1,4 +1,4 @@
-// Tokenizer, StreamDecoder: text of either kind (str, bytes) in, ids and str out.
+// Tokenizer: text of either kind (str, bytes) in, ids and str out.
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -11,7 +11,6 @@
 
 #include "bindings.h"
 #include "text/chat.h"
-#include "text/stream_decoder.h"
 #include "text/tokenizer.h"
 #include "token_ids.h"
 #include "wrong_type.h"
@@ -118,12 +117,6 @@ void bind_text(py::module_& m) {
                              [](const Tokenizer& t) { return Ids(t.prefix_ids().begin(), t.prefix_ids().end()); })
       .def_property_readonly("suffix_ids",
                              [](const Tokenizer& t) { return Ids(t.suffix_ids().begin(), t.suffix_ids().end()); });
-
-  py::class_<StreamDecoder>(m, "StreamDecoder", "Token ids to text, one at a time, in whole characters.")
-      .def(py::init<const Tokenizer&, bool>(), py::keep_alive<1, 2>(), arg("tokenizer"), py::kw_only(),
-           arg("skip_special_tokens") = true)
-      .def("push", &StreamDecoder::push, arg("id"), "The text that this token completes; may be empty.")
-      .def("finish", &StreamDecoder::finish, "What is still held back.");
 }
 
 }  // namespace t5g::python

@@ -6,7 +6,6 @@ PYBIND11_MODULE(_core, m) {
   t5g::python::bind_errors(m);
   t5g::python::bind_files(m);
   t5g::python::bind_gguf(m);
-  t5g::python::bind_kernels(m);
   t5g::python::bind_text(m);
   t5g::python::bind_image(m);
   t5g::python::bind_sampling(m);

@@ -9,7 +9,6 @@ import pytest
 import t5g
 from support import folders
 from support.folders import Folder
-from t5g._core import kernels
 
 gguf = pytest.importorskip("gguf")
 
@@ -28,6 +27,8 @@ def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_the_converter_has_every_type_that_the_library_reads() -> None:
+    from support.testing_module import kernels
+
     known = {name.lower(): rest for name, *rest in kernels.types()}
     assert {t.name: [t.gguf_id, t.block_values, t.block_bytes] for t in TYPES.values()} == known
     assert " ".join(TYPES) in TYPES_HELP

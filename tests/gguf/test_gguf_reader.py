@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from t5g import ModelFormatError, _core
+from t5g.converter import presets
 
 # Not "gguf" alone: where it is not installed, this very folder would be found instead.
 pytest.importorskip("gguf.constants")
 gguf = pytest.importorskip("gguf")
 
-TYPES = [name for name, *_ in _core.kernels.types()]
+TYPES = [name.upper() for name in presets.TYPES]
 
 SCALARS = [
     ("u8", gguf.GGUFValueType.UINT8, 255),

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 from support.kernels import bits, each_level, each_other_level
-from t5g._core import kernels
+from support.testing_module import kernels
 
 CHUNK = 64
 PART = 16 * CHUNK  # the keys of one part in bf16

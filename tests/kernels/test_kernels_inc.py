@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.row_kernels import REFERENCES, ROW_KERNELS
+from support.testing_module import kernels
 from t5g import InvalidArgumentError
-from t5g._core import kernels
 
 ROOT = Path(__file__).resolve().parents[2]
 

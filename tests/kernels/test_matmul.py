@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from support.kernels import FLOATS, QUANTIZED, bits, decode, each_level, each_other_level, each_type, encode
-from t5g._core import kernels
+from support.testing_module import kernels
 
 M_VALUES = (0, 1, 2, 3, 5, 8, 13, 17)
 

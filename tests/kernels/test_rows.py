@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from support.kernels import each_level, each_other_level
 from support.row_kernels import REFERENCES, ROW_KERNELS, call, gelu_tanh, row_inputs
+from support.testing_module import kernels
 from t5g import UnsupportedError
-from t5g._core import kernels
 
 SIZES = (1, 2, 15, 16, 17, 63, 64, 65, 100, 640, 1152)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from support.kernels import LEVELS, bits, each_level, encode
-from t5g._core import kernels
+from support.testing_module import kernels
 
 
 def q8_0(scales: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -4,8 +4,8 @@ import gguf
 import numpy as np
 import pytest
 from support.kernels import TYPES, bits, decode, each_type, encode
+from support.testing_module import kernels
 from t5g import InvalidArgumentError
-from t5g._core import kernels
 
 
 def test_the_table_of_types_says_what_gguf_py_says() -> None:

@@ -12,7 +12,6 @@ from typing import Literal
 import numpy as np
 import pytest
 import t5g
-from t5g._core import sampling
 
 OPTIONS = [
     {},
@@ -28,6 +27,8 @@ N = 40
 
 def plain_steps(model: t5g.Model, source: list[int], prefix: list[int], options: dict[str, float]) -> list[int]:
     """Greedy decoding by all logits of one position after the other."""
+    from support.testing_module import sampling
+
     config = sampling.GenerationConfig(max_new_tokens=N, eos_token_ids=list(model.config.eos_token_id), **options)
     encoded = model.encode(source)
     ids = [model.config.decoder_start_token_id, *prefix]

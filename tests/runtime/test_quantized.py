@@ -8,14 +8,14 @@ from typing import Literal
 import numpy as np
 import pytest
 import t5g
-from t5g._core import kernels
+from t5g.converter import presets
 
 pytest.importorskip("gguf")
 pytest.importorskip("sentencepiece")
 
 from support.folders import Folder, t5gemma2_config, t5gemma_config
 
-TYPES = [name.lower() for name, *_ in kernels.types() if name != "F32"]
+TYPES = [name for name in presets.TYPES if name != "f32"]
 SOURCES = [[2, *((37 * i) % 60 + 3 for i in range(n))] for n in (1, 5, 90)]
 TARGET = [2, *((11 * i) % 60 + 3 for i in range(30))]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.testing_module import sampling
 from support.toy_model import ToyModel, beam_search, equals_up_to_rounding
 from t5g import _core
-from t5g._core import sampling
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text(encoding="utf-8"))["cases"]
 

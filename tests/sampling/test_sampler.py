@@ -4,9 +4,9 @@ import itertools
 
 import numpy as np
 import pytest
+from support.testing_module import sampling
 from support.toy_model import ToyModel, generate, sample
 from t5g import _core
-from t5g._core import sampling
 
 
 def log_softmax(x):

@@ -5,9 +5,9 @@ import pytest
 from support.cases import BOS, BY_NAME, EOS
 from support.checkpoints import build_model
 from support.oracle import draw_ids
+from support.testing_module import sampling
 from support.toy_cases import draw_case
 from support.toy_model import beam_search, equals_up_to_rounding, generate, sample
-from t5g._core import sampling
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from t5g._core import sampling
+from support.testing_module import sampling
 
 V = 50
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from t5g._core import sampling
+from support.testing_module import sampling
 
 
 def left(logits, **options):

@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.testing_module import sampling
 from t5g import _core
-from t5g._core import sampling
 
 
 def run(stops, pieces):

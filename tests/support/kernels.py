@@ -3,7 +3,7 @@
 import gguf
 import numpy as np
 import pytest
-from t5g._core import kernels
+from support.testing_module import kernels
 
 # Data type -> gguf-py's number for it, for every row of csrc/quant/types.inc.
 TYPES = {name: gguf.GGMLQuantizationType(gguf_id) for name, gguf_id, _, _ in kernels.types()}

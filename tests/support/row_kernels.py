@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from t5g._core import kernels
+from support.testing_module import kernels
 
 Results = list[tuple[Any, Any]]
 

@@ -6,8 +6,8 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+from support.testing_module import sampling
 from support.toy_model import ToyModel
-from t5g._core import sampling
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import pytest
 from support import gemma3
 from support.sentencepiece_model import processor
 from support.texts import CODE, ODD, SENTENCES, SPACE_MARK, SPECIAL, broken_utf8, library_code, mixtures, translations
-from t5g._core import StreamDecoder
 
 pytestmark = [pytest.mark.oracle, pytest.mark.slow]
 N_TEXTS = 100_000
@@ -104,8 +103,8 @@ def test_a_converted_tokenizer_json_gives_the_ids_of_hugging_face(tmp_path, hugg
             assert converted.encode(text, parse_special=True) == expected.ids, text
 
 
-@pytest.mark.parametrize("skip", [False, True])
-def test_text_of_any_ids_is_that_of_hugging_face(tokenizer, hugging_face, skip):
+def any_ids(tokenizer):
+    """Runs of random ids, of bytes that make characters, and of all ids in order."""
     rng = random.Random(5)
     byte = [tokenizer.find(f"<0x{value:02X}>") for value in range(256)]
     some = [*(byte[b] for b in "ñ€😀a".encode()), tokenizer.bos_id, tokenizer.unk_id, tokenizer.find("<end_of_turn>")]
@@ -117,11 +116,24 @@ def test_text_of_any_ids_is_that_of_hugging_face(tokenizer, hugging_face, skip):
     ]
     all_ids = [[rng.choice(draws)() for _ in range(rng.randint(0, 12))] for _ in range(20_000)]
     all_ids += [list(range(i, min(i + 1000, tokenizer.vocab_size))) for i in range(0, tokenizer.vocab_size, 1000)]
-    for ids in all_ids:
+    return all_ids
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_text_of_any_ids_is_that_of_hugging_face(tokenizer, hugging_face, skip):
+    for ids in any_ids(tokenizer):
         expected = hugging_face.decode(ids, skip_special_tokens=skip)
         assert tokenizer.decode(ids, skip_special_tokens=skip) == expected, ids
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_streamed_text_of_any_ids_is_that_of_hugging_face(tokenizer, hugging_face, skip):
+    from support.testing_module import StreamDecoder
+
+    for ids in any_ids(tokenizer):
         decoder = StreamDecoder(tokenizer, skip_special_tokens=skip)
-        assert "".join([*(decoder.push(i) for i in ids), decoder.finish()]) == expected, ids
+        text = "".join([*(decoder.push(i) for i in ids), decoder.finish()])
+        assert text == hugging_face.decode(ids, skip_special_tokens=skip), ids
 
 
 def test_special_pieces_are_those_of_hugging_face(tokenizer, hugging_face):

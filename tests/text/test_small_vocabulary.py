@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from support import small_vocabulary
 from support.sentencepiece_model import processor
 from support.texts import SPECIAL, broken_utf8, library_code, mixtures
-from t5g._core import StreamDecoder
 
 VOCABULARY = small_vocabulary.vocabulary()
 TOKENIZER = VOCABULARY.tokenizer(prefix_ids=[])
@@ -70,6 +69,8 @@ BYTES = st.sampled_from([i for i, piece in enumerate(VOCABULARY.pieces) if piece
 
 @given(st.lists(IDS | BYTES | TEXT.map(TOKENIZER.encode), max_size=20), st.booleans())
 def test_streaming_gives_the_text_of_decoding(parts, skip):
+    from support.testing_module import StreamDecoder
+
     ids = [i for part in parts for i in ([part] if isinstance(part, int) else part)]
     decoder = StreamDecoder(TOKENIZER, skip_special_tokens=skip)
     pieces = [decoder.push(i) for i in ids]

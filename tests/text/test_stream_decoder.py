@@ -7,8 +7,8 @@ import random
 
 import pytest
 import t5g
+from support.testing_module import StreamDecoder
 from support.toy_vocabulary import BOS, arrays
-from t5g._core import StreamDecoder
 
 TOY = arrays()
 

@@ -4,7 +4,8 @@
 #   tools/checks/old_x86_under_qemu.sh Nehalem tests/kernels      a CPU of `qemu-x86_64 -cpu help`, then pytest's arguments
 #
 # "max,-avx" is a good trap: its CPUID still reports AVX2, but the operating system does not save the registers.
-# Needs qemu-user. PYTHON names a Python in whose environment t5g and pytest are installed (or see PYTHONPATH).
+# Needs qemu-user. PYTHON names a Python in whose environment t5g (with t5g._testing) and pytest are installed (or
+# see PYTHONPATH).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

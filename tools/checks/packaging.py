@@ -84,8 +84,8 @@ def wheel_faults(wheel: Path) -> list[str]:
     faults += [
         f"the wheel contains {s} files" for s in sorted(suffixes - {".py", ".pyi", ".typed", ".so", ".gguf", ".md"})
     ]
-    if len(modules) != 1:
-        faults.append(f"the wheel contains {len(modules)} native modules")
+    if [Path(module).name.partition(".")[0] for module in modules] != ["_core"]:
+        faults.append(f"the native modules of the wheel should be _core alone, and are {', '.join(modules)}")
     if size > INSTALLED_LIMIT_BYTES:
         faults.append(f"the wheel installs {size:,} bytes; the limit is {INSTALLED_LIMIT_BYTES:,}")
     return faults + [fault for module in modules for fault in module_faults(WORK / "unpacked" / module)]

@@ -13,7 +13,7 @@ import typing
 import numpy
 import numpy.typing
 
-from . import kernels, sampling
+from . import sampling
 
 __all__: list[str] = [
     "ArgumentTypeError",
@@ -29,13 +29,11 @@ __all__: list[str] = [
     "ModelFormatError",
     "OutputFile",
     "OutputTarget",
-    "StreamDecoder",
     "T5gError",
     "TextOptions",
     "Tokenizer",
     "UnsupportedError",
     "find_output",
-    "kernels",
     "read_bandwidth",
     "resize_image",
     "sampling",
@@ -271,21 +269,6 @@ class Tokenizer:
     def unk_id(self) -> int: ...
     @property
     def vocab_size(self) -> int: ...
-
-class StreamDecoder:
-    """
-    Token ids to text, one at a time, in whole characters.
-    """
-
-    def __init__(self, tokenizer: Tokenizer, *, skip_special_tokens: bool = True) -> None: ...
-    def finish(self) -> str:
-        """
-        What is still held back.
-        """
-    def push(self, id: typing.SupportsInt | typing.SupportsIndex) -> str:
-        """
-        The text that this token completes; may be empty.
-        """
 
 class EncodedSource:
     def save(self, path: bytes) -> None: ...

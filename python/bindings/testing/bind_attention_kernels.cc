@@ -6,9 +6,9 @@
 #include <tuple>
 #include <vector>
 
-#include "kernel_bindings.h"
 #include "kernels/cpu/kv_layout.h"
 #include "tensor/buffer.h"
+#include "testing/kernel_bindings.h"
 
 namespace t5g::python {
 namespace {

@@ -10,8 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "kernel_bindings.h"
 #include "kernels/cpu/shapes.h"
+#include "testing/kernel_bindings.h"
 
 namespace t5g::python {
 

@@ -1,4 +1,4 @@
-// t5g._core.kernels: every kernel of every level on NumPy arrays, for tests and benchmarks. Each row of kernels.inc
+// t5g._testing.kernels: every kernel of every level on NumPy arrays, for tests and benchmarks. Each row of kernels.inc
 // becomes a function of its name, or does not link.
 #include <pybind11/stl.h>
 
@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "bindings.h"
-#include "kernel_bindings.h"
-#include "row_kernels.h"
+#include "testing/kernel_bindings.h"
+#include "testing/row_kernels.h"
+#include "testing/testing.h"
 
 namespace t5g::python {
 
@@ -132,9 +132,9 @@ std::vector<std::string> empty_entries() {
 
 }  // namespace
 
-void bind_kernels(py::module_& core) {
+void bind_kernels(py::module_& testing) {
   using py::arg;
-  py::module_ m = core.def_submodule("kernels", "Every kernel of every CPU level, for tests and benchmarks.");
+  py::module_ m = testing.def_submodule("kernels", "Every kernel of every CPU level, for tests and benchmarks.");
   m.def("levels", &levels, "Names of all levels built in, lowest first, and whether this CPU can run each.");
   m.def(
       "types", &types,

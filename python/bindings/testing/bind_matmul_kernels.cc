@@ -4,9 +4,9 @@
 #include <string>
 #include <vector>
 
-#include "kernel_bindings.h"
 #include "kernels/cpu/pack.h"
 #include "tensor/buffer.h"
+#include "testing/kernel_bindings.h"
 
 namespace t5g::python {
 namespace {

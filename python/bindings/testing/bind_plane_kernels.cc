@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "kernel_bindings.h"
 #include "kernels/cpu/planes.h"
 #include "ops/cpu/head_search.h"
 #include "ops/cpu/plane_matrix.h"
+#include "testing/kernel_bindings.h"
 
 namespace t5g::python {
 namespace {

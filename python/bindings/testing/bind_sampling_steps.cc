@@ -1,0 +1,193 @@
+// t5g._testing.sampling: the steps from a row of logits to a token, one by one, on logits from NumPy.
+#include <pybind11/functional.h>
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "kernels/cpu/kernels.h"
+#include "ops/selection.h"
+#include "sampling/beam_search.h"
+#include "sampling/generation_config.h"
+#include "sampling/sampler.h"
+#include "sampling/stop_matcher.h"
+#include "testing/testing.h"
+
+namespace t5g::python {
+namespace {
+
+namespace py = pybind11;
+using FloatArray = py::array_t<float, py::array::c_style | py::array::forcecast>;
+using Ids = std::vector<int32_t>;
+
+// A copy, because the steps work in place and the caller's array is not theirs.
+std::vector<float> copy(const FloatArray& logits) { return {logits.data(), logits.data() + logits.size()}; }
+
+// A mask made of a Python function: generated ids -> allowed ids, or None for all.
+class PythonMask : public AllowedTokens {
+ public:
+  explicit PythonMask(py::function function) : function_(std::move(function)) {}
+
+  void mask(std::span<const int32_t> generated, std::span<float> logits) override {
+    const py::object answer = function_(Ids(generated.begin(), generated.end()));
+    if (answer.is_none()) return;
+    std::vector<float> masked(logits.size(), -std::numeric_limits<float>::infinity());
+    for (const int32_t id : answer.cast<Ids>()) masked.at(id) = logits[id];
+    std::copy(masked.begin(), masked.end(), logits.begin());
+  }
+
+ private:
+  py::function function_;
+};
+
+// Owns the mask that its sampler or search points to.
+template <typename T>
+struct Masked {
+  std::unique_ptr<AllowedTokens> mask;
+  T it;
+};
+
+// Answers from a whole row of logits, as a device does.
+void answer_from(std::span<float> row, Selection& selection) {
+  answer(row, kernels::active().log_sum_exp(row.data(), std::ssize(row)), selection);
+}
+
+std::unique_ptr<AllowedTokens> make_mask(const std::optional<py::function>& allowed) {
+  return allowed ? std::make_unique<PythonMask>(*allowed) : nullptr;
+}
+
+void bind_sampler(py::module_& m) {
+  using MaskedSampler = Masked<Sampler>;
+  py::class_<MaskedSampler>(m, "Sampler", "Chooses the next token of one sequence.")
+      .def(py::init([](const GenerationConfig& config, int64_t prompt_length, int32_t sequence,
+                       const std::optional<py::function>& allowed) {
+             auto mask = make_mask(allowed);
+             Sampler sampler(config, prompt_length, resolve_seed(config), sequence, mask.get());
+             return std::make_unique<MaskedSampler>(MaskedSampler{std::move(mask), std::move(sampler)});
+           }),
+           py::arg("config"), py::arg("prompt_length"), py::arg("sequence") = 0, py::arg("allowed") = py::none())
+      .def_property_readonly("needs_all", [](const MaskedSampler& self) { return self.it.needs_all(); })
+      .def(
+          "next",
+          [](MaskedSampler& self, const FloatArray& logits, const Ids& ids) {
+            std::vector<float> row = copy(logits);
+            Selection selection;
+            self.it.ask(ids, row, selection);
+            answer_from(row, selection);
+            const SampledToken token = self.it.next(selection, ids);
+            return py::make_tuple(token.id, token.logprob);
+          },
+          py::arg("logits"), py::arg("ids"), "The next token and its log-probability.");
+
+  m.def(
+      "process",
+      [](const GenerationConfig& config, int64_t prompt_length, const FloatArray& logits, const Ids& ids) {
+        std::vector<float> row = copy(logits);
+        sampling::LogitsProcessors(config, prompt_length, nullptr).apply(row, ids);
+        return py::array_t<float>(static_cast<py::ssize_t>(row.size()), row.data());
+      },
+      py::arg("config"), py::arg("prompt_length"), py::arg("logits"), py::arg("ids"),
+      "The logits after penalties and bans.");
+  m.def(
+      "touched",
+      [](const GenerationConfig& config, int64_t prompt_length, const Ids& ids) {
+        Ids tokens;
+        sampling::LogitsProcessors(config, prompt_length, nullptr).touched(ids, tokens);
+        return tokens;
+      },
+      py::arg("config"), py::arg("prompt_length"), py::arg("ids"),
+      "The tokens whose logits penalties and bans may change.");
+  m.def(
+      "warp",
+      [](const GenerationConfig& config, const FloatArray& logits) {
+        sampling::Candidates candidates;
+        const std::vector<float> row = copy(logits);
+        for (size_t id = 0; id < row.size(); ++id) {
+          if (row[id] >= std::numeric_limits<float>::lowest())
+            candidates.push_back({row[id], static_cast<int32_t>(id)});
+        }
+        sampling::warp(config, candidates);
+        py::dict weights;
+        for (const auto& [weight, id] : candidates) weights[py::int_(id)] = weight;
+        return weights;
+      },
+      py::arg("config"), py::arg("logits"), "The tokens to draw from and their unnormalised weights.");
+}
+
+void bind_beam_search(py::module_& m) {
+  py::class_<Beam>(m, "Beam")
+      .def_readonly("parent", &Beam::parent)
+      .def_readonly("token", &Beam::token)
+      .def_readonly("score", &Beam::score)
+      .def_readonly("logprob", &Beam::logprob)
+      .def_readonly("ids", &Beam::ids);
+  py::class_<Hypothesis>(m, "Hypothesis")
+      .def_readonly("score", &Hypothesis::score)
+      .def_readonly("logprob", &Hypothesis::logprob)
+      .def_readonly("finished", &Hypothesis::finished)
+      .def_readonly("generated_ids", &Hypothesis::generated_ids);
+
+  using MaskedSearch = Masked<BeamSearch>;
+  py::class_<MaskedSearch>(m, "BeamSearch", "Beam search fed with logits.")
+      .def(
+          py::init([](const GenerationConfig& config, const Ids& prompt_ids, const std::optional<py::function>& allowed,
+                      const std::optional<std::function<bool(Ids)>>& stop_test) {
+            auto mask = make_mask(allowed);
+            StopTest test;
+            if (stop_test)
+              test = [f = *stop_test](std::span<const int32_t> ids) { return f({ids.begin(), ids.end()}); };
+            BeamSearch search(config, prompt_ids, mask.get(), std::move(test));
+            return std::make_unique<MaskedSearch>(MaskedSearch{std::move(mask), std::move(search)});
+          }),
+          py::arg("config"), py::arg("prompt_ids"), py::arg("allowed") = py::none(), py::arg("stop_test") = py::none())
+      .def_property_readonly("beams", [](const MaskedSearch& self) { return self.it.beams(); })
+      .def_property_readonly("done", [](const MaskedSearch& self) { return self.it.done(); })
+      .def(
+          "advance",
+          [](MaskedSearch& self, const FloatArray& logits) {
+            if (self.it.done()) throw InvalidArgument("advance: the search is done.");
+            if (logits.ndim() != 2 || static_cast<size_t>(logits.shape(0)) != self.it.beams().size()) {
+              throw InvalidArgument("logits: must have one row for each of the " +
+                                    std::to_string(self.it.beams().size()) + " beams.");
+            }
+            std::vector<float> rows = copy(logits);
+            const size_t cols = static_cast<size_t>(logits.shape(1));
+            std::vector<Selection> selections(self.it.beams().size());
+            for (size_t i = 0; i < selections.size(); ++i) {
+              const std::span<float> row(rows.data() + i * cols, cols);
+              self.it.ask(i, row, selections[i]);
+              answer_from(row, selections[i]);
+            }
+            self.it.advance(selections);
+          },
+          py::arg("logits"))
+      .def("finalize", [](const MaskedSearch& self) { return self.it.finalize(); });
+}
+
+void bind_stop_matcher(py::module_& m) {
+  py::class_<StopMatcher>(m, "StopMatcher", "Cuts a text that arrives in pieces before the first stop string.")
+      .def(py::init<std::vector<std::string>>(), py::arg("stops"))
+      .def("feed", [](StopMatcher& self, const std::string& piece) { return py::bytes(self.feed(piece)); })
+      .def("flush", [](StopMatcher& self) { return py::bytes(self.flush()); })
+      .def_property_readonly("matched", &StopMatcher::matched);
+}
+
+}  // namespace
+
+void bind_sampling_steps(py::module_& testing, const py::module_& core) {
+  py::module_ m = testing.def_submodule("sampling", "Logits to tokens.");
+  m.attr("GenerationConfig") = core.attr("sampling").attr("GenerationConfig");
+  bind_sampler(m);
+  bind_beam_search(m);
+  bind_stop_matcher(m);
+}
+
+}  // namespace t5g::python
