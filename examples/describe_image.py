@@ -1,4 +1,4 @@
-"""Asks a model about pictures: python examples/describe_image.py MODEL.gguf PICTURE ... [-p TEXT].
+"""Asks a model about images: python examples/describe_image.py MODEL.gguf IMAGE ... [-p TEXT].
 
 Needs a T5Gemma 2 file with its image tower, and Pillow (pip install 't5g[vision]').
 """
@@ -15,15 +15,15 @@ DEFAULT_TEXT = "<start_of_image> in this image, there is"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Describe pictures, or answer a question about each.")
+    parser = argparse.ArgumentParser(description="Describe images, or answer a question about each.")
     parser.add_argument("model", metavar="MODEL.gguf")
-    parser.add_argument("pictures", metavar="PICTURE", nargs="+")
-    parser.add_argument("-p", "--prompt", default=DEFAULT_TEXT, help="<start_of_image> is the picture's place")
+    parser.add_argument("images", metavar="IMAGE", nargs="+")
+    parser.add_argument("-p", "--prompt", default=DEFAULT_TEXT, help="<start_of_image> is the image's place")
     parser.add_argument("-n", "--max-new-tokens", type=int, default=60)
     arguments = parser.parse_args()
 
     with t5g.Model(arguments.model) as model:
-        for path in arguments.pictures:
+        for path in arguments.images:
             # Read once; then the same encoded source serves both calls below.
             source = model.encode(arguments.prompt, images=path)
             print(f"{path}: ", end="", flush=True)

@@ -17,7 +17,7 @@ import t5g
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-MODEL = ROOT / "tests" / "goldens" / "v2-pictures.gguf"  # the smallest that does all that the pages show
+MODEL = ROOT / "tests" / "goldens" / "v2-images.gguf"  # the smallest that does all that the pages show
 
 
 def blocks(page: Path, language: str) -> list[str]:

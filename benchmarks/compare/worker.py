@@ -46,7 +46,7 @@ def t5g(model_path: str, n_threads: int) -> Run:
     import t5g
 
     model = t5g.Model(model_path, n_threads=n_threads)
-    pictures = iter(range(1 << 30))
+    seeds = iter(range(1 << 30))
 
     @functools.lru_cache(maxsize=1)
     def encoded(n_tokens: int, batch: int) -> list[t5g.EncodedSource]:
@@ -56,9 +56,9 @@ def t5g(model_path: str, n_threads: int) -> Run:
         import numpy as np
 
         size = model.config.vision.image_size
-        pixels = np.random.default_rng(next(pictures)).integers(0, 256, (size, size, 3), dtype=np.uint8)
+        pixels = np.random.default_rng(next(seeds)).integers(0, 256, (size, size, 3), dtype=np.uint8)
         ids = [model.config.image_token_index] * model.config.vision.mm_tokens_per_image
-        return model.encode(ids, images=[pixels])  # a new picture each time: the last ones are remembered
+        return model.encode(ids, images=[pixels])  # a new image each time: the last ones are remembered
 
     def prepare(work: Work, n_new: int) -> Callable[[], object]:
         if work.kind == "image":

@@ -73,7 +73,7 @@ def test_images_of_a_line(tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image", reason="no Pillow")
     path = tmp_path / "noise.png"
     image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 50, 3), dtype=np.uint8)).save(path)
-    with t5g.Model(GOLDENS / "v2-pictures.gguf") as model:
+    with t5g.Model(GOLDENS / "v2-images.gguf") as model:
         expected = [
             model.generate("<start_of_image>the dog", images=path, max_new_tokens=6),
             model.generate("a <start_of_image> <start_of_image>", images=[path, path], max_new_tokens=6),
@@ -85,7 +85,7 @@ def test_images_of_a_line(tmp_path: Path) -> None:
         {"text": "the dog", "images": []},
         {"text": "the dog", "images": ["none.png"]},
     ]
-    result = run("run", GOLDENS / "v2-pictures.gguf", *FLAGS, stdin=lines(rows))
+    result = run("run", GOLDENS / "v2-images.gguf", *FLAGS, stdin=lines(rows))
     found = parsed(result.stdout)
     assert [out["token_ids"] for out in found[:3]] == [out.token_ids for out in expected]
     assert "none.png: No such file" in found[3]["error"]

@@ -56,7 +56,7 @@ def look_at_an_image(model: t5g.Model) -> bool:
     return True
 
 
-@pytest.mark.parametrize("golden", ["v1-mqa-w5", "v2-gqa-w5", "v2-pictures"])
+@pytest.mark.parametrize("golden", ["v1-mqa-w5", "v2-gqa-w5", "v2-images"])
 def test_a_model_file_that_lies_loads_or_is_refused_in_one_line(tmp_path, golden):
     source = GOLDENS / f"{golden}.gguf"
     content = source.read_bytes()
@@ -73,7 +73,7 @@ def test_a_model_file_that_lies_loads_or_is_refused_in_one_line(tmp_path, golden
         except t5g.T5gError as e:
             messages.append((name, isinstance(e, t5g.ModelFormatError), str(e)))
     assert len(messages) > 150
-    assert (n_looked > 100) == (golden == "v2-pictures")
+    assert (n_looked > 100) == (golden == "v2-images")
     for name, names_file, message in messages:
         assert message.isprintable(), name
         assert message.startswith(f"{path}: ") or not names_file, name
@@ -82,7 +82,7 @@ def test_a_model_file_that_lies_loads_or_is_refused_in_one_line(tmp_path, golden
 @pytest.mark.parametrize("key", ["clip.vision.image_mean", "clip.vision.image_std"])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_pixels_cannot_be_normalised_to_what_is_no_number(tmp_path, key, value):
-    content = bytearray((GOLDENS / "v2-pictures.gguf").read_bytes())
+    content = bytearray((GOLDENS / "v2-images.gguf").read_bytes())
     values_at = content.index(key.encode()) + len(key) + 16  # after the types of array and elements, and their count
     struct.pack_into("<f", content, values_at, value)
     path = tmp_path / "lying.gguf"

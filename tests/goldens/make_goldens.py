@@ -20,13 +20,13 @@ from support.cases import BY_NAME, Case
 from support.checkpoints import save_checkpoint
 from support.oracle import (
     ask,
-    ask_about_pictures,
+    ask_about_images,
     ask_without_source,
     draw_ids,
-    draw_pictures,
+    draw_images,
     draw_target,
     generate,
-    ids_with_pictures,
+    ids_with_images,
 )
 
 FOLDER = Path(__file__).parent
@@ -40,11 +40,11 @@ NAMES = (
     "v2-mha-w7-no-rope-scaling",
     "v2-six-one-w6",
     "v2-long-encoder-softcap",
-    "v2-pictures",
+    "v2-images",
 )
 N_NEW_TOKENS = 24
 N_BEAMS = 4
-N_PICTURES = 2
+N_IMAGES = 2
 # Lengths of the sources of a batch as shares of the case's: all differ, one is a single token.
 BATCH_SHARES = (1.0, 0.0, 0.4, 0.7)
 
@@ -93,10 +93,10 @@ def expectations(case: Case, model: Any) -> dict[str, np.ndarray]:
     if case.architecture == "t5gemma2":
         found["logits_without_source"] = ask_without_source(model, target)[-4:]
     if case.image:
-        pictures, source = draw_pictures(case, N_PICTURES, case.seed), ids_with_pictures(case, N_PICTURES)
-        answer = ask_about_pictures(model, source, pictures, target)
-        found |= {"pictures": pictures, "picture_source": np.array(source, np.int32)}
-        found |= {"picture_hidden_states": answer.hidden_states, "picture_logits": answer.logits}
+        images, source = draw_images(case, N_IMAGES, case.seed), ids_with_images(case, N_IMAGES)
+        answer = ask_about_images(model, source, images, target)
+        found |= {"images": images, "image_source": np.array(source, np.int32)}
+        found |= {"image_hidden_states": answer.hidden_states, "image_logits": answer.logits}
     return found
 
 

@@ -22,8 +22,8 @@ RGBA = np.dstack([RGB, GREY])
 
 
 def one(image: Any, **options: Any) -> np.ndarray:
-    ((picture,),) = preprocess([image], SIZE, **options)
-    return picture
+    ((pixels,),) = preprocess([image], SIZE, **options)
+    return pixels
 
 
 @pytest.fixture

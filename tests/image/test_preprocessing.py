@@ -1,4 +1,4 @@
-"""Pictures of every kind become what the model reads; what is no picture is refused in words."""
+"""Images of every kind become what the model reads; what is no image is refused in words."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ RGBA = rng.integers(0, 256, (37, 53, 4), dtype=np.uint8)
 
 
 def one(image: Any, **options: Any) -> np.ndarray:
-    """Preprocess one image into one picture."""
-    ((picture,),) = preprocess([image], SIZE, **options)
-    assert picture.shape == (SIZE, SIZE, 3)
-    assert picture.dtype == np.uint8
-    return picture
+    """The pixels that one image becomes."""
+    ((pixels,),) = preprocess([image], SIZE, **options)
+    assert pixels.shape == (SIZE, SIZE, 3)
+    assert pixels.dtype == np.uint8
+    return pixels
 
 
 def square(rgb: np.ndarray) -> np.ndarray:
@@ -151,11 +151,11 @@ def test_one_image_or_several() -> None:
 )
 def test_crops(height: int, width: int, crops: list[tuple[int, int, int, int]]) -> None:
     pixels = np.random.default_rng(2).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    (pictures,) = preprocess([pixels], SIZE, pan_and_scan=True)
+    (prepared,) = preprocess([pixels], SIZE, pan_and_scan=True)
     parts = [pixels, *(pixels[top:bottom, left:right] for top, left, bottom, right in crops)]
-    assert len(pictures) == len(parts)
-    for picture, part in zip(pictures, parts, strict=True):
-        same(picture, square(part))
+    assert len(prepared) == len(parts)
+    for found, part in zip(prepared, parts, strict=True):
+        same(found, square(part))
     assert len(preprocess([pixels], SIZE)[0]) == 1
 
 
@@ -305,7 +305,7 @@ def test_the_largest_image_is_decoded_without_a_warning(pil: Any, tmp_path: Path
 
 def damaged_files(pil: Any) -> dict[str, bytes]:
     """Return files that are no images, or half of one."""
-    files = {"empty": b"", "text": b"this is not a picture\n", "zeros": bytes(5000), "html": b"<html>" * 100}
+    files = {"empty": b"", "text": b"this is not an image\n", "zeros": bytes(5000), "html": b"<html>" * 100}
     for kind in ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP"):
         out = io.BytesIO()
         pil.fromarray(RGB).save(out, kind)

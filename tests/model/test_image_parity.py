@@ -1,4 +1,4 @@
-"""Pictures through the image tower: hidden states and logits equal transformers', for several shapes and pictures."""
+"""Images through the image tower: hidden states and logits equal transformers', for several shapes and images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import t5g
 from support.cases import CASES, Case
-from support.oracle import ask_about_pictures, draw_pictures, draw_target, ids_with_pictures, relative_error
+from support.oracle import ask_about_images, draw_images, draw_target, ids_with_images, relative_error
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers", minversion="5.4")
@@ -47,34 +47,34 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return Pair(case, theirs, t5g.Model(folder / "model.gguf"))
 
 
-def pictures_and_ids(pair: Pair, n_images: int) -> tuple[np.ndarray, list[int]]:
-    return draw_pictures(pair.case, n_images, n_images), ids_with_pictures(pair.case, n_images)
+def images_and_ids(pair: Pair, n_images: int) -> tuple[np.ndarray, list[int]]:
+    return draw_images(pair.case, n_images, n_images), ids_with_images(pair.case, n_images)
 
 
 @pytest.mark.parametrize("n_images", [1, 3])
 def test_hidden_states_and_logits(pair: Pair, n_images: int) -> None:
-    pictures, ids = pictures_and_ids(pair, n_images)
+    images, ids = images_and_ids(pair, n_images)
     target = draw_target(pair.case, 7, 3)
-    expected = ask_about_pictures(pair.theirs, ids, pictures, target)
-    source = pair.ours._native.encode(ids, images=list(pictures))
+    expected = ask_about_images(pair.theirs, ids, images, target)
+    source = pair.ours._native.encode(ids, images=list(images))
     assert relative_error(source.hidden_states, expected.hidden_states) < TOLERANCE
     assert relative_error(pair.ours._native.logits(source, target), expected.logits) < TOLERANCE
-    mirrored = pair.ours._native.encode(ids, images=[picture[:, ::-1] for picture in pictures])
+    mirrored = pair.ours._native.encode(ids, images=[image[:, ::-1] for image in images])
     assert relative_error(mirrored.hidden_states, source.hidden_states) > 10 * TOLERANCE
 
 
 def test_any_number_of_threads_sees_the_same(pair: Pair) -> None:
-    pictures, ids = pictures_and_ids(pair, 1)
-    expected = pair.ours._native.encode(ids, images=list(pictures)).hidden_states
+    images, ids = images_and_ids(pair, 1)
+    expected = pair.ours._native.encode(ids, images=list(images)).hidden_states
     for n_threads in (1, 3):
         with t5g.Model(pair.ours.path, n_threads=n_threads) as other:
-            assert np.array_equal(other._native.encode(ids, images=list(pictures)).hidden_states, expected)
+            assert np.array_equal(other._native.encode(ids, images=list(images)).hidden_states, expected)
 
 
 def test_an_image_is_the_same_when_it_is_seen_again(pair: Pair) -> None:
-    pictures = draw_pictures(pair.case, 12, 0)  # the model remembers eight
-    ids = ids_with_pictures(pair.case, 1)
-    first = [np.array(pair.ours._native.encode(ids, images=[picture]).hidden_states) for picture in pictures]
-    again = [pair.ours._native.encode(ids, images=[picture]).hidden_states for picture in reversed(pictures)]
+    images = draw_images(pair.case, 12, 0)  # the model remembers eight
+    ids = ids_with_images(pair.case, 1)
+    first = [np.array(pair.ours._native.encode(ids, images=[image]).hidden_states) for image in images]
+    again = [pair.ours._native.encode(ids, images=[image]).hidden_states for image in reversed(images)]
     assert all(np.array_equal(a, b) for a, b in zip(first, reversed(again), strict=True))
     assert not np.array_equal(first[0], first[1])

@@ -1,4 +1,4 @@
-"""Text and pictures of every kind, as users give them: ids, pictures, hidden states and logits equal transformers'."""
+"""Text and images of every kind, as users give them: ids, pixels, hidden states and logits equal transformers'."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytest.importorskip("gguf")
 pytestmark = pytest.mark.oracle
 
 TOLERANCE = 3e-4
-TOKENS = 4  # per picture
+TOKENS = 4  # per image
 SIZE = 48
 CASE = next(case for case in CASES if case.architecture == "t5gemma2")
 
@@ -67,7 +67,7 @@ def make_processor(folder: Path) -> Any:
 
 
 def draw(width: int, height: int, channels: int = 3, seed: int = 0) -> np.ndarray:
-    """Return smooth noise, as pictures are, with some sharp pixels."""
+    """Return smooth noise, as images are, with some sharp pixels."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:height, :width]
     waves = [np.sin(x * rng.uniform(0, 0.3) + y * rng.uniform(0, 0.3) + rng.uniform(0, 6)) for _ in range(channels)]
@@ -84,7 +84,7 @@ def pil(array: np.ndarray, mode: str | None = None) -> Any:
 
 
 def their_pixels(pair: Pair, images: list[Any], **options: Any) -> np.ndarray:
-    """Give the pictures of transformers, uint8 [n, S, S, 3]."""
+    """Give the pixels of transformers, uint8 [n, S, S, 3]."""
     values = pair.processor.image_processor(images, **options)["pixel_values"]
     pixels = (np.stack(values).transpose(0, 2, 3, 1).astype(np.float64) * 0.5 + 0.5) * 255
     assert np.abs(pixels - np.round(pixels)).max() < 1e-3

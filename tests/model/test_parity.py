@@ -79,12 +79,12 @@ def test_logits(golden: Golden) -> None:
     assert relative_error(found, golden.expected["logits"]) < TOLERANCE
 
 
-@with_golden("pictures")
+@with_golden("images")
 def test_images(golden: Golden) -> None:
-    source = golden.model._native.encode(golden.ids("picture_source"), images=list(golden.expected["pictures"]))
-    assert relative_error(source.hidden_states, golden.expected["picture_hidden_states"]) < TOLERANCE
+    source = golden.model._native.encode(golden.ids("image_source"), images=list(golden.expected["images"]))
+    assert relative_error(source.hidden_states, golden.expected["image_hidden_states"]) < TOLERANCE
     logits = golden.model._native.logits(source, golden.ids("target"))
-    assert relative_error(logits, golden.expected["picture_logits"]) < TOLERANCE
+    assert relative_error(logits, golden.expected["image_logits"]) < TOLERANCE
 
 
 def test_logits_without_a_source_are_numbers(golden: Golden) -> None:

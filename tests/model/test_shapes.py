@@ -1,6 +1,6 @@
-"""A small model that was trained to see: it says what pictures show, and no longer does when the image path is wrong.
+"""A small model that was trained to see: it says what images show, and no longer does when the image path is wrong.
 
-tests/data/shapes.gguf comes from tools/train_vision_test. The pictures are drawn anew: none was in its training.
+tests/data/shapes.gguf comes from tools/train_vision_test. The images are drawn anew: none was in its training.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import t5g
-from support.shapes import Picture, draw
+from support.shapes import Drawing, draw
 
 MODEL = Path(__file__).parents[1] / "data" / "shapes.gguf"
 WHOLE = "What and where?"
@@ -28,7 +28,7 @@ def ask(model: t5g.Model, pixels: np.ndarray, question: str = WHOLE) -> str:
     return model.generate(f"<start_of_image>{question}", images=pixels, max_new_tokens=40).text
 
 
-def pictures(n: int, seed: int) -> list[Picture]:
+def drawings(n: int, seed: int) -> list[Drawing]:
     """Half of them as large as the model's, the others larger or smaller, and of other shapes."""
     rng = np.random.default_rng(seed)
     sizes = [(SIDE, SIDE) if i % 2 else tuple(rng.integers(45, 300, 2).tolist()) for i in range(n)]
@@ -36,13 +36,13 @@ def pictures(n: int, seed: int) -> list[Picture]:
 
 
 def test_it_says_what_it_sees(model: t5g.Model) -> None:
-    asked = [(p, question) for p in pictures(60, 1001) for question in p.answers]
-    right = sum(ask(model, picture.pixels, question) == picture.answers[question] for picture, question in asked)
+    asked = [(p, question) for p in drawings(60, 1001) for question in p.answers]
+    right = sum(ask(model, p.pixels, question) == p.answers[question] for p, question in asked)
     assert right >= 0.95 * len(asked), f"{right} of {len(asked)} answers are right"
 
 
 def test_a_batch_sees_what_one_by_one_sees(model: t5g.Model) -> None:
-    shown = pictures(12, 1002)
+    shown = drawings(12, 1002)
     batch = model.generate_batch(
         [f"<start_of_image>{WHOLE}"] * len(shown), images=[p.pixels for p in shown], max_new_tokens=40
     )
@@ -64,7 +64,7 @@ MISTAKES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "patches by columns": lambda x: in_patches(x, lambda p: p.transpose(2, 1, 0, 3, 4)),
     "pixels of a patch by columns": lambda x: in_patches(x, lambda p: p.transpose(0, 3, 2, 1, 4)),
     "channels after each other": lambda x: np.ascontiguousarray(x.transpose(2, 0, 1)).reshape(SIDE, SIDE, 3),
-    "no picture at all": lambda x: np.zeros_like(x),
+    "no image at all": lambda x: np.zeros_like(x),
 }
 
 

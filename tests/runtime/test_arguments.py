@@ -26,7 +26,7 @@ import t5g
 from t5g import options
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
-MODEL = GOLDENS / "v2-pictures.gguf"
+MODEL = GOLDENS / "v2-images.gguf"
 IDS = [5, 9, 200]
 RED = np.full((9, 13, 3), (200, 0, 0), np.uint8)
 

@@ -114,7 +114,7 @@ def test_other_ways_to_load_are_refused(tiny_path: Path) -> None:
 def test_images_with_both_ways(tmp_path: Path) -> None:
     """The tower's position embeddings are read for each image."""
     path = tmp_path / "model.gguf"
-    golden = Path(__file__).parents[1] / "goldens" / "v2-pictures.gguf"
+    golden = Path(__file__).parents[1] / "goldens" / "v2-images.gguf"
     path.write_bytes(golden.read_bytes())
     pixels = np.arange(40 * 30 * 3, dtype=np.uint8).reshape(40, 30, 3)
     with t5g.Model(golden) as model, t5g.Model(path) as changed, t5g.Model(path, load="copy") as copied:

@@ -150,7 +150,7 @@ def test_arguments_are_checked_at_once(tiny_model: t5g.Model) -> None:
 
 def test_every_source_has_its_images() -> None:
     image = np.zeros((8, 8, 3), np.uint8)
-    with t5g.Model(GOLDENS / "v2-pictures.gguf") as model:
+    with t5g.Model(GOLDENS / "v2-images.gguf") as model:
         texts, images = ["<start_of_image> a", "b"], [image, None]
         found = list(model.generate_iter(texts, images=images, max_new_tokens=3))
         expected = model.generate_batch(texts, images=images, max_new_tokens=3)

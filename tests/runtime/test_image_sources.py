@@ -11,8 +11,8 @@ import pytest
 import t5g
 from support.cases import BOI, BOS, EOI, EOS, IMAGE
 
-GOLDEN = Path(__file__).parents[1] / "goldens" / "v2-pictures.gguf"
-TOKENS = 4  # per picture
+GOLDEN = Path(__file__).parents[1] / "goldens" / "v2-images.gguf"
+TOKENS = 4  # per image
 RED, BLUE, GREY = (np.full((9, 13, 3), colour, np.uint8) for colour in ((200, 0, 0), (0, 0, 200), (99, 99, 99)))
 SOFT = [BOI, *[IMAGE] * TOKENS, EOI]
 
@@ -138,7 +138,7 @@ def test_no_images_are_no_images(model: t5g.Model) -> None:
     assert np.array_equal(states(model, "the dog", images=[]), expected)
 
 
-def test_pan_and_scan_adds_pictures(model: t5g.Model) -> None:
+def test_pan_and_scan_adds_images(model: t5g.Model) -> None:
     long = np.random.default_rng(3).integers(0, 256, (300, 900, 3), dtype=np.uint8)
     assert model.encode("", images=long, pan_and_scan=True).token_ids.count(IMAGE) == 4 * TOKENS
     assert model.encode("", images=long).token_ids.count(IMAGE) == TOKENS

@@ -14,7 +14,7 @@ PAD, EOS, BOS, UNK = 0, 1, 2, 3
 # Fixed places in the small vocabulary of support.tokenizers (control tokens follow the first four).
 START_OF_TURN, END_OF_TURN, BOI, EOI, IMAGE = 5, 6, 7, 8, 9
 N_PIECES = 384
-IMAGE_TOKENS = 4  # of one picture
+IMAGE_TOKENS = 4  # of one image
 # Many ids end generation, because one alone would hardly ever come up in a random model's text.
 END_IDS = (EOS, END_OF_TURN, *range(350, 370))
 
@@ -99,7 +99,7 @@ CASES: tuple[Case, ...] = (
     ),
     _t5gemma2("v2-decoder-deeper", 206, _side(32, 2, (4, 2), 12, 3), _side(32, 5, (4, 2), 12, 3), factor=2.0),
     _t5gemma2(
-        "v2-pictures",
+        "v2-images",
         208,
         _side(24, 2, (4, 2), 8, 5),
         image={"hidden_size": 72, "num_attention_heads": 4, "intermediate_size": 50, "image_size": 24},

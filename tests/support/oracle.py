@@ -32,22 +32,22 @@ def draw_target(case: Case, length: int, seed: int) -> list[int]:
     return [BOS, *draw_ids(case, length - 1, seed)]
 
 
-def draw_pictures(case: Case, n: int, seed: int) -> np.ndarray:
+def draw_images(case: Case, n: int, seed: int) -> np.ndarray:
     """Noise, uint8 [n, image_size, image_size, 3]."""
     size = case.image.get("image_size", 16)
     return np.random.default_rng(seed).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
 
 
-def ids_with_pictures(case: Case, n: int) -> list[int]:
-    """Text, picture, text, picture, ..., text."""
+def ids_with_images(case: Case, n: int) -> list[int]:
+    """Text, image, text, image, ..., text."""
     ids = draw_ids(case, 5, 1)
     for i in range(n):
         ids += [BOI, *[IMAGE] * IMAGE_TOKENS, EOI, *draw_ids(case, 3 + i, i)]
     return ids
 
 
-def ask_about_pictures(model: Any, source: list[int], pictures: np.ndarray, target: list[int]) -> Answer:
-    """Like ask(), with pictures of the tower's own size, normalised as the reference's processor does."""
+def ask_about_images(model: Any, source: list[int], images: np.ndarray, target: list[int]) -> Answer:
+    """Like ask(), with images of the tower's own size, normalised as the reference's processor does."""
     import torch
 
     ids = torch.tensor([source])
@@ -55,7 +55,7 @@ def ask_about_pictures(model: Any, source: list[int], pictures: np.ndarray, targ
         out = model(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            pixel_values=torch.tensor((pictures.astype(np.float32) / 255 - 0.5) / 0.5).permute(0, 3, 1, 2),
+            pixel_values=torch.tensor((images.astype(np.float32) / 255 - 0.5) / 0.5).permute(0, 3, 1, 2),
             decoder_input_ids=torch.tensor([target]),
         )
     return Answer(out.encoder_last_hidden_state[0].numpy(), out.logits[0].numpy())

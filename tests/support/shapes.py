@@ -1,4 +1,4 @@
-"""Pictures of one coloured shape somewhere on a plain ground, and what is to be said about them; NumPy only.
+"""Images of one coloured shape somewhere on a plain ground, and what is to be said about them; NumPy only.
 
 The answers need every part of the image path: colours the channels and their scale, triangles the order of pixels in a
 patch, places the order of patches and of pooled tokens.
@@ -26,7 +26,7 @@ ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
 
 
 @dataclass(frozen=True)
-class Picture:
+class Drawing:
     """uint8 [H, W, 3], and what it shows."""
 
     pixels: np.ndarray
@@ -62,8 +62,8 @@ def draw(
     *,
     kinds: Sequence[str] = KINDS,
     radii: tuple[float, float] = (0.135, 0.165),
-) -> Picture:
-    """Draw a random picture; radii are shares of its sides."""
+) -> Drawing:
+    """Draw a random image; radii are shares of its sides."""
     colour, kind = list(COLOURS)[rng.integers(len(COLOURS))], kinds[rng.integers(len(kinds))]
     row, column = rng.integers(3, size=2)
     radius_x, radius_y = rng.uniform(*radii, 2)
@@ -72,4 +72,4 @@ def draw(
     shape = inside(kind, ((x - centre_x) / radius_x)[None, :], ((y - centre_y) / radius_y)[:, None])
     ground = np.array(GROUNDS[rng.integers(len(GROUNDS))])
     pixels = np.where(shape[..., None], np.array(COLOURS[colour]), ground) + rng.normal(0, 6, (height, width, 3))
-    return Picture(np.clip(pixels, 0, 255).astype(np.uint8), colour, kind, f"{ROWS[row]} {COLUMNS[column]}")
+    return Drawing(np.clip(pixels, 0, 255).astype(np.uint8), colour, kind, f"{ROWS[row]} {COLUMNS[column]}")

@@ -1,4 +1,4 @@
-"""Trains the model of tests/data/shapes.gguf: a tiny T5Gemma 2 that says what a picture of tests/support/shapes shows.
+"""Trains the model of tests/data/shapes.gguf: a tiny T5Gemma 2 that says what an image of tests/support/shapes shows.
 
 usage: python tools/train_vision_test/train.py OUT_FOLDER    (torch, transformers, sentencepiece; one CPU thread)
 """
@@ -24,7 +24,7 @@ from support import shapes
 PAD, EOS, BOS, UNK = range(4)
 CONTROL = ("<start_of_image>", "<end_of_image>", "<image_soft_token>")
 BOI, EOI, IMAGE = 4, 5, 6
-TOKENS = 16  # per picture
+TOKENS = 16  # per image
 SEED, BATCH = 1, 48
 # Steps and peak learning rates: the tower alone; all of it, for the answers; and once more on what the tests show.
 TOWER, ANSWERS, TESTED = (1000, 3e-3), (1200, 3e-3), (300, 2e-3)
@@ -121,18 +121,18 @@ def build_model(vocab_size: int) -> Any:
     return model.float()
 
 
-def normalised(pictures: list[shapes.Picture]) -> torch.Tensor:
+def normalised(drawings: list[shapes.Drawing]) -> torch.Tensor:
     """Float [B, 3, S, S] from -1 to 1."""
-    return torch.tensor(np.stack([p.pixels for p in pictures]).transpose(0, 3, 1, 2) / 127.5 - 1).float()
+    return torch.tensor(np.stack([p.pixels for p in drawings]).transpose(0, 3, 1, 2) / 127.5 - 1).float()
 
 
 def batch(
-    pictures: list[shapes.Picture], question: str, tokenizer: Any
+    drawings: list[shapes.Drawing], question: str, tokenizer: Any
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-    """One question about each picture -> the model's inputs, and labels with -100 where there are none."""
+    """One question about each drawing -> the model's inputs, and labels with -100 where there are none."""
     before, after = tokenizer.encode("\n\n"), tokenizer.encode(f"\n\n{question}")
     source = [BOS, *before, BOI, *[IMAGE] * TOKENS, EOI, *after]
-    targets = [[*tokenizer.encode(picture.answers[question]), EOS] for picture in pictures]
+    targets = [[*tokenizer.encode(drawing.answers[question]), EOS] for drawing in drawings]
     size, longest = len(targets), max(map(len, targets))
     labels = torch.full((size, longest), -100)
     for row, target in zip(labels, targets, strict=True):
@@ -140,11 +140,11 @@ def batch(
     decoder = torch.cat([torch.full((size, 1), BOS), labels[:, :-1].clamp(min=0)], dim=1)
     ids = torch.tensor([source] * size)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids), "decoder_input_ids": decoder}
-    return inputs | {"pixel_values": normalised(pictures)}, labels
+    return inputs | {"pixel_values": normalised(drawings)}, labels
 
 
 class Heads(torch.nn.Module):
-    """Reads colour, kind and place off a picture's features: a short way for the tower to learn by."""
+    """Reads colour, kind and place off a drawing's features: a short way for the tower to learn by."""
 
     SIZES = (len(shapes.COLOURS), len(HARDER["kinds"]), len(shapes.ROWS) * len(shapes.COLUMNS))
 
@@ -152,15 +152,15 @@ class Heads(torch.nn.Module):
         super().__init__()
         self.linear = torch.nn.Linear(TOKENS * width, sum(self.SIZES))
 
-    def loss(self, features: torch.Tensor, pictures: list[shapes.Picture]) -> torch.Tensor:
+    def loss(self, features: torch.Tensor, drawings: list[shapes.Drawing]) -> torch.Tensor:
         """Sum of the three cross entropies."""
-        rows = [(list(shapes.COLOURS).index(p.colour), HARDER["kinds"].index(p.kind), place(p)) for p in pictures]
-        logits = self.linear(features.reshape(len(pictures), -1)).split(self.SIZES, dim=1)
+        rows = [(list(shapes.COLOURS).index(p.colour), HARDER["kinds"].index(p.kind), place(p)) for p in drawings]
+        logits = self.linear(features.reshape(len(drawings), -1)).split(self.SIZES, dim=1)
         return sum(torch.nn.functional.cross_entropy(x, y) for x, y in zip(logits, torch.tensor(rows).T, strict=True))
 
 
-def place(picture: shapes.Picture) -> int:
-    row, column = picture.place.split()
+def place(drawing: shapes.Drawing) -> int:
+    row, column = drawing.place.split()
     return 3 * shapes.ROWS.index(row) + shapes.COLUMNS.index(column)
 
 
@@ -188,8 +188,8 @@ def main(folder: Path) -> None:
     encoder = model.model.encoder
 
     def tower_loss(rng: np.random.Generator) -> torch.Tensor:
-        pictures = [shapes.draw(rng, **HARDER) for _ in range(BATCH)]
-        return heads.loss(encoder.get_image_features(normalised(pictures)).pooler_output, pictures)
+        drawings = [shapes.draw(rng, **HARDER) for _ in range(BATCH)]
+        return heads.loss(encoder.get_image_features(normalised(drawings)).pooler_output, drawings)
 
     def answer_loss(rng: np.random.Generator, **options: Any) -> torch.Tensor:
         question = QUESTIONS[rng.integers(len(QUESTIONS))]  # one for the batch: then no source needs padding

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from t5g import Model
 
 _PROG = "t5g-bench"
-_IMAGE_SECONDS = 60.0  # no further picture is begun after them
+_IMAGE_SECONDS = 60.0  # no further image is begun after them
 
 
 def _parser() -> _common.Parser:
@@ -25,7 +25,7 @@ def _parser() -> _common.Parser:
     parser.add_argument("--source-tokens", metavar="N", default="128,512", help="source lengths (default: 128,512)")
     parser.add_argument("--new-tokens", metavar="N", type=int, default=64, help="tokens to decode (default: 64)")
     parser.add_argument("--batch", metavar="N", default="1", help="batch sizes to decode with (default: 1)")
-    parser.add_argument("--image", metavar="PATH", help="a picture to read (default: random pixels)")
+    parser.add_argument("--image", metavar="PATH", help="an image to read (default: random pixels)")
     parser.add_argument("--repeat", metavar="N", type=int, default=5, help="runs; the median counts (default: 5)")
     _common.add_threads(parser)
     _common.add_device(parser)
@@ -95,7 +95,7 @@ def _ids(model: Model, n: int) -> list[int]:
 
 
 def _image(model: Model, path: str | None, repeat: int) -> dict[str, Any]:
-    """Read one picture, with another corner each time: pictures seen before would come from the model's cache."""
+    """Read one image, with another corner each time: images seen before would come from the model's cache."""
     import numpy as np
 
     from t5g.image_prompt import vision_config
@@ -104,12 +104,12 @@ def _image(model: Model, path: str | None, repeat: int) -> dict[str, Any]:
 
     vision = vision_config(model.config)
     shape = (vision.image_size, vision.image_size, 3)
-    picture = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
+    pixels = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
     if path is not None:
-        picture = preprocess([path], vision.image_size)[0][0]
+        pixels = preprocess([path], vision.image_size)[0][0]
     seconds: list[float] = []
     while len(seconds) < repeat + 1 and sum(seconds) < _IMAGE_SECONDS:
-        changed = picture.copy()
+        changed = pixels.copy()
         changed[0, 0] = len(seconds)
         timings = model.generate("", images=changed, **plain(max_new_tokens=1)).timings
         seconds.append(timings.image_seconds)
@@ -163,7 +163,7 @@ def _print(facts: dict[str, Any]) -> None:
         source = r["source_tokens"] if "source_tokens" in r else r["image_tokens"]
         line = f"{r['test']:<8} {source:>7} {r.get('batch', 1):>6} {r['tokens_per_second']:>10.1f}"
         if r["test"] == "image":
-            line += f"   {r['seconds']:.3g} s a picture"
+            line += f"   {r['seconds']:.3g} s an image"
         if r["test"] == "decode":
             line += f" {r['gb_per_s']:>7.1f} {100 * r['share_of_bandwidth']:>12.0f}%"
         print(line)
