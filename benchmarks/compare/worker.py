@@ -114,7 +114,7 @@ def ctranslate2(model_path: str, n_threads: int) -> Run:
     translator = ctranslate2.Translator(
         model_path, device="cpu", compute_type="int8", inter_threads=1, intra_threads=n_threads
     )
-    vocabulary = json.loads(next(Path(model_path).glob("*vocabulary.json")).read_text())
+    vocabulary = json.loads(next(Path(model_path).glob("*vocabulary.json")).read_text(encoding="utf-8"))
 
     def prepare(work: Work, n_new: int) -> Callable[[], object]:
         sources = [[vocabulary[i] for i in source_ids(work.source_tokens, b)] for b in range(work.batch)]

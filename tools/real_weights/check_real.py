@@ -80,7 +80,7 @@ def transformers_side(folder: Path) -> dict[str, dict[str, np.ndarray]]:
     import sentencepiece
     import torch
 
-    config = json.loads((folder / "config.json").read_text())
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     tokenizer = sentencepiece.SentencePieceProcessor(str(folder / "tokenizer.model"))
     found = {}
     gemma, merged = gemma3(config, load_state(folder)), t5gemma2(config, folder)

@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--max-source", type=int, default=256, help="source tokens that are read (default: 256)")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    with args.pairs.open(encoding="utf-8") as lines:
+    with args.pairs.open(encoding="utf-8-sig") as lines:
         pairs = [json.loads(line) for line in lines]
     model: Any = T5Gemma2ForConditionalGeneration.from_pretrained(args.model, attn_implementation="eager").eval()
     sp = spm.SentencePieceProcessor(model_file=str(args.model / "tokenizer.model"))

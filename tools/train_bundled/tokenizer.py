@@ -49,4 +49,5 @@ def train_tokenizer(lines: list[str], pieces: int, out: Path) -> None:
     GemmaTokenizer(vocab=vocab, merges=merges, add_bos_token=True).save_pretrained(out)
     # Sources begin with <bos> in T5Gemma 2, and in training here; the class leaves it to this setting.
     config = out / "tokenizer_config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), "add_bos_token": True}, indent=2) + "\n")
+    settings = json.loads(config.read_text(encoding="utf-8")) | {"add_bos_token": True}
+    config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

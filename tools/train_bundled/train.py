@@ -158,7 +158,8 @@ class Run:
             self.model.train()
             lines = [json.dumps({"source": s, "target": t}) for s, t in zip(sources, outputs, strict=True)]
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        with path.open(encoding="utf-8") as own:
+            return [json.loads(line) for line in own]
 
     def train_stage(self) -> None:
         """Train from the current step to the end of the current stage."""
@@ -214,11 +215,12 @@ def main() -> None:
     parser.add_argument("--eval-every", type=int, default=500)
     parser.add_argument("--eval-items", type=int, default=200)
     args = parser.parse_args()
-    preset = json.loads(args.presets.read_text())[args.preset]
+    preset = json.loads(args.presets.read_text(encoding="utf-8-sig"))[args.preset]
     if WORLD > 1:
         dist.init_process_group("gloo")
     if RANK == 0 and not (args.out / "tokenizer").exists():
-        lines = [json.loads(line) for name in ("text", "train") for line in (args.data / f"{name}.jsonl").open()]
+        paths = [args.data / f"{name}.jsonl" for name in ("text", "train")]
+        lines = [json.loads(line) for path in paths for line in path.open(encoding="utf-8")]
         random.Random(args.seed).shuffle(lines)
         train_tokenizer([r.get("text") or r["target"] for r in lines], preset["pieces"], args.out / "tokenizer")
     if WORLD > 1:
