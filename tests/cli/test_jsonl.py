@@ -89,6 +89,8 @@ def test_images_of_a_line(tmp_path: Path) -> None:
     found = parsed(result.stdout)
     assert [out["token_ids"] for out in found[:3]] == [out.token_ids for out in expected]
     assert "none.png: No such file" in found[3]["error"]
+    (without,) = parsed(run("run", MODEL, *FLAGS, stdin=lines(rows[:1])).stdout)
+    assert "no vision tower" in without["error"]
 
 
 def test_a_line_that_is_wrong_does_not_lose_the_others(model: t5g.Model, tmp_path: Path) -> None:
@@ -308,6 +310,14 @@ def test_failures_before_the_first_line(sources: Path, tmp_path: Path) -> None:
     assert len(sources.read_bytes().splitlines()) == 20
 
 
+def test_old_results_stay_where_there_is_nothing_to_begin_with(sources: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    out.write_text("old")
+    for arguments in (["-f", "none.jsonl"], ["-f", sources, "-f", tmp_path], ["-f", sources, "--temp", -1]):
+        assert run("run", MODEL, "--jsonl", *arguments, "-o", out).returncode == 1
+        assert out.read_text() == "old"
+
+
 def test_no_lines_are_no_failure() -> None:
     for data in (b"", b"\n\n"):
         result = run("run", MODEL, "--jsonl", stdin=data)
@@ -321,6 +331,11 @@ def test_results_go_through_pipes(sources: Path, tmp_path: Path) -> None:
     assert (result.stdout, result.stderr) == (whole, b"")
     result = shell(f"{line('run', MODEL, *FLAGS, '-f', sources, '--output', '/dev/stdout')} | cat")
     assert result.stdout == whole
+    for script in (
+        f"cat {sources} > fifo & {line('run', MODEL, *FLAGS, '-f', 'fifo')}",
+        f"{line('run', MODEL, *FLAGS)} -f <(cat {sources})",
+    ):
+        assert shell(script, cwd=tmp_path).stdout == whole
 
 
 def test_verbose_tells_how_fast_it_was(sources: Path) -> None:

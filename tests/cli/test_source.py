@@ -106,6 +106,28 @@ def test_a_prompt_needs_no_standard_input(redirection: str, model: t5g.Model, tm
     assert found(result.stdout) == ids(model, "do this")
 
 
+def test_no_source_and_no_standard_input_either() -> None:
+    result = run("run", MODEL, "--no-stdin", stdin="some text")
+    assert (result.returncode, result.stdout) == (2, b"")
+    assert b"no source: nothing is given; give -p TEXT" in result.stderr
+
+
+def test_an_image_alone_is_a_source(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image", reason="no Pillow")
+    image.new("RGB", (30, 50)).save(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    flags = [MODEL.with_name("v2-pictures.gguf"), "--image", os.fsencode(tmp_path) + b"/caf\xe9.png", *FLAGS]
+    expected = run("run", *flags, "-p", "")
+    assert expected.returncode == 0
+    theirs, ours = os.pipe()
+    silent = start("run", *flags, stdin=theirs)
+    os.close(theirs)
+    out, err = silent.communicate(timeout=60)
+    os.close(ours)
+    assert b"open but silent" in err
+    results = [out, run("run", *flags).stdout, run("run", *flags, "--no-stdin", stdin="text").stdout]
+    assert [found(result) for result in results] == [found(expected.stdout)] * 3
+
+
 def test_a_closed_standard_input_that_is_asked_for() -> None:
     result = shell(f"{line('run', MODEL, '-f', '-')} <&-")
     assert (result.returncode, result.stderr) == (1, b"t5g-run: error: -f -: standard input is closed.\n")

@@ -7,11 +7,12 @@ line, so that an interrupted run leaves what it has done, and --resume goes on a
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t5g.cli import _common, _source, _stdin
+from t5g.cli import _common, _output, _source, _stdin
+from t5g.cli._source import PROG
 
 if TYPE_CHECKING:
     from t5g import Generation, Model
@@ -23,7 +24,6 @@ HELP = """With --jsonl, every line is a JSON object with "text", and if need be 
   {"id": 1, "text": "...", "token_ids": [...], "finish_reason": "stop"}     or     {"id": 2, "error": "..."}
 --json adds what it has of a single result. --resume continues FILE of --output where it was interrupted."""
 
-PROG = "t5g-run"
 _DEFAULT_BATCH_SIZE = 32
 
 
@@ -79,17 +79,18 @@ def run(
     from t5g.cli._jsonl_results import Results, opened
 
     paths = arguments.file or ["-"]
+    _check_inputs(paths)
     rows = Rows(
         paths,
         encoding=arguments.encoding,
         errors=arguments.errors,
         tell=lambda message: _common.report(PROG, message, "warning"),
     )
-    inputs = [Path(path) for path in [*paths, arguments.model] if path not in ("-", None)]
     size = _DEFAULT_BATCH_SIZE if arguments.batch_size is None else arguments.batch_size
     batch = Batch(model, max_batch_size=size, **options)
     next_item = _items(model, rows, arguments)
     fields = all_fields if arguments.json else _fields
+    inputs = _output.files([arguments.model, *paths])
     with opened(arguments.output, inputs=inputs, done=rows if arguments.resume else None) as file:
         results = Results(file, PROG)
         try:
@@ -101,6 +102,13 @@ def run(
         finally:
             results.clear()
     return results.report(verbose=arguments.verbose)
+
+
+def _check_inputs(paths: Iterable[str]) -> None:
+    """Raise OSError for a file that cannot be read, before old results go. A FIFO can be opened once only."""
+    for path in paths:
+        if path != "-" and not Path(path).is_fifo():
+            Path(path).open("rb").close()
 
 
 def _items(model: Model, rows: Rows, arguments: argparse.Namespace) -> NextItem:
@@ -118,7 +126,7 @@ def _items(model: Model, rows: Rows, arguments: argparse.Namespace) -> NextItem:
         try:
             text = _source.joined([instruction, row.text])
             source = _source.prompt(model, text, len(row.images or ()), raw=arguments.raw)
-        except ValueError as error:
+        except Exception as error:  # this row's, as those of the batch
             return Item(row, error=error)
         return Item(row, source, row.images, row.decoder_prefix)
 

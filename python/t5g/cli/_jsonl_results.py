@@ -7,14 +7,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO
+from typing import Any, BinaryIO
 
 from t5g._files import check_output, writing_in_place
 from t5g.batch import Nothing
 from t5g.cli import _common
 from t5g.cli._jsonl_input import Row, Rows
+from t5g.cli._output import Output, Utf8
 from t5g.errors import InvalidArgumentError
 from t5g.text_files import JsonLine, json_lines, printable
 
@@ -22,7 +22,7 @@ _SECONDS_BETWEEN_SIGHTS = 0.5
 
 
 @contextmanager
-def opened(path: str | None, *, inputs: list[Path], done: Rows | None) -> Iterator[TextIO]:
+def opened(path: str | None, *, inputs: list[Path], done: Rows | None) -> Iterator[Output]:
     """Open where results go.
 
     Parameters
@@ -48,9 +48,7 @@ def opened(path: str | None, *, inputs: list[Path], done: Rows | None) -> Iterat
         with Path(path).open("rb") as old:
             keep_bytes = _skip_done(old, printable(path), done)
     with writing_in_place(path, keep_bytes=keep_bytes) as file:
-        text = TextIOWrapper(file, encoding="utf-8", newline="")
-        yield text
-        text.detach()
+        yield Utf8(file)
 
 
 def _skip_done(file: BinaryIO, name: str, rows: Rows) -> int:
@@ -80,7 +78,7 @@ def _check_is_of(row: Row | Nothing, line: JsonLine) -> None:
 class Results:
     """Writes results, counts them, and shows on a terminal how far they have come."""
 
-    def __init__(self, file: TextIO, prog: str) -> None:
+    def __init__(self, file: Output, prog: str) -> None:
         self._file = file
         self._prog = prog
         self._is_watched = sys.stderr.isatty() and not file.isatty()

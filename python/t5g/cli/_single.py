@@ -4,46 +4,27 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
 import itertools
-import json
 import os
 import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from t5g.cli import _common, _source
+from t5g.cli._source import PROG
 
 if TYPE_CHECKING:
     from t5g import Generation, Model
-
-_PROG = "t5g-run"
-
-
-@contextlib.contextmanager
-def output(path: str | None, inputs: list[Path]) -> Iterator[TextIO]:
-    """Open standard output, or a file, none of `inputs`, that appears when the block ends without an exception."""
-    if path is None:
-        yield sys.stdout
-        return
-    from t5g._files import check_output, writing
-
-    check_output(path, inputs, streams=True)
-    with writing(path, streams=True) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-        yield text
-        text.detach()  # which flushes it; the file itself belongs to `writing`
+    from t5g.cli._output import Output
 
 
 def generate(
-    model: Model, text: str | None, arguments: argparse.Namespace, options: dict[str, Any], out: TextIO
+    model: Model, text: str | None, arguments: argparse.Namespace, options: dict[str, Any], out: Output
 ) -> None:
     """Generate for one source (None: no source) and write the result."""
     images = arguments.image
     source = [] if text is None else _source.prompt(model, text, len(images), raw=arguments.raw)
     with model.stream(source, images=images or None, **options) as stream:
-        with _common.patience(f"{_PROG}: reading images", shown=bool(images)):
+        with _common.patience(f"{PROG}: reading images", shown=bool(images)):
             pieces = list(itertools.islice(stream, 1))
         for piece in itertools.chain(pieces, stream):
             if not arguments.json:
@@ -51,6 +32,8 @@ def generate(
                 out.flush()
     result = stream.result
     if arguments.json:
+        import json
+
         json.dump(fields(result), out, ensure_ascii=False)
     out.write("\n")
     out.flush()
@@ -74,7 +57,7 @@ def _report_timings(result: Generation) -> None:
     t = result.timings
     images = f"images {t.image_seconds:.3f} s; " if t.image_seconds else ""
     sys.stderr.write(
-        f"{_PROG}: load {t.load_seconds:.3f} s; {images}"
+        f"{PROG}: load {t.load_seconds:.3f} s; {images}"
         f"encode {t.n_source_tokens} tokens in {t.encode_seconds:.3f} s ({t.encode_tokens_per_second:.1f}/s); "
         f"decode {t.n_new_tokens} tokens in {t.decode_seconds:.3f} s ({t.decode_tokens_per_second:.1f}/s); "
         f"finish reason: {result.finish_reason}\n"
@@ -106,7 +89,7 @@ def converse(model: Model, arguments: argparse.Namespace, options: dict[str, Any
         except Exception as error:  # the next line may be right
             if os.environ.get("T5G_DEBUG"):
                 raise
-            _common.report(_PROG, _common.describe(error))
+            _common.report(PROG, _common.describe(error))
 
 
 def _ask(prompt: str) -> str:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _Text = TypeVar("_Text", str, "str | None")
 
+PROG = "t5g-run"  # whose source it is
 _LAST_LINE_END = re.compile(r"\r?\n\Z")  # that of a text file, and not part of its text
 
 HELP = """The source is TEXT of -p and what stands in the FILEs of -f, in this order, with an empty line between two of
@@ -60,22 +61,21 @@ class Source:
         Whether nobody has given one, and a terminal can be asked.
     """
 
-    def __init__(self, arguments: argparse.Namespace, prog: str) -> None:
+    def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
-        self._prog = prog
         self._left_alone = False
         self._parts: list[str] = []
         self.text = None if arguments.no_source else self._read()
         self.asks = self.text is None and not arguments.no_source
         if arguments.verbose and self._parts:
-            sys.stderr.write(f"{prog}: source: {', '.join(self._parts)}\n")
+            sys.stderr.write(f"{PROG}: source: {', '.join(self._parts)}\n")
 
     def check_the_end(self) -> None:
         """Raise ValueError where text came to a pipe after it had been left alone: the result is not about it."""
         if self._left_alone and _stdin.came_late():
             raise ValueError(
-                f"standard input: text came later than {_stdin.GRACE_SECONDS} s after the start, when -p TEXT had been "
-                "taken for the whole source. Give -f - to wait for it, or --no-stdin where it is not meant."
+                f"standard input: text came later than {_stdin.GRACE_SECONDS} s after the start, when the rest had "
+                "been taken for the whole source. Give -f - to wait for it, or --no-stdin where it is not meant."
             )
 
     def _read(self) -> str | None:
@@ -83,12 +83,15 @@ class Source:
         instruction = None if given is None else self._part("-p", argument_text(self._arguments, "-p", given))
         documents = [self._document(path) for path in self._arguments.file]
         if not documents and not self._arguments.no_stdin:
-            if instruction is not None:
-                documents = [self._part("standard input", self._decoded(self._beside_the_prompt(), "standard input"))]
+            # An image alone is a source too.
+            if instruction is not None or (self._arguments.image and not _stdin.is_terminal()):
+                documents = [self._stdin(self._beside_others())]
             elif not _stdin.is_terminal():
-                documents = [self._whole_stdin()]
+                documents = [self._stdin(self._whole_stdin())]
         if instruction is None and not documents:
-            return None
+            if self._arguments.no_stdin and not self._arguments.image:
+                raise _no_source("nothing is given")
+            return "" if self._arguments.no_stdin else None
         return joined([instruction or "", *documents])
 
     def _document(self, path: str) -> str:
@@ -98,17 +101,19 @@ class Source:
             return self._part(printable(path), self._decoded(Path(path).read_bytes(), printable(path)))
         if _stdin.is_closed():
             raise ValueError("-f -: standard input is closed.")
-        return self._part("standard input", self._decoded(_stdin.read(), "standard input"))
+        return self._stdin(_stdin.read())
 
-    def _whole_stdin(self) -> str:
-        data = _stdin.read()
-        if not data and not self._arguments.image:
-            state = "closed" if _stdin.is_closed() else "empty"
-            raise _common.UsageError(f"no source: standard input is {state}; give -p TEXT, -f FILE or --no-source")
+    def _stdin(self, data: bytes) -> str:
         return self._part("standard input", self._decoded(data, "standard input"))
 
-    def _beside_the_prompt(self) -> bytes:
-        data = _stdin.read_if_meant(lambda message: _common.report(self._prog, message, "note"))
+    def _whole_stdin(self) -> bytes:
+        data = _stdin.read()
+        if not data:
+            raise _no_source(f"standard input is {'closed' if _stdin.is_closed() else 'empty'}")
+        return data
+
+    def _beside_others(self) -> bytes:
+        data = _stdin.read_if_meant(lambda message: _common.report(PROG, message, "note"))
         self._left_alone = data is None
         return data or b""
 
@@ -122,6 +127,10 @@ class Source:
         if text:
             self._parts.append(f"{name} ({len(text):,} characters)")
         return text
+
+
+def _no_source(why: str) -> _common.UsageError:
+    return _common.UsageError(f"no source: {why}; give -p TEXT, -f FILE or --no-source")
 
 
 def joined(parts: Iterable[str]) -> str:

@@ -49,9 +49,11 @@ def read_if_meant(tell: Callable[[str], None]) -> bytes | None:
     """
     if is_closed():
         return b""
-    mode = os.fstat(_FD).st_mode
+    status = os.fstat(_FD)
+    mode = status.st_mode
     if stat.S_ISREG(mode):
-        if os.lseek(_FD, 0, os.SEEK_CUR) == 0:
+        position = os.lseek(_FD, 0, os.SEEK_CUR)
+        if position == 0 or position >= status.st_size:
             return read()
         tell("standard input is a file that has been read from before, so it is left alone (-f - reads on)")
     elif (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)) and not _is_a_script():

@@ -5,15 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t5g.cli import _common, _jsonl, _single, _source
+from t5g.cli import _common, _jsonl, _output, _single, _source
+from t5g.cli._source import PROG
 
 if TYPE_CHECKING:
     from t5g import Model
 
-_PROG = "t5g-run"
 _EPILOG = f"""{_source.HELP}
 On a terminal without any text, t5g-run asks for one after the other.
 Images stand where the text says <start_of_image>, or in front of it where it does not say so.
@@ -45,7 +44,7 @@ _FLAGS = {
 
 
 def _parser() -> _common.Parser:
-    parser = _common.Parser(_PROG, "Generate text with a T5Gemma or T5Gemma 2 model.", _EPILOG)
+    parser = _common.Parser(PROG, "Generate text with a T5Gemma or T5Gemma 2 model.", _EPILOG)
     parser.advice = "give the text with -p"
     parser.flags = _FLAGS
     parser.add_argument("model", metavar="MODEL.gguf", nargs="?", help="the model (default: the bundled one)")
@@ -88,7 +87,7 @@ def _parser() -> _common.Parser:
     _common.add_load(machine)
 
     output = parser.add_argument_group("output")
-    output.add_argument("--output", metavar="FILE", help="write there instead of to standard output")
+    output.add_argument("-o", "--output", metavar="FILE", help="write there instead of to standard output")
     output.add_argument("--special-output", action="store_true", help="keep special tokens in the generated text")
     output.add_argument("--json", action="store_true", help="one JSON object with text, token ids and timings")
     _jsonl.add_options(output)
@@ -106,15 +105,15 @@ def _run(arguments: argparse.Namespace) -> int | None:
     if arguments.jsonl:
         with _model(arguments) as model:
             return _jsonl.run(model, arguments, _options(arguments), _single.fields)
-    source = _source.Source(arguments, _PROG)  # before the model: a missing file should not wait for it
+    source = _source.Source(arguments)  # before the model: a missing file should not wait for it
     if source.asks:
         if arguments.output is not None:
             raise _common.UsageError("--output needs a source: give -p TEXT or -f FILE")
         with _model(arguments) as model:
             _single.converse(model, arguments, _options(arguments))
         return None
-    inputs = [Path(path) for path in [arguments.model, *arguments.file, *arguments.image] if path not in (None, "-")]
-    with _single.output(arguments.output, inputs) as out, _model(arguments) as model:
+    inputs = _output.files([arguments.model, *arguments.file, *arguments.image])
+    with _output.whole(arguments.output, inputs) as out, _model(arguments) as model:
         _single.generate(model, source.text, arguments, _options(arguments), out)
     source.check_the_end()
     return None
