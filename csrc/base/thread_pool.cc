@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "base/turnstile.h"
+#include "base/ticket_lock.h"
 
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
@@ -108,7 +108,7 @@ struct ThreadPool::Crew {
   std::vector<std::thread> workers;
   bool complete = false;  // no more workers will be started
 
-  Turnstile turnstile;  // for the lease
+  TicketLock ticket_lock;  // for the lease
 
   explicit Crew(int n_threads) : eager(static_cast<unsigned>(n_threads) <= std::thread::hardware_concurrency()) {}
 
@@ -224,11 +224,11 @@ void ThreadPool::parallel_for(int64_t n_items, FunctionRef<void(int64_t, int)> b
 
 void* ThreadPool::enter(Interrupt* interrupt) {
   Crew& entered = crew();
-  entered.turnstile.enter(interrupt);
+  entered.ticket_lock.enter(interrupt);
   return &entered;
 }
 
 // A crew from before a fork, too: its lock was this thread's.
-void ThreadPool::leave(void* entered) noexcept { static_cast<Crew*>(entered)->turnstile.leave(); }
+void ThreadPool::leave(void* entered) noexcept { static_cast<Crew*>(entered)->ticket_lock.leave(); }
 
 }  // namespace t5g

@@ -1,5 +1,5 @@
 // A loaded model, ready to run. Shared by any number of threads: each call takes the device for one forward pass at a
-// time (Device::Lease), so calls from several threads take turns instead of fighting for cores.
+// time (Device::Lease), so calls from several threads wait for each other (a ticket lock) and do not fight for cores.
 #pragma once
 
 #include <atomic>

@@ -60,7 +60,7 @@ inline constexpr std::array kOptions = {
            "sequences to return: the best beams, or independent samples"},
     Option{
         "draft", &GenerationConfig::draft, 0, 0, false,
-        "greedy: guess tokens from the source and the text so far and check several at a time (source), or not (off); "
+        "greedy: draft tokens from the source and the text so far and check several at a time (source), or not (off); "
         "the text is the same"},
 };
 

@@ -1,4 +1,4 @@
-// Chunks of address space, which become memory page by page as they are written to.
+// Regions of address space, which become memory page by page as they are written to.
 #include "tensor/arena.h"
 
 #include <algorithm>
@@ -8,7 +8,7 @@ namespace {
 
 // What is announced may never be taken (an image tower that sees no image), and systems refuse mappings that are
 // larger than their memory.
-constexpr size_t kMaxChunk = size_t{256} << 20;
+constexpr size_t kMaxRegion = size_t{256} << 20;
 
 size_t whole_lines(size_t size_bytes) { return (size_bytes + 63) / 64 * 64; }
 
@@ -18,12 +18,12 @@ void Arena::announce(size_t size_bytes) { announced_ += whole_lines(size_bytes);
 
 std::byte* Arena::take(size_t size_bytes) {
   size_bytes = whole_lines(size_bytes);
-  if (chunks_.empty() || chunks_.back().size_bytes() - taken_ < size_bytes) {
-    chunks_.emplace_back(std::max(std::min(announced_, kMaxChunk), size_bytes));
+  if (regions_.empty() || regions_.back().size_bytes() - taken_ < size_bytes) {
+    regions_.emplace_back(std::max(std::min(announced_, kMaxRegion), size_bytes));
     taken_ = 0;
   }
   announced_ -= std::min(announced_, size_bytes);
-  std::byte* data = chunks_.back().data() + taken_;
+  std::byte* data = regions_.back().data() + taken_;
   taken_ += size_bytes;
   return data;
 }

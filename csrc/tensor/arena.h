@@ -18,8 +18,8 @@ class Arena {
   std::byte* take(size_t size_bytes);
 
  private:
-  std::vector<Buffer> chunks_;
-  size_t taken_ = 0;      // of the last chunk
+  std::vector<Buffer> regions_;
+  size_t taken_ = 0;      // of the last region
   size_t announced_ = 0;  // and not taken
 };
 

@@ -336,8 +336,9 @@ class Model:
         num_return_sequences : int, default 1
             Sequences to return: the best beams, or independent samples.
         draft : "source" or "off", default "source"
-            Greedy decoding only: guess the next tokens from where the last ones occur in the source or in the text so
-            far, and check several at a time. The text is the same; where it quotes the source it comes faster.
+            Greedy decoding only: prompt-lookup speculative decoding, which drafts the next tokens from where the last
+            ones occur in the source or in the text so far, and checks several at a time. The text is the same; where
+            it quotes the source it comes faster.
 
         Raises
         ------

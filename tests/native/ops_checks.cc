@@ -160,14 +160,14 @@ void check_mlps(const t5g::Backend& backend, const t5g::Matrix& wide, const t5g:
 
   ops.linear(x, {{&gate, a}, {&wide, b}});
   const std::vector<float> g = a.values(), u = b.values();
-  std::vector<float> gated(g.size()), bent(g.size());
+  std::vector<float> gated(g.size()), activated(g.size());
   for (size_t i = 0; i < g.size(); ++i) {
     gated[i] = gelu_tanh(g[i]) * u[i];
-    bent[i] = gelu_tanh(u[i] + bias_values[i % static_cast<size_t>(f)]);
+    activated[i] = gelu_tanh(u[i] + bias_values[i % static_cast<size_t>(f)]);
   }
   ops.linear(DeviceRows(device, gated, f), {{&narrow, out}});
   T5G_CHECK(close(geglu, out.values(), 1e-3));  // some activations are rounded to 8 bits the other way
-  ops.linear(DeviceRows(device, bent, f), {{&narrow, out}});
+  ops.linear(DeviceRows(device, activated, f), {{&narrow, out}});
   T5G_CHECK(close(gelu, out.values(), 1e-3));
 }
 

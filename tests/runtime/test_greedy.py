@@ -1,4 +1,4 @@
-"""Greedy decoding: the tokens of one full step after the other, with few logits computed and many tokens guessed."""
+"""Greedy decoding: the tokens of one full step after the other, with few logits computed and many tokens drafted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import t5g
 OPTIONS = [
     {},
     {"repetition_penalty": 1.3},
-    {"repetition_penalty": 0.7},  # loves what it has said: long runs, good guesses
+    {"repetition_penalty": 0.7},  # loves what it has said: long runs, good drafts
     {"no_repeat_ngram_size": 2},
     {"min_new_tokens": 25},
     {"repetition_penalty": 0.8, "no_repeat_ngram_size": 4, "min_new_tokens": 10},
@@ -63,7 +63,7 @@ def large_model(large_path: Path) -> Iterator[t5g.Model]:
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
-def test_guesses_change_nothing(tiny_model: t5g.Model, options: dict[str, float]) -> None:
+def test_drafts_change_nothing(tiny_model: t5g.Model, options: dict[str, float]) -> None:
     for source, prefix in itertools.product(SOURCES, ([], [9, 9, 9])):
         expected = plain_steps(tiny_model, source, prefix, options)
         results = [
@@ -79,8 +79,8 @@ def test_guesses_change_nothing(tiny_model: t5g.Model, options: dict[str, float]
 
 
 @pytest.mark.parametrize("kv_type", ["f32", "f16", "q8_0"])
-def test_wrong_guesses_leave_nothing_in_the_cache(tiny_path: Path, kv_type: Literal["f32", "f16", "q8_0"]) -> None:
-    """Texts of several pages, in which every kind of guess is made and taken back."""
+def test_wrong_drafts_leave_nothing_in_the_cache(tiny_path: Path, kv_type: Literal["f32", "f16", "q8_0"]) -> None:
+    """Texts of several pages, in which every kind of draft is made and taken back."""
     with t5g.Model(tiny_path, kv_type=kv_type) as model:
         for penalty in (0.7, 1.2):
             options = {"max_new_tokens": 200, "min_new_tokens": 200, "repetition_penalty": penalty}
@@ -88,7 +88,7 @@ def test_wrong_guesses_leave_nothing_in_the_cache(tiny_path: Path, kv_type: Lite
             assert (on.token_ids, on.logprob) == (off.token_ids, off.logprob)
 
 
-def test_guesses_stop_where_the_text_stops(tiny_model: t5g.Model) -> None:
+def test_drafts_stop_where_the_text_stops(tiny_model: t5g.Model) -> None:
     loving = {"repetition_penalty": 0.7, "min_new_tokens": 1}
     whole = tiny_model.generate(SOURCES[1], max_new_tokens=N, draft="off", **loving)
     for n in range(1, len(whole.token_ids) + 1):
@@ -108,7 +108,7 @@ def test_guesses_stop_where_the_text_stops(tiny_model: t5g.Model) -> None:
         )
 
 
-def test_guesses_in_streams_and_batches(tiny_model: t5g.Model) -> None:
+def test_drafts_in_streams_and_batches(tiny_model: t5g.Model) -> None:
     options = {"max_new_tokens": N, "repetition_penalty": 0.7}
     alone = [tiny_model.generate(source, draft="off", **options) for source in SOURCES]
     for max_batch_size in (1, 2, 8):
@@ -120,7 +120,7 @@ def test_guesses_in_streams_and_batches(tiny_model: t5g.Model) -> None:
         assert stream.result.token_ids == out.token_ids
 
 
-def test_a_stream_with_guesses_can_be_cancelled(tiny_model: t5g.Model) -> None:
+def test_a_stream_with_drafts_can_be_cancelled(tiny_model: t5g.Model) -> None:
     whole = tiny_model.generate(SOURCES[1], max_new_tokens=200, min_new_tokens=200, repetition_penalty=1.5)
     stream = tiny_model.stream(SOURCES[1], max_new_tokens=200, min_new_tokens=200, repetition_penalty=1.5)
     next(stream)

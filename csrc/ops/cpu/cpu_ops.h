@@ -153,10 +153,10 @@ class CpuOps final : public Ops {
   void multiply(HostTensor x, std::span<const Product> products);
   void multiply(const MatmulInput& x, std::span<const Product> products);
   void multiply_quantized(int64_t rows, const kernels::QuantizedRows& x, const Projection& projection);
-  // Panels of inner activations (see mlp.cc): bend() makes them of `n` columns of each layer's output.
+  // Panels of inner activations (see mlp.cc): activate() makes them of `n` columns of each layer's output.
   bool suits_panels(int64_t rows, std::initializer_list<const Matrix*> weights) const;
   kernels::QuantizedRows panels(HostTensor x, std::initializer_list<const CpuMatrix*> layers,
-                                FunctionRef<void(float* row, int64_t column, int64_t n)> bend);
+                                FunctionRef<void(float* row, int64_t column, int64_t n)> activate);
   // Rows of x padded with zeros to whole blocks.
   kernels::QuantizedRows quantize(HostTensor x);
   // Rows of x as bfloat16, padded with a zero to whole pairs.

@@ -1,7 +1,7 @@
 // Feed-forward layers. The activations between the two layers are the widest of all: as floats, 256 rows of them are
 // several times the second-level cache, and they are wanted quantised only. So where there are many rows, a thread
-// takes a panel of a few columns of all rows, bends it and quantises it while it is in the cache. With biases and
-// residuals added where products are stored, that made an image 5 % cheaper.
+// takes a panel of a few columns of all rows, applies the activation function and quantises it while it is in the
+// cache. With biases and residuals added where products are stored, that made an image 5 % cheaper.
 //
 // Every value goes through the same operations as by linear(), the activation function and quantize() one after the
 // other.
@@ -63,7 +63,7 @@ void CpuOps::multiply_quantized(int64_t rows, const kernels::QuantizedRows& x, c
 }
 
 kernels::QuantizedRows CpuOps::panels(HostTensor x, std::initializer_list<const CpuMatrix*> layers,
-                                      FunctionRef<void(float* row, int64_t column, int64_t n)> bend) {
+                                      FunctionRef<void(float* row, int64_t column, int64_t n)> activate) {
   for (const CpuMatrix* layer : layers) layer->pack(pool_, interrupt());
   const kernels::QuantizedRows x_q = quantize(x);
   const int64_t columns = (*layers.begin())->rows();
@@ -94,7 +94,7 @@ kernels::QuantizedRows CpuOps::panels(HostTensor x, std::initializer_list<const 
                        }
                        const int64_t padded = kernels::padded_to_blocks(n);
                        for (int64_t i = 0; i < x.rows; ++i, panel += width) {
-                         bend(panel, column, n);
+                         activate(panel, column, n);
                          std::fill(panel + n, panel + padded, 0.0f);
                          inner_.set(kernels_, i, column, panel, padded);
                        }

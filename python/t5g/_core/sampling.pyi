@@ -25,7 +25,7 @@ class GenerationConfig:
     @property
     def draft(self) -> typing.Any:
         """
-        greedy: guess tokens from the source and the text so far and check several at a time (source), or not (off); the text is the same
+        greedy: draft tokens from the source and the text so far and check several at a time (source), or not (off); the text is the same
         """
     @property
     def early_stopping(self) -> typing.Any:

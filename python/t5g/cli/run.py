@@ -77,7 +77,7 @@ def _parser() -> _common.Parser:
     target.add_argument("--num-return-sequences", metavar="N", type=int, help="all of them with --json")
 
     target.add_argument(
-        "--draft", choices=["source", "off"], default="source", help="greedy: guess tokens from the source; same text"
+        "--draft", choices=["source", "off"], default="source", help="greedy: draft tokens from the source; same text"
     )
 
     machine = parser.add_argument_group("machine")

@@ -77,7 +77,7 @@ def write_gguf(
 
 
 def _write_data(file: BinaryIO, tensors: Sequence[OutputTensor], n_threads: int, progress_total: int | None) -> None:
-    """Write the tensors in order, while a few chunks ahead are being encoded."""
+    """Write the tensors in order, while a few pieces ahead are being encoded."""
     bar: Any = contextlib.nullcontext()
     if progress_total is not None:
         from tqdm import tqdm

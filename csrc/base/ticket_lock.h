@@ -1,4 +1,4 @@
-// A lock that is given in the order in which it was asked for, and that one need not wait for to the end. A mutex gives
+// A ticket lock: given in the order in which it was asked for, and that one need not wait for to the end. A mutex gives
 // no order: a thread that takes it again at once can keep all others out.
 #pragma once
 
@@ -11,7 +11,7 @@
 
 namespace t5g {
 
-class Turnstile {
+class TicketLock {
  public:
   // Returns when it is this caller's turn. Throws Cancelled when interrupt->poll() says so first, or what it throws.
   void enter(Interrupt* interrupt);
@@ -23,7 +23,7 @@ class Turnstile {
 
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<uint64_t> tickets_;  // of the one inside, then of those who wait; a vector keeps its memory
+  std::vector<uint64_t> tickets_;  // of the holder, then of those who wait; a vector keeps its memory
   uint64_t next_ticket_ = 0;
 };
 

@@ -1,5 +1,5 @@
-// A queue of tickets: whose ticket is the first one is inside.
-#include "base/turnstile.h"
+// A queue of tickets: whoever has the first one holds the lock.
+#include "base/ticket_lock.h"
 
 #include <chrono>
 
@@ -13,7 +13,7 @@ constexpr std::chrono::milliseconds kPollTime{10};
 
 }  // namespace
 
-void Turnstile::enter(Interrupt* interrupt) {
+void TicketLock::enter(Interrupt* interrupt) {
   std::unique_lock lock(mutex_);
   const uint64_t ticket = next_ticket_++;
   tickets_.push_back(ticket);
@@ -34,7 +34,7 @@ void Turnstile::enter(Interrupt* interrupt) {
   }
 }
 
-void Turnstile::give_up(uint64_t ticket) {
+void TicketLock::give_up(uint64_t ticket) {
   {
     std::lock_guard lock(mutex_);
     std::erase(tickets_, ticket);
@@ -42,7 +42,7 @@ void Turnstile::give_up(uint64_t ticket) {
   changed_.notify_all();  // it may have been this one's turn just now
 }
 
-void Turnstile::leave() {
+void TicketLock::leave() {
   {
     std::lock_guard lock(mutex_);
     tickets_.erase(tickets_.begin());
