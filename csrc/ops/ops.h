@@ -122,6 +122,7 @@ class Ops {
   virtual ~Ops() = default;
 
   // Rows that a forward pass should take through a layer together: more would make nothing faster, only buffers bigger.
+  // At least 32, a short step of the runtime.
   virtual int64_t block_rows() const = 0;
 
   virtual std::unique_ptr<Matrix> load(const WeightView& weight) = 0;

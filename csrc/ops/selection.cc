@@ -61,7 +61,9 @@ void answer(std::span<float> row, std::optional<float> log_sum_exp, Selection& s
   }
   selection.values.resize(selection.ids.size());
   for (size_t i = 0; i < selection.ids.size(); ++i)
-    selection.values[i] = selection.ids[i] < std::ssize(row) ? row[static_cast<size_t>(selection.ids[i])] : kNone;
+    selection.values[i] = selection.ids[i] >= 0 && selection.ids[i] < std::ssize(row)
+                              ? row[static_cast<size_t>(selection.ids[i])]
+                              : kNone;
   select_best(row, selection.n_best, selection.with_ties, selection.ids, selection.best);
 }
 

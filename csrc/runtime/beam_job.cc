@@ -33,12 +33,15 @@ class BeamJob final : public GenerationJob {
     caches_.push_back(input.model.new_cache());
   }
 
-  void add_steps(std::vector<Model::Step>& steps, int64_t, std::span<float>) override {
+  int64_t n_logit_rows() const override { return search_.needs_all() && !done() ? std::ssize(search_.beams()) : 0; }
+
+  void add_steps(std::vector<Model::Step>& steps, int64_t, std::span<float> logits) override {
     if (done()) return;
+    const size_t cols = logits.size() / search_.beams().size();
     const std::vector<Beam>& beams = search_.beams();
     if (next_.size() < beams.size()) next_.resize(beams.size());
     for (size_t i = 0; i < beams.size(); ++i) {
-      search_.ask(i, {}, next_[i]);
+      search_.ask(i, logits.subspan(i * cols, cols), next_[i]);
       const auto cached = static_cast<size_t>(caches_[i].length());
       steps.push_back(
           {source_.get(), &caches_[i], std::span<const int32_t>(beams[i].ids).subspan(cached), {&next_[i], 1}});

@@ -114,7 +114,7 @@ class Model {
 
  private:
   void check_has_vision() const;
-  std::shared_ptr<const SourceCache> make_source_cache(const EncodedSource& source);
+  void fill(const SourceCache& cache, const EncodedSource& source);
   Tensor forward(std::span<const Step> steps);
   void answer(std::span<const Step> steps, Tensor x);
   // Runs the first steps, as many as go together -> their number.

@@ -1,5 +1,6 @@
 // The forward passes that everything else is made of. Each holds the device, and has waited for it when it ends.
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "runtime/model.h"
@@ -44,12 +45,15 @@ class DeviceRows {
 
 std::shared_ptr<const ImageFeatures> Model::encode_image(std::span<const uint8_t> pixels, Interrupt* interrupt) {
   check_pixels(pixels);
+  // Before the lease, whose end they outlive: it may be what drops the ops that use them.
+  std::optional<VisionWorkspace> workspace;
+  std::shared_ptr<ImageFeatures> features;
   const Device::Lease lease(*backend_.device, interrupt);
   if (auto found = image_cache_.find(pixels)) return found;
-  VisionWorkspace workspace(*config_.vision, backend_, image_pool_);
-  auto features = std::make_shared<ImageFeatures>(*backend_.device, config_.vision->mm_tokens_per_image,
-                                                  config_.encoder.hidden_size);
-  vision_->forward(pixels, features->view(), workspace);
+  workspace.emplace(*config_.vision, backend_, image_pool_);
+  features = std::make_shared<ImageFeatures>(*backend_.device, config_.vision->mm_tokens_per_image,
+                                             config_.encoder.hidden_size);
+  vision_->forward(pixels, features->view(), *workspace);
   backend_.device->wait();
   image_cache_.insert(pixels, features);
   return features;
@@ -77,12 +81,12 @@ std::shared_ptr<const EncodedSource> Model::encode(std::vector<int32_t> ids, con
   return std::make_shared<EncodedSource>(std::move(ids), std::move(states), width, source_origin_);
 }
 
-std::shared_ptr<const SourceCache> Model::make_source_cache(const EncodedSource& source) {
+// Within a lease, which `cache` outlives.
+void Model::fill(const SourceCache& cache, const EncodedSource& source) {
   const std::span<const float> states = source.hidden_states();
   const auto n = static_cast<int64_t>(source.ids().size()), width = source.hidden_size();
-  auto cache = std::make_shared<SourceCache>(decoder_pool_, n);
   batch_.clear(*decoder_pool_);
-  batch_.add_rows(n, 0, cache->view());
+  batch_.add_rows(n, 0, cache.view());
   backend_.ops->upload(batch_);
   for_each_block(*backend_.ops, batch_, [&](BatchRows rows) {
     const Tensor block = source_block_.view(rows.n);
@@ -91,20 +95,23 @@ std::shared_ptr<const SourceCache> Model::make_source_cache(const EncodedSource&
     decoder_.project_source(rows, block, decoder_workspace_);
   });
   backend_.device->wait();
-  return cache;
 }
 
 std::shared_ptr<const SourceCache> Model::project(const EncodedSource& source, Interrupt* interrupt) {
   check_source(source);
+  auto made = std::make_shared<SourceCache>(decoder_pool_, std::ssize(source.ids()));
   const Device::Lease lease(*backend_.device, interrupt);
-  return make_source_cache(source);
+  fill(*made, source);
+  return made;
 }
 
 std::shared_ptr<const SourceCache> Model::project_and_keep(const EncodedSource& source, Interrupt* interrupt) {
   check_source(source);
+  std::shared_ptr<SourceCache> made;
   const Device::Lease lease(*backend_.device, interrupt);
   if (auto found = source_caches_->find(source)) return found;
-  auto made = make_source_cache(source);
+  made = std::make_shared<SourceCache>(decoder_pool_, std::ssize(source.ids()));
+  fill(*made, source);
   source_caches_->insert(source, made);
   return made;
 }

@@ -69,6 +69,10 @@ int check(const std::string& name, const std::vector<Case>& cases) {
   const bool on_host = name == "cpu" || name == "deferred";
   int failed = 0;
   double worst = 0;
+  if (device.ops->block_rows() < 32) {
+    std::printf("%s: block_rows() is below 32\n", name.c_str());
+    ++failed;
+  }
   for (const Case& row : cases) {
     const Values expected = run(row, reference), found = run(row, device), again = run(row, device);
     const double error = difference(found, expected);

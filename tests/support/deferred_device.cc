@@ -46,21 +46,26 @@ class DeferredDevice final : public Device {
   }
   void protect(int protection);
 
+  // All memory there is; memory may outlive its device.
+  struct Blocks {
+    std::mutex mutex;
+    std::vector<Memory*> all;
+  };
   CpuDevice cpu_;
   std::vector<std::function<void()>> queue_;
-  std::mutex mutex_;
-  std::vector<Memory*> blocks_;
+  const std::shared_ptr<Blocks> blocks_ = std::make_shared<Blocks>();
 };
 
 class DeferredDevice::Memory final : public HostStorage {
  public:
-  Memory(DeferredDevice& device, size_t size_bytes) : HostStorage(map(size_bytes)), device_(device), size_(size_bytes) {
-    const std::lock_guard lock(device_.mutex_);
-    device_.blocks_.push_back(this);
+  Memory(std::shared_ptr<Blocks> blocks, size_t size_bytes)
+      : HostStorage(map(size_bytes)), blocks_(std::move(blocks)), size_(size_bytes) {
+    const std::lock_guard lock(blocks_->mutex);
+    blocks_->all.push_back(this);
   }
   ~Memory() override {
-    const std::lock_guard lock(device_.mutex_);
-    std::erase(device_.blocks_, this);
+    const std::lock_guard lock(blocks_->mutex);
+    std::erase(blocks_->all, this);
     ::munmap(data(), size_);
   }
   void protect(int protection) { ::mprotect(data(), size_, protection); }
@@ -71,17 +76,17 @@ class DeferredDevice::Memory final : public HostStorage {
     if (data == MAP_FAILED) throw Error("deferred device: out of memory.");
     return static_cast<std::byte*>(data);
   }
-  DeferredDevice& device_;
+  const std::shared_ptr<Blocks> blocks_;
   const size_t size_;
 };
 
 std::unique_ptr<Storage> DeferredDevice::allocate(size_t size_bytes) {
-  return std::make_unique<Memory>(*this, std::max<size_t>(size_bytes, 1));
+  return std::make_unique<Memory>(blocks_, std::max<size_t>(size_bytes, 1));
 }
 
 void DeferredDevice::protect(int protection) {
-  const std::lock_guard lock(mutex_);
-  for (Memory* block : blocks_) block->protect(protection);
+  const std::lock_guard lock(blocks_->mutex);
+  for (Memory* block : blocks_->all) block->protect(protection);
 }
 
 void DeferredDevice::wait() {

@@ -29,7 +29,7 @@ struct HostKv {
 
 class CpuKvPool : public KvPool {
  public:
-  // The device must outlive the pool.
+  // The device must outlive the last take(), not the pages.
   CpuKvPool(Device& device, const KvFormat& format, int n_layers, int64_t slot_bytes)
       : device_(device), format_(format), n_layers_(n_layers), slot_bytes_(slot_bytes) {}
 

@@ -29,7 +29,7 @@ float* destination(std::span<Selection* const> selections, int64_t cols) {
   float* const first = selections.front()->all.data();
   for (size_t i = 0; i < selections.size(); ++i) {
     const bool follows = selections[i]->all.data() == first + static_cast<int64_t>(i) * cols;
-    if (selections[i]->all.empty() || !follows) return nullptr;
+    if (selections[i]->all.empty() || !follows || selections[i]->kind != LogitKind::kLogits) return nullptr;
   }
   return first;
 }
