@@ -115,7 +115,7 @@ def test_no_source_and_no_standard_input_either() -> None:
 def test_an_image_alone_is_a_source(tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image", reason="no Pillow")
     image.new("RGB", (30, 50)).save(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
-    flags = [MODEL.with_name("v2-pictures.gguf"), "--image", os.fsencode(tmp_path) + b"/caf\xe9.png", *FLAGS]
+    flags = [MODEL.with_name("v2-images.gguf"), "--image", os.fsencode(tmp_path) + b"/caf\xe9.png", *FLAGS]
     expected = run("run", *flags, "-p", "")
     assert expected.returncode == 0
     theirs, ours = os.pipe()
