@@ -101,9 +101,6 @@ class Model {
   // Memory of hidden states that results keep for their log-probabilities, of all results together.
   const std::shared_ptr<std::atomic<int64_t>>& kept_state_bytes() const { return kept_state_bytes_; }
 
-  // Whether the file carries the chat template of the instruction-tuned T5Gemma.
-  bool has_chat_template() const { return file_.has_key("tokenizer.chat_template"); }
-
   // Checks that ids hold as many image tokens as so many images have, where there are images.
   void check_images(std::span<const int32_t> ids, size_t n_images) const;
   // Checks that this model reads images, and images of this size.

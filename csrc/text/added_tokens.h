@@ -22,7 +22,8 @@ class AddedTokens {
   AddedTokens(const PieceTable& table, const AddedTokenList& tokens);
 
   // Cuts valid UTF-8 at the tokens that are matched in the text as it is, or in the text whose spaces are U+2581: calls
-  // on_text(view) and on_token(id) from left to right. accept(id) says which tokens count.
+  // on_text(view) and on_token(id, view) from left to right, the latter's view with the white space that goes with the
+  // token. accept(id) says which tokens count.
   template <class Accept, class OnText, class OnToken>
   void cut_raw(std::string_view text, Accept&& accept, OnText&& on_text, OnToken&& on_token) const {
     cut(raw_, text, accept, on_text, on_token);
@@ -104,7 +105,7 @@ class AddedTokens {
       // and a token that strips on the left finds nothing left of itself.
       if (token.has(AddedTokenFlag::kStripRight)) end += leading_white_space(text.substr(end));
       if (done < begin) on_text(text.substr(done, begin - done));
-      if (begin < end) on_token(token.id);
+      if (begin < end) on_token(token.id, text.substr(begin, end - begin));
       done = end;
     }
     if (done < text.size()) on_text(text.substr(done));

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <utility>
 
 #include "base/error.h"
 #include "base/printable.h"
@@ -65,6 +66,9 @@ Tokenizer::Tokenizer(const Vocabulary& v, const std::string& where)
       prefix_ids_(check_ids(v.prefix_ids, where)),
       suffix_ids_(check_ids(v.suffix_ids, where)) {
   read_bytes(where);
+  // Without rules, all tokens are matched where spaces are U+2581.
+  const auto is_late = [&](const AddedToken& t) { return t.has(AddedTokenFlag::kNormalized) && is_control(t.id); };
+  special_when_normalized_ = !v.added_tokens || std::any_of(v.added_tokens->begin(), v.added_tokens->end(), is_late);
 }
 
 std::vector<int32_t> Tokenizer::check_ids(std::span<const int32_t> ids, const std::string& where) const {
@@ -121,7 +125,7 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, const EncodeOption
     }
     after_unknown = id < 0;
   };
-  const auto on_token = [&](int32_t id) { emit({}, id); };
+  const auto on_token = [&](int32_t id, std::string_view) { emit({}, id); };
 
   Bpe::Workspace workspace;
   std::string normalized;
@@ -135,6 +139,44 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, const EncodeOption
   added_tokens_.cut_raw(valid.empty() ? text : valid, accept, on_raw_text, on_token);
   if (options.add_special_tokens) ids.insert(ids.end(), suffix_ids_.begin(), suffix_ids_.end());
   return ids;
+}
+
+std::vector<Tokenizer::Part> Tokenizer::split_special(std::string_view text) const {
+  std::vector<Part> parts;
+  std::string pending;
+  const auto any = [](int32_t) { return true; };
+  const auto on_text = [&](std::string_view between) { pending += between; };
+  const auto flush = [&] {
+    if (!pending.empty()) parts.push_back({std::exchange(pending, {}), -1});
+  };
+  const auto on_token = [&](int32_t id, std::string_view matched) {
+    if (!is_control(id)) return on_text(matched);
+    flush();
+    parts.push_back({std::string(), id});
+  };
+  added_tokens_.cut_raw(text, any, on_text, on_token);
+  flush();
+  if (!special_when_normalized_) return parts;
+  std::string normalized;
+  for (Part& part : std::exchange(parts, {})) {
+    if (part.id >= 0) {
+      parts.push_back(std::move(part));
+      continue;
+    }
+    normalized.clear();
+    append_with_space_marks(part.text, normalized);
+    added_tokens_.cut_normalized(normalized, any, on_text, on_token);
+    flush();
+  }
+  return parts;
+}
+
+std::vector<std::string_view> Tokenizer::special_pieces() const {
+  std::vector<std::string_view> pieces;
+  for (int32_t id = 0; id < vocab_size(); ++id) {
+    if (is_control(id)) pieces.push_back(table_.text(id));
+  }
+  return pieces;
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_tokens) const {

@@ -51,6 +51,17 @@ class Tokenizer {
   // also_match outside the vocabulary; Unsupported for a placeholder.
   std::vector<int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const;
 
+  // A text cut at its special tokens: control pieces by id, and the text between, for which id is -1. Spaces of the
+  // text may have become U+2581 where encode() would make nothing else of them. For valid UTF-8.
+  struct Part {
+    std::string text;
+    int32_t id;
+  };
+  std::vector<Part> split_special(std::string_view text) const;
+
+  // All control pieces.
+  std::vector<std::string_view> special_pieces() const;
+
   // Always valid UTF-8; see StreamDecoder for the rules. Throws InvalidArgument for an id outside the vocabulary;
   // Unsupported for a placeholder.
   std::string decode(std::span<const int32_t> ids, bool skip_special_tokens = true) const;
@@ -94,6 +105,7 @@ class Tokenizer {
   const bool has_rules_;  // for added tokens
   std::array<int32_t, 256> byte_ids_;
   bool has_bytes_ = false;
+  bool special_when_normalized_ = false;  // whether control pieces are matched where spaces are U+2581
   const bool is_placeholder_;
   const std::string where_;
   const int32_t bos_id_, eos_id_, unk_id_, pad_id_;

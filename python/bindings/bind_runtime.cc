@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/utf8.h"
 #include "bindings.h"
 #include "interrupt.h"
 #include "runtime/encoded_source.h"
@@ -212,14 +213,26 @@ py::array_t<float> score(Model& model, const EncodedSource& source, const Ids& t
 }
 
 Ids chat_ids(const Model& model, const std::vector<std::pair<std::string, std::string>>& messages) {
-  if (!model.has_chat_template()) {
-    throw InvalidArgument(model.file().name() +
-                          ": has no chat template, so it was not trained on conversations. Give the text as it is.");
-  }
   std::vector<ChatMessage> copied;
   for (const auto& [role, content] : messages) copied.push_back({role, content});
   const py::gil_scoped_release release;
   return chat_prompt(model.tokenizer(), copied);
+}
+
+// Templates by name; the one that has none is called "default".
+py::dict chat_templates(const Model& model) {
+  constexpr std::string_view kKey = "tokenizer.chat_template";
+  const GgufFile& file = model.file();
+  py::dict templates;
+  for (const GgufFile::Metadata& entry : file.metadata()) {
+    if (!entry.key.starts_with(kKey) || entry.key == "tokenizer.chat_templates") continue;  // that lists the names
+    const std::string_view name = entry.key.substr(kKey.size());
+    if (!name.empty() && !name.starts_with('.')) continue;
+    const std::string_view text = file.get_string(entry.key);
+    if (!is_utf8(text)) file.fail_key(entry.key, "is not UTF-8. Convert the model again.");
+    templates[py::str(name.empty() ? "default" : std::string(name.substr(1)))] = py::str(text.data(), text.size());
+  }
+  return templates;
 }
 
 // Names of the options that the file has, the options, and stop texts.
@@ -346,7 +359,7 @@ void bind_runtime(py::module_& m) {
       .def_property_readonly("kv_type", [](const Model& model) { return type_name(model.kv_type()); })
       .def("memory", &memory_dict)
       .def("generation_defaults", &generation_defaults)
-      .def_property_readonly("has_chat_template", &Model::has_chat_template)
+      .def("chat_templates", &chat_templates)
       .def("encode", &encode, arg("ids"), arg("images") = std::vector<Pixels>{})
       .def("token_ids", &checked_ids, arg("name"), arg("ids"), arg("side"),
            "The ids as a list of int; errors call them by this name. side: \"source\" or \"target\".")

@@ -75,6 +75,21 @@ std::string decode(const Tokenizer& tokenizer, const py::object& object, bool sk
   return tokenizer.decode(ids, skip_special_tokens);
 }
 
+// Ids of special tokens and the text between, as Python's int and str.
+py::list split_special(const Tokenizer& tokenizer, const py::object& text) {
+  const std::string_view view = text_view(text);
+  std::vector<Tokenizer::Part> parts;
+  {
+    const py::gil_scoped_release release;
+    parts = tokenizer.split_special(view);
+  }
+  py::list result;
+  for (const Tokenizer::Part& part : parts) {
+    result.append(part.id >= 0 ? py::object(py::int_(part.id)) : py::object(py::str(part.text)));
+  }
+  return result;
+}
+
 // Messages are mappings with "role" and "content", as for Hugging Face's apply_chat_template.
 std::vector<int32_t> chat_ids(const Tokenizer& tokenizer, const py::iterable& messages) {
   std::vector<ChatMessage> copied;
@@ -102,6 +117,8 @@ void bind_text(py::module_& m) {
            "also_match: ids of control pieces that are matched even without parse_special.")
       .def("decode", &decode, arg("ids"), py::kw_only(), arg("skip_special_tokens") = true)
       .def("chat_prompt", &chat_ids, arg("messages"), "The ids of a chat, ready for the model's turn, without bos.")
+      .def("split_special", &split_special, arg("text"), "Ids of special tokens in a text, and the text between.")
+      .def("special_pieces", &Tokenizer::special_pieces)
       .def("piece", &Tokenizer::piece, arg("id"), "The piece as the vocabulary has it, with U+2581 for spaces.")
       .def("find", &Tokenizer::find, arg("piece"), "The id of a piece, or None.")
       .def("is_control", &Tokenizer::is_control, arg("id"))

@@ -11,10 +11,14 @@ from t5g.errors import InvalidArgumentError
 _EXAMPLE = '{"role": "user", "content": "..."}'
 
 
-def pairs(messages: object) -> list[tuple[str, str]]:
+def items(messages: object) -> list[Any]:
+    """Messages as a list, whatever they are."""
+    return arguments.items("messages", messages, "messages", f"Write [{_EXAMPLE}].")
+
+
+def pairs(messages: list[Any]) -> list[tuple[str, str]]:
     """Role and content of every message; the parts of a content are joined by newlines, as other runtimes do."""
-    several = arguments.items("messages", messages, "messages", f"Write [{_EXAMPLE}].")
-    return [_pair(f"messages[{i}]", message) for i, message in enumerate(several)]
+    return [_pair(f"messages[{i}]", message) for i, message in enumerate(messages)]
 
 
 def _pair(name: str, message: object) -> tuple[str, str]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
-from t5g import _core, arguments, chat
+from t5g import _core, arguments
 from t5g import options as generation_options
+from t5g.chat_templates import ChatTemplates
 from t5g.config import Config
 from t5g.errors import ArgumentTypeError, InvalidArgumentError
 from t5g.generation import Generation, Score, Stream
@@ -112,6 +114,7 @@ class Model:
         """Its tokenizer."""
         self.generation_defaults: GenerationDefaults = GenerationDefaults(self._open)
         """What generation does where an argument is not given: the options that the file has."""
+        self._chat_templates = ChatTemplates(self._open, str(self.path))
         if encoder_window == "inclusive" and self.config.architecture == "t5gemma2":
             arguments.warn_once("encoder_window has no effect on T5Gemma 2: only T5Gemma (the first) has two.")
 
@@ -139,7 +142,12 @@ class Model:
     @property
     def has_chat_template(self) -> bool:
         """Whether the model was trained on conversations, so that :meth:`apply_chat_template` works."""
-        return self._native.has_chat_template
+        return bool(self._chat_templates.by_name)
+
+    @property
+    def chat_templates(self) -> Mapping[str, str]:
+        """The file's chat templates by name; the one that :meth:`apply_chat_template` uses is ``"default"``."""
+        return MappingProxyType(self._chat_templates.by_name)
 
     def memory(self) -> MemoryNeeds:
         """How much memory the model needs: its weights, and what each token of a source or target adds."""
@@ -261,22 +269,37 @@ class Model:
         return _unit_rows(vectors) if normalize else vectors
 
     @explained()
-    def apply_chat_template(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
-        """Token ids of a conversation, for a model that was trained on them (T5Gemma -it).
+    def apply_chat_template(
+        self, messages: Sequence[Mapping[str, Any]], *, chat_template: str | None = None
+    ) -> list[int]:
+        """Token ids of a conversation, for a model that was trained on them (T5Gemma -it, and fine-tunes).
 
         Parameters
         ----------
         messages
-            ``{"role": ..., "content": ...}`` each; roles alternate between ``"user"``, which begins, and
-            ``"assistant"`` (or ``"model"``). A content is a text, or a list of ``{"type": "text", "text": ...}``,
-            which are joined by newlines. No content can inject special tokens.
+            ``{"role": ..., "content": ...}`` each. In Gemma's own template roles alternate between ``"user"``, which
+            begins, and ``"assistant"`` (or ``"model"``); others have rules of their own. A content is a text, or a
+            list of ``{"type": "text", "text": ...}``, which are joined by newlines unless the template takes them
+            apart. No content can inject special tokens.
+        chat_template
+            Name of one of the file's templates, or a template. ``None``: the file's default.
+
+        Returns
+        -------
+        list of int
+            Up to where the model's turn begins: what transformers gives with ``add_generation_prompt=True``.
 
         Raises
         ------
         ValueError
-            The file has no chat template, the roles do not alternate, or a part of a content is no text.
+            The file has no such template, the template refuses the messages or cannot be rendered without letting
+            them hold special tokens, or a part of a content is no text.
+        ImportError
+            The template is not Gemma's own, and jinja2, which renders others, is not installed (extra ``chat``).
         """
-        return self._native.chat_prompt(chat.pairs(messages))
+        if chat_template is not None:
+            chat_template = arguments.text("chat_template", chat_template)
+        return self._chat_templates.ids(self._native, messages, chat_template)
 
     # ---- Targets ----
 

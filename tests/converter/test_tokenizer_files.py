@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import t5g
 from support import folders
+from support.chat_templates import GEMMA
 from support.folders import Folder
 
 gguf = pytest.importorskip("gguf")
@@ -313,11 +314,33 @@ def test_what_cannot_be_carried_over_is_noted(tmp_path: Path, change: dict[str, 
 
 
 def test_chat_template_from_either_place(tmp_path: Path) -> None:
-    named = [{"name": "tool", "template": "x"}, {"name": "default", "template": "from settings"}]
-    assert vocabulary_of(tmp_path, tokenizer_json(), {"chat_template": named}).chat_template == "from settings"
-    assert vocabulary_of(tmp_path, tokenizer_json(), {"chat_template": "plain"}).chat_template == "plain"
+    def templates(settings: Any) -> dict[str, str]:
+        return vocabulary_of(tmp_path, tokenizer_json(), settings).chat_templates
+
+    assert templates(None) == {}
+    (tmp_path / "chat_template.json").write_text(json.dumps({"chat_template": "of a processor"}))
+    assert templates({}) == {"default": "of a processor"}
+    named = [{"name": "tool use", "template": "x"}, {"name": "default", "template": "from settings"}]
+    assert templates({"chat_template": named}) == {"tool_use": "x", "default": "from settings"}
+    assert templates({"chat_template": {"rag": "y"}}) == {"rag": "y"}
+    assert templates({"chat_template": "plain"}) == {"default": "plain"}
     (tmp_path / "chat_template.jinja").write_text("from file")
-    assert vocabulary_of(tmp_path, tokenizer_json(), {"chat_template": "plain"}).chat_template == "from file"
+    assert templates({"chat_template": "plain"}) == {"default": "from file"}
+    (tmp_path / "additional_chat_templates").mkdir()
+    (tmp_path / "additional_chat_templates" / "rag.jinja").write_text("more")
+    assert templates({"chat_template": "plain"}) == {"default": "from file", "rag": "more"}
+
+
+def test_templates_that_are_not_gemmas_are_noted(tmp_path: Path) -> None:
+    def notes(template: Any) -> str:
+        return "\n".join(vocabulary_of(tmp_path, tokenizer_json(), {"chat_template": template}).notes)
+
+    assert "template" not in notes(GEMMA)
+    assert "template" not in notes("{{ bos_token }}" + GEMMA + "\n")
+    assert "is not Gemma's own" in notes("{{ messages }}")
+    assert "t5g[chat]" in notes("{{ messages }}")
+    assert "template (rag) is not" in notes({"default": GEMMA, "rag": "x"})
+    assert "No chat template is the default. There are: rag." in notes({"rag": GEMMA})
 
 
 def test_metadata_of_the_tokenizer(tmp_path: Path) -> None:

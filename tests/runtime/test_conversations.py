@@ -14,6 +14,7 @@ pytest.importorskip("gguf")
 pytest.importorskip("sentencepiece")
 
 from support.cases import END_OF_TURN, N_PIECES, START_OF_TURN
+from support.chat_templates import GEMMA
 from support.commands import run
 from support.folders import Folder, t5gemma_config
 from support.tokenizers import write_tokenizer
@@ -27,7 +28,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         config[side]["vocab_size"] = N_PIECES
     source = Folder.of(config | {"vocab_size": N_PIECES}).write(folder / "hf")
     write_tokenizer(source, ("tokenizer.model",), add_bos=False)
-    (source / "chat_template.jinja").write_text("{% for message in messages %}...{% endfor %}")
+    (source / "chat_template.jinja").write_text(GEMMA + "\n")
     t5g.convert(source, folder / "chat.gguf", type="f32")
     return folder / "chat.gguf"
 

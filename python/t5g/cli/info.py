@@ -33,10 +33,12 @@ def _info(arguments: argparse.Namespace) -> None:
     from dataclasses import asdict
 
     from t5g import Model, _core
+    from t5g.chat_templates import is_known
 
     with Model(arguments.model) as model:
         config, chat, has_tokenizer = model.config, model.has_chat_template, not model.tokenizer.is_placeholder
         generation = dict(model.generation_defaults)
+        templates = {name: "gemma" if is_known(text) else "jinja2" for name, text in model.chat_templates.items()}
         memory = model.memory()
     file = _core.GgufFile(arguments.model)
     facts: dict[str, Any] = {
@@ -48,6 +50,7 @@ def _info(arguments: argparse.Namespace) -> None:
         "memory": asdict(memory),
         "tokenizer": has_tokenizer,
         "chat_template": chat,
+        "chat_templates": templates,
         "generation_defaults": generation,
         "config": asdict(config),
     }
@@ -103,7 +106,7 @@ def _print(facts: dict[str, Any]) -> None:
     _print_vision(facts)
     if not facts["tokenizer"]:
         print("  tokenizer: none, so it takes and gives token ids only")
-    print(f"  chat template: {'yes' if facts['chat_template'] else 'no'}")
+    print(f"  chat template: {_chat_templates(facts['chat_templates'])}")
     defaults = ", ".join(f"{name} {value}" for name, value in facts["generation_defaults"].items())
     print(f"  generation defaults: {defaults or 'none'}")
     print(
@@ -124,6 +127,14 @@ def _print(facts: dict[str, Any]) -> None:
         for tensor in facts["tensors"]:
             shape = " x ".join(map(str, tensor["shape"]))
             print(f"{tensor['name']:<40} {tensor['type']:<6} {shape:<16} {_size(tensor['size_bytes']):>10}")
+
+
+def _chat_templates(kinds: dict[str, str]) -> str:
+    """Say what templates there are: `yes` is Gemma's own."""
+    words = {"gemma": "yes", "jinja2": "yes, rendered by jinja2"}
+    if list(kinds) == ["default"]:
+        return words[kinds["default"]]
+    return ", ".join(f"{name} ({words[kind].removeprefix('yes, ')})" for name, kind in kinds.items()) or "no"
 
 
 def _print_vision(facts: dict[str, Any]) -> None:

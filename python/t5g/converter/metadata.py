@@ -172,8 +172,12 @@ def _tokenizer(config: ModelConfig, vocabulary: Vocabulary) -> Metadata:
         pairs[f"{key}eot_token_id"] = Value(end_of_turn, T.UINT32)
     if vocabulary.merges:
         pairs[f"{key}merges"] = Value(vocabulary.merges, T.ARRAY, T.STRING)
-    if vocabulary.chat_template:
-        pairs["tokenizer.chat_template"] = Value(vocabulary.chat_template, T.STRING)
+    templates = vocabulary.chat_templates
+    for template, text in templates.items():
+        end = "" if template == "default" else f".{template}"
+        pairs[f"tokenizer.chat_template{end}"] = Value(text, T.STRING)
+    if others := [template for template in templates if template != "default"]:
+        pairs["tokenizer.chat_templates"] = Value(others, T.ARRAY, T.STRING)
     if vocabulary.is_placeholder:
         pairs["tokenizer.t5g.placeholder"] = Value(True, T.BOOL)
     # What the two flags cannot say.

@@ -10,13 +10,13 @@ from typing import Any
 from t5g._core import Tokenizer
 from t5g.converter.added_tokens import AddedTokens, read_added_tokens
 from t5g.converter.bpe import GO_ON, BpeModel, model_type, read_bpe
+from t5g.converter.chat_templates import notes_on_chat_templates, read_chat_templates
 from t5g.converter.config import T5GEMMA, T5GEMMA2, ModelConfig
 from t5g.converter.post_processor import Around, read_post_processor
 from t5g.converter.safetensors import read_json
 from t5g.converter.sentencepiece_model import read_sentencepiece
 from t5g.converter.vocabulary import NORMAL, SPACE, Vocabulary, placeholder
-from t5g.errors import InvalidArgumentError, ModelFormatError
-from t5g.text_files import read_text
+from t5g.errors import ModelFormatError
 
 _DECODERS = ("Replace", "ByteFallback", "Fuse")
 
@@ -44,7 +44,8 @@ def read_vocabulary(folder: Path, config: ModelConfig, *, use_tokenizer: bool = 
         vocabulary = _read_json_file(folder, config, settings, tokenizer)
     else:
         vocabulary = _read_model_file(folder, config, settings)
-    vocabulary.chat_template = _chat_template(folder, settings)
+    vocabulary.chat_templates = read_chat_templates(folder, settings)
+    vocabulary.notes += notes_on_chat_templates(vocabulary.chat_templates)
     return vocabulary
 
 
@@ -223,17 +224,3 @@ def _notes_on_around(vocabulary: Vocabulary, settings: Mapping[str, Any]) -> lis
                 f"post-processor {does} it. tokenizer.json is followed, as transformers 5 does."
             )
     return notes
-
-
-def _chat_template(folder: Path, settings: Mapping[str, Any]) -> str | None:
-    path = folder / "chat_template.jinja"
-    if path.is_file():
-        try:
-            return read_text(path, advice="Save it as UTF-8.")
-        except InvalidArgumentError as error:
-            raise ModelFormatError(str(error)) from error
-    template = settings.get("chat_template")
-    if isinstance(template, list):
-        named = (t for t in template if isinstance(t, dict) and t.get("name") == "default")
-        template = next(named, {}).get("template")
-    return template if isinstance(template, str) else None

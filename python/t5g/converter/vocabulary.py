@@ -29,7 +29,7 @@ class Vocabulary:
     named_ids: Mapping[str, int] = field(default_factory=dict)  # of "bos_token" and so on
     added_flags: dict[int, int] = field(default_factory=dict)  # rules of added tokens by id; none: there are no rules
     merges: list[str] = field(default_factory=list)  # "LEFT RIGHT" in order, where the scores do not tell it
-    chat_template: str | None = None
+    chat_templates: dict[str, str] = field(default_factory=dict)  # by name
     notes: list[str] = field(default_factory=list)
 
     def find(self, piece: str, default: int) -> int:
