@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import t5g
-from support.commands import ENVIRONMENT, line, run, shell, start
+from support.commands import ENVIRONMENT, line, run, shell, start, to_the_end
 from t5g.cli import _streams
 
 MODEL = Path(__file__).parents[1] / "goldens" / "v2-gqa-w5.gguf"
@@ -141,3 +141,14 @@ def test_a_stream_of_somebody_elses_is_left_as_it_is(monkeypatch: pytest.MonkeyP
     _streams.prepare()
     assert sys.stdout is theirs
     assert os.fstat(0)
+
+
+def test_ctrl_c_while_modules_are_loaded_ends_with_130(tmp_path: Path) -> None:
+    """Python notes an interruption inside exec(), as of dataclasses, and would end by the signal long after."""
+    (tmp_path / "program.py").write_text(
+        "import sys; from t5g.cli import _common\n"
+        "def body(arguments): exec('raise KeyboardInterrupt')\n"
+        "sys.exit(_common.run(_common.Parser('t5g-run', ''), body, []))"
+    )
+    result = to_the_end([sys.executable, "-m", "program"], cwd=tmp_path)
+    assert (result.returncode, result.stderr) == (130, b"t5g-run: error: interrupted\n")

@@ -126,6 +126,7 @@ def run(parser: Parser, body: Callable[[argparse.Namespace], int | None], argv: 
         sys.stdout.flush()
         return status or DONE
     except KeyboardInterrupt as interrupt:
+        exec("")  # else Python, which notes an interruption inside exec() (dataclasses), dies of the signal at its end
         report(parser.prog, f"interrupted{interrupt}")
         return INTERRUPTED
     except BrokenPipeError as error:
