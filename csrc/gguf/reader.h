@@ -78,17 +78,11 @@ class GgufFile {
   std::optional<double> find_f64(std::string_view key) const { return find_as<double>(key); }
   std::optional<bool> find_bool(std::string_view key) const { return find_as<bool>(key); }
   std::optional<std::string_view> find_string(std::string_view key) const { return find_as<std::string_view>(key); }
-  std::optional<std::vector<uint32_t>> find_u32_array(std::string_view key) const {
-    return find_as<std::vector<uint32_t>>(key);
-  }
   std::optional<std::vector<int32_t>> find_i32_array(std::string_view key) const {
     return find_as<std::vector<int32_t>>(key);
   }
   std::optional<std::vector<float>> find_f32_array(std::string_view key) const {
     return find_as<std::vector<float>>(key);
-  }
-  std::optional<std::vector<bool>> find_bool_array(std::string_view key) const {
-    return find_as<std::vector<bool>>(key);
   }
   std::optional<std::vector<std::string_view>> find_string_array(std::string_view key) const {
     return find_as<std::vector<std::string_view>>(key);
