@@ -27,6 +27,13 @@ class InvalidArgument : public Error {
   using Error::Error;
 };
 
+// A model was closed, and what was asked for needs it. Python: t5g.InvalidArgumentError, also a ValueError.
+class ModelClosed : public InvalidArgument {
+ public:
+  ModelClosed() : InvalidArgument("the model is closed.") {}
+  using InvalidArgument::InvalidArgument;
+};
+
 // A source or target longer than the model's limit: nothing is ever cut silently. Python: t5g.InputTooLongError.
 class InputTooLong : public InvalidArgument {
  public:

@@ -108,7 +108,7 @@ struct ThreadPool::Crew {
   std::vector<std::thread> workers;
   bool complete = false;  // no more workers will be started
 
-  TicketLock ticket_lock;  // for the lease
+  TicketLock ticket_lock{"the model"};  // for the lease
 
   explicit Crew(int n_threads) : eager(static_cast<unsigned>(n_threads) <= std::thread::hardware_concurrency()) {}
 

@@ -14,6 +14,16 @@ constexpr std::chrono::milliseconds kPollTime{10};
 }  // namespace
 
 void TicketLock::enter(Interrupt* interrupt) {
+  if (is_mine()) {
+    throw InvalidArgument(what_ +
+                          " is in use by this very thread. What is called meanwhile (a signal handler, a callback) "
+                          "cannot use it too.");
+  }
+  wait_for_turn(interrupt);
+  holder_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+}
+
+void TicketLock::wait_for_turn(Interrupt* interrupt) {
   std::unique_lock lock(mutex_);
   const uint64_t ticket = next_ticket_++;
   tickets_.push_back(ticket);
@@ -43,6 +53,7 @@ void TicketLock::give_up(uint64_t ticket) {
 }
 
 void TicketLock::leave() {
+  holder_.store({}, std::memory_order_relaxed);
   {
     std::lock_guard lock(mutex_);
     tickets_.erase(tickets_.begin());

@@ -85,8 +85,8 @@ class BeamJob final : public GenerationJob {
 
  private:
   StoppedText stopped_text(std::span<const int32_t> ids) const {
-    if (tokenizer_.is_placeholder()) return {"", text_.stop};
-    return {tokenizer_.decode(ids, text_.skip_special_tokens), text_.stop};
+    if (tokenizer_->is_placeholder()) return {"", text_.stop};
+    return {tokenizer_->decode(ids, text_.skip_special_tokens), text_.stop};
   }
 
   StopTest stop_test() const {
@@ -94,7 +94,7 @@ class BeamJob final : public GenerationJob {
     return [this](std::span<const int32_t> generated) { return stopped_text(generated).found; };
   }
 
-  const Tokenizer& tokenizer_;
+  const std::shared_ptr<const Tokenizer> tokenizer_;
   const std::shared_ptr<const SourceCache> source_;
   const GenerationConfig& config_;
   const TextOptions& text_;

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "runtime/model.h"
+#include "runtime/model_handle.h"
 #include "runtime/sequence_text.h"
 #include "sampling/generation_config.h"
 #include "sampling/processors.h"
@@ -27,8 +27,10 @@ struct GeneratedSequence {
   FinishReason finish_reason = FinishReason::kCancelled;
 };
 
+// The model is there while the job is made and while it takes logits; the job itself may live longer.
 struct JobInput {
-  Model& model;
+  const std::shared_ptr<ModelHandle>& handle;
+  const Model& model;  // of the handle
   std::vector<int32_t> source_ids;
   std::shared_ptr<const SourceCache> source;  // of the same model
   std::vector<int32_t> prompt_ids;            // start token and decoder prefix
@@ -53,7 +55,7 @@ class GenerationJob {
 
   // Text that has become certain since the last call; of the first sequence, where there are several.
   virtual std::string take_text() = 0;
-  // All sequences, best or first one first. Sequences that are not done count as cancelled.
+  // All sequences, best or first one first. Sequences that are not done count as cancelled. Needs no model.
   virtual std::vector<GeneratedSequence> finish() = 0;
   // Tokens generated so far, all sequences together.
   virtual int64_t n_generated() const = 0;

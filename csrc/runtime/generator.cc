@@ -29,23 +29,12 @@ struct Generator::Entry {
 
 struct Generator::Running {
   std::unique_ptr<Entry> entry;
-  std::unique_ptr<GenerationJob> job;
+  std::unique_ptr<GenerationJob> job;  // until it is done
 };
 
-// The caller's interrupt, or cancel().
-class Generator::CancelInterrupt final : public Interrupt {
- public:
-  CancelInterrupt(const std::atomic<bool>& cancelled, Interrupt* outer) : cancelled_(cancelled), outer_(outer) {}
-  bool poll() override { return cancelled_.load(std::memory_order_relaxed) || (outer_ != nullptr && outer_->poll()); }
-
- private:
-  const std::atomic<bool>& cancelled_;
-  Interrupt* const outer_;
-};
-
-Generator::Generator(std::shared_ptr<Model> model, std::vector<GenerationRequest> requests, GenerationConfig config,
-                     TextOptions text_options, int64_t max_batch)
-    : model_(std::move(model)),
+Generator::Generator(std::shared_ptr<ModelHandle> handle, std::vector<GenerationRequest> requests,
+                     GenerationConfig config, TextOptions text_options, int64_t max_batch)
+    : model_(std::move(handle)),
       config_(std::move(config)),
       text_options_(std::move(text_options)),
       max_batch_(max_batch),
@@ -54,33 +43,44 @@ Generator::Generator(std::shared_ptr<Model> model, std::vector<GenerationRequest
   for (const std::string& text : text_options_.stop) {
     if (text.empty()) throw InvalidArgument("stop has an empty string; it would end every text before it began.");
   }
-  if (!text_options_.stop.empty()) model_->tokenizer().require_text();
-  config_.eos_token_ids = model_->config().eos_token_ids;
-  config_.validate();
-  for (GenerationRequest& request : requests) add(std::move(request));
+  model_->use(nullptr, [&](const Model& model, Interrupt*) {
+    if (!text_options_.stop.empty()) model.tokenizer()->require_text();
+    config_.eos_token_ids = model.config().eos_token_ids;
+    config_.validate();
+    for (GenerationRequest& request : requests) check_and_add(model, std::move(request));
+  });
+  model_->add_user(*this);
 }
 
-Generator::~Generator() = default;
+Generator::~Generator() { model_->remove_user(*this); }
 
 size_t Generator::add(GenerationRequest request) {
-  const Config& config = model_->config();
+  const TicketLock::Guard guard(lock_);
+  if (model_->is_closed()) throw ModelClosed();
+  if (stopped_ || cancelled_.load()) throw InvalidArgument("the generation was stopped, so it takes no more sources.");
+  return model_->use(nullptr, [&](const Model& model, Interrupt*) { return check_and_add(model, std::move(request)); });
+}
+
+size_t Generator::check_and_add(const Model& model, GenerationRequest request) {
+  const Config& config = model.config();
   const int64_t limit = config.decoder.max_position_embeddings;
   std::vector<int32_t>& prefix = request.decoder_prefix;
   if (prefix.empty() || prefix.front() != config.decoder_start_token_id)
     prefix.insert(prefix.begin(), config.decoder_start_token_id);
   Model::check_ids("target", prefix, config.decoder);
   if (request.source != nullptr) {
-    model_->check_source(*request.source);
+    model.check_source(*request.source);
   } else {
     Model::check_ids("source", request.source_ids, config.encoder);
-    model_->check_images(request.source_ids, request.images.size());
-    for (const auto& pixels : request.images) model_->check_pixels(pixels);
+    model.check_images(request.source_ids, request.images.size());
+    for (const auto& pixels : request.images) model.check_pixels(pixels);
   }
   // The last token that is generated needs no position of its own.
   const int64_t room = limit - static_cast<int64_t>(prefix.size()) + 1;
   auto entry = std::make_unique<Entry>(Entry{n_requests_, std::move(request), config_, {}});
   entry->config.max_new_tokens = static_cast<int32_t>(std::min<int64_t>(config_.max_new_tokens, room));
   waiting_.push_back(std::move(entry));
+  idle_.store(false);
   return n_requests_++;
 }
 
@@ -91,24 +91,33 @@ bool Generator::fits_one_more() const {
   return rows <= max_batch_;
 }
 
-bool Generator::has_room() const { return waiting_.empty() && fits_one_more(); }
+bool Generator::has_room() const {
+  const TicketLock::Guard guard(lock_);
+  return waiting_.empty() && fits_one_more();
+}
 
 // The one that has waited longest.
-void Generator::start(Interrupt* interrupt) {
+void Generator::start(Model& model, Interrupt* interrupt) {
   Entry& entry = *waiting_.front();
   GenerationRequest& request = entry.request;
   Model::Images images;
   auto begin = std::chrono::steady_clock::now();
-  for (const auto& pixels : request.images) images.push_back(model_->encode_image(pixels, interrupt));
+  for (const auto& pixels : request.images) images.push_back(model.encode_image(pixels, interrupt));
   entry.result.image_seconds = request.images.empty() ? 0 : seconds_since(begin);
   begin = std::chrono::steady_clock::now();
   const bool reusable = request.source != nullptr;
-  const auto encoded = reusable ? request.source : model_->encode(request.source_ids, images, interrupt);
-  const auto projected =
-      reusable ? model_->project_and_keep(*encoded, interrupt) : model_->project(*encoded, interrupt);
+  const auto encoded = reusable ? request.source : model.encode(request.source_ids, images, interrupt);
+  const auto projected = reusable ? model.project_and_keep(*encoded, interrupt) : model.project(*encoded, interrupt);
   entry.result.encode_seconds = seconds_since(begin);
   entry.result.n_source_tokens = std::ssize(encoded->ids());
-  JobInput input{*model_, encoded->ids(), projected, request.decoder_prefix, entry.config, text_options_, seed_};
+  JobInput input{.handle = model_,
+                 .model = model,
+                 .source_ids = encoded->ids(),
+                 .source = projected,
+                 .prompt_ids = request.decoder_prefix,
+                 .config = entry.config,
+                 .text = text_options_,
+                 .seed = seed_};
   const auto make_job = config_.uses_beams() ? make_beam_job : config_.samples() ? make_sampling_job : make_greedy_job;
   auto job = make_job(std::move(input));
   request = {};  // not before: an interrupted call may be taken up again
@@ -117,20 +126,41 @@ void Generator::start(Interrupt* interrupt) {
 }
 
 void Generator::retire(Running& running) {
+  const std::unique_ptr<GenerationJob> job = std::move(running.job);
   GenerationResult& result = running.entry->result;
-  result.n_new_tokens = running.job->n_generated();
-  result.sequences = running.job->finish();
-  if (running.entry->number == 0) text_ += running.job->take_text();
+  result.n_new_tokens = job->n_generated();
+  result.sequences = job->finish();
+  if (running.entry->number == 0) {
+    text_ += job->take_text();
+    // Beam search knows its text only now.
+    if (text_.empty() && !has_text_) text_ = result.sequences.front().text;
+  }
   finished_.push_back({running.entry->number, std::move(result)});
 }
 
-void Generator::add_steps() {
-  const auto vocab = static_cast<size_t>(model_->config().vocab_size);
+void Generator::stop() {
+  stopped_ = true;
+  for (Running& running : running_) {
+    if (running.job != nullptr) retire(running);
+  }
+  running_.clear();
+  for (const std::unique_ptr<Entry>& entry : waiting_) {
+    entry->result.sequences.emplace_back();  // its turn never came
+    finished_.push_back({entry->number, std::move(entry->result)});
+  }
+  waiting_.clear();
+  logits_ = Buffer();
+  idle_.store(true);
+}
+
+void Generator::add_steps(const Model& model) {
+  const auto vocab = static_cast<size_t>(model.config().vocab_size);
   size_t rows = 0;
   for (const Running& running : running_) rows += static_cast<size_t>(running.job->n_logit_rows());
   if (logits_.size_bytes() < rows * vocab * sizeof(float)) logits_ = Buffer(rows * vocab * sizeof(float));
   std::span<float> logits(logits_.floats(), rows * vocab);
   const int64_t max_draft = kMaxDraftedRows / std::ssize(running_);
+  steps_.clear();
   for (Running& running : running_) {
     const size_t n = static_cast<size_t>(running.job->n_logit_rows()) * vocab;
     running.job->add_steps(steps_, max_draft, logits.first(n));
@@ -138,48 +168,100 @@ void Generator::add_steps() {
   }
 }
 
-bool Generator::step(Interrupt* outer) {
-  CancelInterrupt interrupt(cancelled_, outer);
-  try {
-    if (cancelled_.load()) throw Cancelled();
-    while (!waiting_.empty() && fits_one_more()) start(&interrupt);
-    if (running_.empty()) return false;
-    const auto begin = std::chrono::steady_clock::now();
-    steps_.clear();
-    add_steps();
-    model_->decode(steps_, &interrupt);
-    for (Running& running : running_) {
-      running.job->take();
-      if (running.entry->number == 0) text_ += running.job->take_text();
-    }
-    const double seconds = seconds_since(begin);
-    for (Running& running : running_) {
-      running.entry->result.decode_seconds += seconds;
-      if (running.job->done()) retire(running);
-    }
-  } catch (const Cancelled&) {
-    if (!cancelled_.load()) throw;
-    return false;
+bool Generator::run_step(Model& model, Interrupt* interrupt) {
+  while (!waiting_.empty() && fits_one_more()) start(model, interrupt);
+  if (running_.empty()) return false;
+  const auto begin = std::chrono::steady_clock::now();
+  add_steps(model);
+  model.decode(steps_, interrupt);
+  for (Running& running : running_) {
+    running.job->take();
+    if (running.entry->number == 0) text_ += running.job->take_text();
   }
-  std::erase_if(running_, [](const Running& running) { return running.job->done(); });
+  const double seconds = seconds_since(begin);
+  for (Running& running : running_) {
+    running.entry->result.decode_seconds += seconds;
+    if (running.job->done()) retire(running);
+  }
+  std::erase_if(running_, [](const Running& running) { return running.job == nullptr; });
   return !running_.empty() || !waiting_.empty();
 }
 
-std::string Generator::take_text() { return std::exchange(text_, {}); }
+void Generator::let_go() noexcept {
+  // The call that has just ended may have been this one's own.
+  std::optional<TicketLock::Guard> guard;
+  if (!lock_.is_mine()) guard.emplace(lock_);
+  lost_model_ = !cancelled_.load() && !(running_.empty() && waiting_.empty());
+  try {
+    stop();
+  } catch (...) {  // out of memory: results are lost, but nothing on the device stays
+    running_.clear();
+  }
+}
 
-std::vector<FinishedGeneration> Generator::take_finished() { return std::exchange(finished_, {}); }
+bool Generator::advance(Interrupt* outer) {
+  if (std::exchange(lost_model_, false) && !cancelled_.load()) throw ModelClosed();
+  if (stopped_ || idle_.load()) return false;
+  FlagInterrupt interrupt(cancelled_, outer);
+  try {
+    if (!cancelled_.load()) {
+      const bool more = model_->use(&interrupt, [&](Model& model, Interrupt* stop) { return run_step(model, stop); });
+      if (!stopped_) idle_.store(!more);
+      return more || lost_model_;
+    }
+  } catch (const Cancelled&) {
+    if (interrupt.by_outer() || !cancelled_.load()) throw;
+  } catch (...) {
+    stop();
+    lost_model_ = false;
+    throw;
+  }
+  stop();
+  return false;
+}
+
+bool Generator::step(Interrupt* interrupt) {
+  const TicketLock::Guard guard(lock_, interrupt);
+  return advance(interrupt);
+}
+
+std::optional<std::string> Generator::next_text(Interrupt* interrupt) {
+  const TicketLock::Guard guard(lock_, interrupt);
+  for (bool more = true; more && text_.empty();) more = advance(interrupt);
+  if (text_.empty()) return std::nullopt;
+  has_text_ = true;
+  return std::exchange(text_, {});
+}
+
+void Generator::close() {
+  cancel();
+  if (lock_.is_mine()) return;
+  const TicketLock::Guard guard(lock_);
+  if (!stopped_) stop();
+  text_.clear();
+}
+
+std::vector<FinishedGeneration> Generator::take_finished() {
+  const TicketLock::Guard guard(lock_);
+  return std::exchange(finished_, {});
+}
 
 std::vector<GenerationResult> Generator::take_results() {
-  for (Running& running : running_) retire(running);
-  running_.clear();
-  for (const std::unique_ptr<Entry>& entry : waiting_) {
-    entry->result.sequences.emplace_back();  // its turn never came
-    finished_.push_back({entry->number, std::move(entry->result)});
-  }
-  waiting_.clear();
+  const TicketLock::Guard guard(lock_);
+  stop();
   std::ranges::sort(finished_, {}, &FinishedGeneration::number);
   std::vector<GenerationResult> results;
-  for (FinishedGeneration& finished : take_finished()) results.push_back(std::move(finished.result));
+  for (FinishedGeneration& finished : std::exchange(finished_, {})) results.push_back(std::move(finished.result));
+  return results;
+}
+
+std::optional<std::vector<GenerationResult>> Generator::results() const {
+  if (!idle_.load()) return std::nullopt;
+  const TicketLock::Guard guard(lock_);
+  std::vector<FinishedGeneration> sorted = finished_;
+  std::ranges::sort(sorted, {}, &FinishedGeneration::number);
+  std::vector<GenerationResult> results;
+  for (FinishedGeneration& finished : sorted) results.push_back(std::move(finished.result));
   return results;
 }
 

@@ -6,11 +6,13 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/ticket_lock.h"
 #include "runtime/generation_job.h"
-#include "runtime/model.h"
+#include "runtime/model_handle.h"
 #include "sampling/generation_config.h"
 
 namespace t5g {
@@ -36,29 +38,38 @@ struct FinishedGeneration {
   GenerationResult result;
 };
 
-class Generator {
+// May be used from several threads: they take turns, and each text and result is given to one of them.
+class Generator final : public ModelUser {
  public:
   // Checks every option and request before any work. max_batch: rows of a decode step at most (at least one request
-  // runs however many rows it needs). Throws InvalidArgument, InputTooLong.
-  Generator(std::shared_ptr<Model> model, std::vector<GenerationRequest> requests, GenerationConfig config,
+  // runs however many rows it needs). Throws InvalidArgument, InputTooLong, ModelClosed.
+  Generator(std::shared_ptr<ModelHandle> model, std::vector<GenerationRequest> requests, GenerationConfig config,
             TextOptions text_options, int64_t max_batch);
-  ~Generator();
+  ~Generator() override;
 
-  // One request more, behind those that wait; gives its number. Checked like the first ones, and refused alone.
+  // One request more, behind those that wait; gives its number. Checked like the first ones, and refused alone; refused
+  // also when the generator was stopped.
   size_t add(GenerationRequest request);
 
   // Whether a request that is added now runs in the next step, because none waits and there are rows to spare.
   bool has_room() const;
 
-  // One token more for every sequence of the batch, or several for some. False when there is nothing left to do. Throws
-  // Cancelled when the interrupt says so; after cancel() it just returns false.
+  // One token more for every sequence of the batch, or several for some. False when there is nothing left to do, after
+  // cancel() too. Throws Cancelled when the interrupt says so, and may then be called again as if nothing had happened.
+  // Any other error stops the generator: what is not done counts as cancelled.
   bool step(Interrupt* interrupt = nullptr);
+
+  // Steps until text of the first request has become certain -> that text; none at the end.
+  std::optional<std::string> next_text(Interrupt* interrupt = nullptr);
 
   // From any thread: the step in hand ends early, and all sequences that are not done count as cancelled.
   void cancel() { cancelled_.store(true); }
+  // The same, and returns when what the sequences held is free; text that nobody has taken is gone. Called from inside
+  // a step (by a signal handler), it leaves all that to the step.
+  void close();
 
-  // Text of the first request that has become certain since the last call.
-  std::string take_text();
+  // Stops the generator too; an unfinished one says so when it is asked for more.
+  void let_go() noexcept override;
 
   // What has ended since the last call, in the order in which it ended.
   std::vector<FinishedGeneration> take_finished();
@@ -67,17 +78,25 @@ class Generator {
   // at the end.
   std::vector<GenerationResult> take_results();
 
+  // Copies of the same, which remain; none as long as there is something left to do.
+  std::optional<std::vector<GenerationResult>> results() const;
+
  private:
   struct Entry;
   struct Running;
-  class CancelInterrupt;
 
+  // All below: by the constructor, or by the thread whose turn it is.
+  size_t check_and_add(const Model& model, GenerationRequest request);
   bool fits_one_more() const;
-  void start(Interrupt* interrupt);
+  void start(Model& model, Interrupt* interrupt);
+  bool run_step(Model& model, Interrupt* interrupt);
+  bool advance(Interrupt* interrupt);
   void retire(Running& running);
-  void add_steps();
+  void add_steps(const Model& model);
+  void stop();
 
-  const std::shared_ptr<Model> model_;
+  const std::shared_ptr<ModelHandle> model_;
+  mutable TicketLock lock_{"the stream"};
   GenerationConfig config_;
   const TextOptions text_options_;
   const int64_t max_batch_;
@@ -86,10 +105,14 @@ class Generator {
   std::deque<std::unique_ptr<Entry>> waiting_;
   std::vector<Running> running_;
   std::vector<FinishedGeneration> finished_;
-  std::string text_;
+  std::string text_;       // of the first request, that nobody has taken
+  bool has_text_ = false;  // whether somebody has taken any
   std::vector<Model::Step> steps_;
   Buffer logits_;
+  bool stopped_ = false;
+  bool lost_model_ = false;  // before it was done, and nobody has been told
   std::atomic<bool> cancelled_{false};
+  std::atomic<bool> idle_{true};  // nothing is left to do
 };
 
 }  // namespace t5g

@@ -16,16 +16,16 @@ namespace {
 class GreedyJob final : public GenerationJob {
  public:
   explicit GreedyJob(JobInput input)
-      : model_(input.model),
+      : vocab_size_(input.model.config().vocab_size),
         config_(input.config),
         source_ids_(std::move(input.source_ids)),
         source_(std::move(input.source)),
         ids_(std::move(input.prompt_ids)),
         n_prompt_(ids_.size()),
-        cache_(model_.new_cache()),
+        cache_(input.model.new_cache()),
         processors_(config_, static_cast<int64_t>(n_prompt_), nullptr, input.more_processors),
-        text_(model_.tokenizer(), input.text),
-        logprob_(std::make_shared<KeptLogprob>(model_)) {}
+        text_(input.model.tokenizer(), input.text),
+        logprob_(std::make_shared<KeptLogprob>(input.handle, input.model)) {}
 
   // All tokens that the cache does not have yet (the prompt at first, then the newest one), and a draft.
   void add_steps(std::vector<Model::Step>& steps, int64_t max_draft, std::span<float>) override {
@@ -35,9 +35,7 @@ class GreedyJob final : public GenerationJob {
       const int64_t most = std::min(config_.max_new_tokens - n_generated() - 1, max_draft);
       drafter_.draft(source_ids_, ids_, static_cast<size_t>(std::max<int64_t>(most, 0)), draft_);
       // A source may hold tokens that the decoder lacks.
-      const int32_t vocab_size = model_.config().vocab_size;
-      draft_.erase(std::find_if(draft_.begin(), draft_.end(), [&](int32_t id) { return id >= vocab_size; }),
-                   draft_.end());
+      draft_.erase(std::ranges::find_if(draft_, [&](int32_t id) { return id >= vocab_size_; }), draft_.end());
     }
     drafted_ids_ = ids_;
     drafted_ids_.insert(drafted_ids_.end(), draft_.begin(), draft_.end());
@@ -66,13 +64,13 @@ class GreedyJob final : public GenerationJob {
 
   std::vector<GeneratedSequence> finish() override {
     if (!done_) end(FinishReason::kCancelled);
-    logprob_->end(model_);
+    logprob_->end();
     GeneratedSequence result;
     result.token_ids.assign(ids_.begin() + static_cast<std::ptrdiff_t>(n_prompt_), ids_.end());
     result.text = text_.take();
     result.finish_reason = reason_;
     if (logprob_->complete()) {
-      result.logprob = logprob_->sum(model_);
+      result.logprob = logprob_->sum();
     } else {
       result.kept_logprob = std::move(logprob_);
     }
@@ -94,7 +92,7 @@ class GreedyJob final : public GenerationJob {
   void accept(Selection& next) {
     const sampling::BestToken best = sampling::choose_best(processors_, next, ids_);
     ids_.push_back(best.id);
-    logprob_->add(model_, next, best.original);
+    logprob_->add(next, best.original);
     text_.push(best.id);
     if (text_.stopped() || config_.is_eos(best.id)) {
       end(FinishReason::kStop);
@@ -110,7 +108,7 @@ class GreedyJob final : public GenerationJob {
     done_ = true;
   }
 
-  Model& model_;
+  const int32_t vocab_size_;
   const GenerationConfig& config_;
   const std::vector<int32_t> source_ids_;
   const std::shared_ptr<const SourceCache> source_;

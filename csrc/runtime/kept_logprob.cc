@@ -16,10 +16,16 @@ int64_t bytes_of(const std::vector<float>& states) { return static_cast<int64_t>
 
 KeptLogprob::~KeptLogprob() { kept_bytes_->fetch_sub(bytes_of(states_)); }
 
-bool KeptLogprob::too_much() const { return kept_bytes_->load() > kMaxKeptBytes; }
+void KeptLogprob::keep_less() {
+  if (kept_bytes_->load() <= kMaxKeptBytes) return;
+  try {
+    compute(nullptr);
+  } catch (const ModelClosed&) {
+    // Generating ends for the same reason, and sum() will tell it.
+  }
+}
 
-void KeptLogprob::add(Model& model, const Selection& answer, float logit) {
-  const std::lock_guard lock(mutex_);
+void KeptLogprob::add(const Selection& answer, float logit) {
   if (!answer.found_log_sum_exp.has_value()) {
     missing_.push_back(logits_.size());
     states_.insert(states_.end(), answer.hidden.begin(), answer.hidden.end());
@@ -27,31 +33,27 @@ void KeptLogprob::add(Model& model, const Selection& answer, float logit) {
   }
   logits_.push_back(logit);
   log_sums_.push_back(answer.found_log_sum_exp.value_or(0.0f));
-  if (missing_.size() >= kRowsAtOnce && too_much()) compute(model, nullptr);
+  if (missing_.size() >= kRowsAtOnce) keep_less();
 }
 
-void KeptLogprob::end(Model& model) {
-  const std::lock_guard lock(mutex_);
-  if (too_much()) compute(model, nullptr);
-}
+void KeptLogprob::end() { keep_less(); }
 
-bool KeptLogprob::complete() const {
-  const std::lock_guard lock(mutex_);
-  return missing_.empty();
-}
-
-double KeptLogprob::sum(Model& model, Interrupt* interrupt) {
-  const std::lock_guard lock(mutex_);
-  compute(model, interrupt);
+double KeptLogprob::sum(Interrupt* interrupt) {
+  const TicketLock::Guard guard(lock_, interrupt);
+  try {
+    compute(interrupt);
+  } catch (const ModelClosed&) {
+    throw ModelClosed("logprob: the model was closed before it was asked for. Read it while the model is open.");
+  }
   double sum = 0;
   for (size_t i = 0; i < logits_.size(); ++i) sum += static_cast<double>(logits_[i] - log_sums_[i]);
   return sum;
 }
 
-void KeptLogprob::compute(Model& model, Interrupt* interrupt) {
+void KeptLogprob::compute(Interrupt* interrupt) {
   if (missing_.empty()) return;
   std::vector<float> found(missing_.size());
-  model.log_sum_exps(states_, found, interrupt);
+  handle_->use(interrupt, [&](Model& model, Interrupt* stop) { model.log_sum_exps(states_, found, stop); });
   for (size_t i = 0; i < missing_.size(); ++i) log_sums_[missing_[i]] = found[i];
   kept_bytes_->fetch_sub(bytes_of(states_));
   missing_.clear();

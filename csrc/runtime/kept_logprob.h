@@ -6,38 +6,42 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <vector>
 
-#include "runtime/model.h"
+#include "base/ticket_lock.h"
+#include "runtime/model_handle.h"
 
 namespace t5g {
 
 class KeptLogprob {
  public:
-  explicit KeptLogprob(const Model& model) : kept_bytes_(model.kept_state_bytes()) {}
+  // model: of the handle.
+  KeptLogprob(std::shared_ptr<ModelHandle> handle, const Model& model)
+      : handle_(std::move(handle)), kept_bytes_(model.kept_state_bytes()) {}
   ~KeptLogprob();
   KeptLogprob(const KeptLogprob&) = delete;
   KeptLogprob& operator=(const KeptLogprob&) = delete;
 
-  // The next token, whose own logit this is. answer: to the question about its row, with log_sum_exp or the hidden
-  // state. May compute what is missing so far, where all results of the model together keep too much.
-  void add(Model& model, const Selection& answer, float logit);
+  // By the one who generates. The next token, whose own logit this is. answer: to the question about its row, with
+  // log_sum_exp or the hidden state. May compute what is missing so far, where all results of the model together keep
+  // too much.
+  void add(const Selection& answer, float logit);
   // After the last token.
-  void end(Model& model);
-
+  void end();
   // Whether sum() has nothing to compute.
-  bool complete() const;
+  bool complete() const { return missing_.empty(); }
 
-  // Sum of the tokens' log-probabilities. model: the one they were generated with. May be called by several threads.
-  double sum(Model& model, Interrupt* interrupt = nullptr);
+  // After end(), from any thread: the sum of the tokens' log-probabilities. Throws ModelClosed where it is too late to
+  // compute it, and Cancelled.
+  double sum(Interrupt* interrupt = nullptr);
 
  private:
-  void compute(Model& model, Interrupt* interrupt);
-  bool too_much() const;
+  void compute(Interrupt* interrupt);
+  void keep_less();
 
+  const std::shared_ptr<ModelHandle> handle_;
   const std::shared_ptr<std::atomic<int64_t>> kept_bytes_;
-  mutable std::mutex mutex_;
+  TicketLock lock_{"logprob"};  // for what sum() changes
   std::vector<float> logits_;
   std::vector<float> log_sums_;
   std::vector<size_t> missing_;  // indices of the tokens whose log_sums_ are missing

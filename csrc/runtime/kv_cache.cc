@@ -2,6 +2,7 @@
 #include "runtime/kv_cache.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace t5g {
 
@@ -12,13 +13,23 @@ void KvCache::truncate(int64_t length) {
   numbers_.resize(pages_.size());
 }
 
+// The copy may not have been made any more.
+void KvCache::undo(int64_t length) {
+  if (replaced_ != nullptr) {
+    const auto i = static_cast<size_t>(length / kKvChunk);
+    numbers_[i] = replaced_->first();
+    pages_[i] = std::move(replaced_);
+  }
+  truncate(length);
+}
+
 void KvCache::reserve(int64_t n) {
   const auto first = static_cast<size_t>(length_ / kKvChunk);
   if (n > 0 && first < pages_.size() && pages_[first].use_count() > 1) {
     Page copy = take();
     pool_->copy(pages_[first]->first(), copy->first());
     numbers_[first] = copy->first();
-    pages_[first] = std::move(copy);
+    replaced_ = std::exchange(pages_[first], std::move(copy));
   }
   while (static_cast<int64_t>(pages_.size()) < kv_chunks(length_ + n)) {
     pages_.push_back(take());

@@ -23,6 +23,11 @@ class KvCache {
   // Counts n tokens, reserved and written, as part of the sequence.
   void advance(int64_t n) { length_ += n; }
 
+  // Ends a step: what has been reserved and counted since the last one stays; or never was, where the step has failed
+  // when the cache had this length.
+  void commit() { replaced_.reset(); }
+  void undo(int64_t length);
+
   // Forgets all tokens from `length` on; the pages that only they needed go back.
   void truncate(int64_t length);
 
@@ -39,6 +44,7 @@ class KvCache {
   std::shared_ptr<KvPool> pool_;
   std::vector<Page> pages_;
   std::vector<int32_t> numbers_;  // of pages_
+  Page replaced_;                 // by a copy, in the step in hand
   int64_t length_ = 0;
 };
 

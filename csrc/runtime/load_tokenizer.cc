@@ -46,7 +46,7 @@ std::vector<AddedToken> added_tokens(const GgufFile& file) {
 
 }  // namespace
 
-std::unique_ptr<const Tokenizer> load_tokenizer(const GgufFile& file, const Config& config) {
+std::shared_ptr<const Tokenizer> load_tokenizer(const GgufFile& file, const Config& config) {
   constexpr std::string_view kModel = "tokenizer.ggml.model";
   if (const std::string_view model = file.get_string(kModel); model != "llama") {
     file.fail_key(kModel, "is '" + std::string(model) + "', expected 'llama' (SentencePiece BPE), as T5Gemma has it.");
@@ -80,7 +80,7 @@ std::unique_ptr<const Tokenizer> load_tokenizer(const GgufFile& file, const Conf
       file.find_string_array("tokenizer.ggml.merges").value_or(std::vector<std::string_view>());
   vocabulary.merges = merges;
   if (types.size() == pieces.size()) vocabulary.is_placeholder = is_placeholder(file, vocabulary);
-  return std::make_unique<const Tokenizer>(vocabulary, file.name());
+  return std::make_shared<const Tokenizer>(vocabulary, file.name());
 }
 
 }  // namespace t5g

@@ -10,6 +10,6 @@
 namespace t5g {
 
 // Throws ModelFormatError when the arrays are missing, inconsistent or of another size than the model's vocabulary.
-std::unique_ptr<const Tokenizer> load_tokenizer(const GgufFile& file, const Config& config);
+std::shared_ptr<const Tokenizer> load_tokenizer(const GgufFile& file, const Config& config);
 
 }  // namespace t5g

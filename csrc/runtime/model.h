@@ -1,5 +1,6 @@
-// A loaded model, ready to run. Shared by any number of threads: each call takes the device for one forward pass at a
+// A loaded model, ready to run. Used by any number of threads: each call takes the device for one forward pass at a
 // time (Device::Lease), so calls from several threads wait for each other (a ticket lock) and do not fight for cores.
+// Who keeps a model for later keeps its ModelHandle, so that it can be closed.
 #pragma once
 
 #include <atomic>
@@ -45,7 +46,8 @@ class Model {
 
   const GgufFile& file() const { return file_; }
   const Config& config() const { return config_; }
-  const Tokenizer& tokenizer() const { return *tokenizer_; }
+  // Lives as long as somebody keeps it, without the model.
+  const std::shared_ptr<const Tokenizer>& tokenizer() const { return tokenizer_; }
   // "cpu", ...
   std::string device() const { return backend_.device->name(); }
   int n_threads() const { return backend_.device->n_threads(); }
@@ -89,7 +91,8 @@ class Model {
   };
   // Steps of more ids, prompts, run by themselves.
   static constexpr size_t kShortStep = 32;
-  // Runs the new tokens of every sequence.
+  // Runs the new tokens of every sequence. When it throws, no cache has changed, so that the same steps may be run
+  // again.
   void decode(std::span<const Step> steps, Interrupt* interrupt = nullptr);
 
   // Teacher forcing: runs all tokens of one sequence, of any number, and answers one question about each.
@@ -119,8 +122,8 @@ class Model {
 
   GgufFile file_;
   const Config config_;
-  std::unique_ptr<const Tokenizer> tokenizer_;
-  const SourceOrigin source_origin_;
+  const std::shared_ptr<const Tokenizer> tokenizer_;
+  const SourceOrigin source_origin_;  // of what this model encodes
   const Backend backend_;
   const Weights weights_;
   const DataType kv_type_;
@@ -140,6 +143,7 @@ class Model {
   std::vector<int32_t> wanted_rows_;
   std::vector<Selection*> selections_;
   std::shared_ptr<std::atomic<int64_t>> kept_state_bytes_;
+  std::vector<int64_t> lengths_;  // of the caches, before the step in hand
 };
 
 }  // namespace t5g

@@ -173,7 +173,15 @@ size_t Model::run_some(std::span<const Step> steps) {
 
 void Model::decode(std::span<const Step> steps, Interrupt* interrupt) {
   const Device::Lease lease(*backend_.device, interrupt);
-  while (!steps.empty()) steps = steps.subspan(run_some(steps));
+  lengths_.clear();
+  for (const Step& step : steps) lengths_.push_back(step.cache->length());
+  try {
+    for (std::span<const Step> left = steps; !left.empty();) left = left.subspan(run_some(left));
+  } catch (...) {
+    for (size_t i = 0; i < steps.size(); ++i) steps[i].cache->undo(lengths_[i]);
+    throw;
+  }
+  for (const Step& step : steps) step.cache->commit();
 }
 
 void Model::decode_all(const Step& step, Interrupt* interrupt) {

@@ -1,12 +1,14 @@
 // The text of a sequence as its tokens come: decoded, cut at a stop string, with the part nobody has taken yet.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "sampling/stop_matcher.h"
 #include "text/stream_decoder.h"
+#include "text/tokenizer.h"
 
 namespace t5g {
 
@@ -18,8 +20,8 @@ struct TextOptions {
 
 class SequenceText {
  public:
-  SequenceText(const Tokenizer& tokenizer, const TextOptions& options)
-      : decoder_(tokenizer, options.skip_special_tokens), stop_(options.stop) {}
+  SequenceText(std::shared_ptr<const Tokenizer> tokenizer, const TextOptions& options)
+      : tokenizer_(std::move(tokenizer)), decoder_(*tokenizer_, options.skip_special_tokens), stop_(options.stop) {}
 
   void push(int32_t id) { add(stop_.feed(decoder_.push(id))); }
   // Whether a stop string is complete.
@@ -42,6 +44,7 @@ class SequenceText {
     fresh_ += text;
   }
 
+  std::shared_ptr<const Tokenizer> tokenizer_;
   StreamDecoder decoder_;
   StopMatcher stop_;
   std::string text_;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,7 +18,7 @@
 #include "runtime/generation_defaults.h"
 #include "runtime/generator.h"
 #include "runtime/kept_logprob.h"
-#include "runtime/model.h"
+#include "runtime/model_handle.h"
 #include "text/chat.h"
 #include "token_ids.h"
 
@@ -75,8 +76,7 @@ py::dict vision_dict(const VisionConfig& c) {
   return d;
 }
 
-py::dict config_dict(const Model& model) {
-  const Config& c = model.config();
+py::dict config_dict(const Config& c) {
   const auto id = [](int32_t value) { return none_if(value < 0, py::cast(value)); };
   py::dict d;
   d["architecture"] = c.architecture == Architecture::kT5Gemma ? "t5gemma" : "t5gemma2";
@@ -96,9 +96,32 @@ py::dict config_dict(const Model& model) {
 
 // ---- Model --------------------------------------------------------------------------------------------------------
 
-std::shared_ptr<Model> open_model(const std::string& path, const std::string& device, int64_t n_threads,
-                                  const std::string& encoder_window, const std::string& kv_type,
-                                  const std::string& load) {
+// Asks the model for something that it knows.
+template <class Ask>
+auto known(Ask ask) {
+  return [ask](ModelHandle& handle) {
+    return handle.use(nullptr, [&](const Model& model, Interrupt*) { return ask(model); });
+  };
+}
+
+// For what may have to wait for another thread.
+template <class Body>
+auto without_gil(Body&& body) {
+  const py::gil_scoped_release release;
+  return body();
+}
+
+// Calls body(Model&, Interrupt*) without the GIL, with the interrupt that Ctrl-C and close() stop.
+template <class Body>
+auto compute(ModelHandle& handle, Body&& body) {
+  PythonInterrupt interrupt;
+  const py::gil_scoped_release release;
+  return handle.use(&interrupt, body);
+}
+
+std::shared_ptr<ModelHandle> open_model(const std::string& path, const std::string& device, int64_t n_threads,
+                                        const std::string& encoder_window, const std::string& kv_type,
+                                        const std::string& load) {
   ModelOptions options;
   options.kv_type = kv_type;
   options.device = device;
@@ -114,7 +137,7 @@ std::shared_ptr<Model> open_model(const std::string& path, const std::string& de
     throw InvalidArgument("load is '" + load + "', expected 'map' or 'copy'.");
   }
   const py::gil_scoped_release release;
-  return std::make_shared<Model>(path, options);
+  return std::make_shared<ModelHandle>(path, options);
 }
 
 // pybind11 holders are pointers to non-const; sources are immutable all the same.
@@ -132,28 +155,31 @@ std::vector<std::vector<uint8_t>> copy_pixels(const std::vector<Pixels>& images)
 }
 
 // For the side that the ids are for, "source" or "target".
-Ids checked_ids(const Model& model, const std::string& name, const py::object& ids, const std::string& side) {
-  const Config& c = model.config();
-  const TextConfig& text = side == "source" ? c.encoder : c.decoder;
-  Ids checked = token_ids(name, ids, text.vocab_size);
+Ids checked_ids(ModelHandle& handle, const std::string& name, const py::object& ids, const std::string& side) {
+  const TextConfig text = known(
+      [&](const Model& model) { return side == "source" ? model.config().encoder : model.config().decoder; })(handle);
+  Ids checked = token_ids(name, ids, text.vocab_size);  // may run any Python code
   Model::check_ids(name, checked, text);
   return checked;
 }
 
-std::shared_ptr<EncodedSource> encode(Model& model, Ids ids, const std::vector<Pixels>& images) {
-  PythonInterrupt interrupt;
-  const std::vector<std::vector<uint8_t>> pixels = copy_pixels(images);
-  const py::gil_scoped_release release;
-  Model::check_ids("source", ids, model.config().encoder);
-  model.check_images(ids, pixels.size());
-  Model::Images features;
-  for (const auto& image : pixels) features.push_back(model.encode_image(image, &interrupt));
-  return as_holder(model.encode(std::move(ids), features, &interrupt));
+void check_source(ModelHandle& handle, const EncodedSource& source, const std::string& name) {
+  handle.use(nullptr, [&](const Model& model, Interrupt*) { model.check_source(source, name); });
 }
 
-std::shared_ptr<EncodedSource> load_source(const Model& model, const std::string& path) {
-  const py::gil_scoped_release release;
-  return as_holder(model.load_source(path));
+std::shared_ptr<EncodedSource> encode(ModelHandle& handle, Ids ids, const std::vector<Pixels>& images) {
+  const std::vector<std::vector<uint8_t>> pixels = copy_pixels(images);
+  return compute(handle, [&](Model& model, Interrupt* interrupt) {
+    Model::check_ids("source", ids, model.config().encoder);
+    model.check_images(ids, pixels.size());
+    Model::Images features;
+    for (const auto& image : pixels) features.push_back(model.encode_image(image, interrupt));
+    return as_holder(model.encode(std::move(ids), features, interrupt));
+  });
+}
+
+std::shared_ptr<EncodedSource> load_source(ModelHandle& handle, const std::string& path) {
+  return compute(handle, [&](const Model& model, Interrupt*) { return as_holder(model.load_source(path)); });
 }
 
 // path: bytes, as os.fsencode() gives them.
@@ -179,44 +205,44 @@ void teacher_force(Model& model, const EncodedSource& source, std::span<const in
   model.decode_all({projected.get(), &cache, ids, wanted}, interrupt);
 }
 
-py::array_t<float> logits(Model& model, const EncodedSource& source, const Ids& ids) {
-  const auto vocab = static_cast<size_t>(model.config().vocab_size);
-  PythonInterrupt interrupt;
-  Model::check_ids("target", ids, model.config().decoder);
+py::array_t<float> logits(ModelHandle& handle, const EncodedSource& source, const Ids& ids) {
+  const auto vocab = known([&](const Model& model) {
+    Model::check_ids("target", ids, model.config().decoder);
+    return static_cast<size_t>(model.config().vocab_size);
+  })(handle);
   py::array_t<float> array({ids.size(), vocab});
   float* out = array.mutable_data();
-  const py::gil_scoped_release release;
-  std::vector<Selection> wanted(ids.size());
-  for (size_t i = 0; i < ids.size(); ++i) wanted[i].all = {out + i * vocab, vocab};
-  teacher_force(model, source, ids, wanted, &interrupt);
+  compute(handle, [&](Model& model, Interrupt* interrupt) {
+    std::vector<Selection> wanted(ids.size());
+    for (size_t i = 0; i < ids.size(); ++i) wanted[i].all = {out + i * vocab, vocab};
+    teacher_force(model, source, ids, wanted, interrupt);
+  });
   return array;
 }
 
-py::array_t<float> score(Model& model, const EncodedSource& source, const Ids& target) {
-  PythonInterrupt interrupt;
+py::array_t<float> score(ModelHandle& handle, const EncodedSource& source, const Ids& target) {
   py::array_t<float> array(static_cast<py::ssize_t>(target.size()));
   float* out = array.mutable_data();
-  const py::gil_scoped_release release;
-  Model::check_ids("target", target, model.config().decoder);
-  Ids ids{model.config().decoder_start_token_id};
-  ids.insert(ids.end(), target.begin(), target.end());
-  ids.pop_back();  // nothing is asked about what follows the last token
-  if (target.empty()) return array;
-  std::vector<Selection> wanted(target.size());
-  for (size_t i = 0; i < target.size(); ++i) {
-    wanted[i].ids = {target[i]};
-    wanted[i].log_sum_exp = LogSumExp::kYes;
-  }
-  teacher_force(model, source, ids, wanted, &interrupt);
-  for (size_t i = 0; i < target.size(); ++i) out[i] = wanted[i].values[0] - wanted[i].found_log_sum_exp.value();
+  compute(handle, [&](Model& model, Interrupt* interrupt) {
+    Model::check_ids("target", target, model.config().decoder);
+    if (target.empty()) return;
+    Ids ids{model.config().decoder_start_token_id};
+    ids.insert(ids.end(), target.begin(), target.end() - 1);  // nothing is asked about what follows the last token
+    std::vector<Selection> wanted(target.size());
+    for (size_t i = 0; i < target.size(); ++i) {
+      wanted[i].ids = {target[i]};
+      wanted[i].log_sum_exp = LogSumExp::kYes;
+    }
+    teacher_force(model, source, ids, wanted, interrupt);
+    for (size_t i = 0; i < target.size(); ++i) out[i] = wanted[i].values[0] - wanted[i].found_log_sum_exp.value();
+  });
   return array;
 }
 
-Ids chat_ids(const Model& model, const std::vector<std::pair<std::string, std::string>>& messages) {
+Ids chat_ids(ModelHandle& handle, const std::vector<std::pair<std::string, std::string>>& messages) {
   std::vector<ChatMessage> copied;
   for (const auto& [role, content] : messages) copied.push_back({role, content});
-  const py::gil_scoped_release release;
-  return chat_prompt(model.tokenizer(), copied);
+  return compute(handle, [&](const Model& model, Interrupt*) { return chat_prompt(*model.tokenizer(), copied); });
 }
 
 // Templates by name; the one that has none is called "default".
@@ -270,15 +296,17 @@ GenerationRequest as_request(const py::handle& source, const Ids& prefix) {
   return request;
 }
 
-std::unique_ptr<Generator> make_generator(std::shared_ptr<Model> model, const py::list& requests, const Ids& prefix,
-                                          const TextOptions& text, int64_t max_batch, const GenerationConfig& config) {
+std::unique_ptr<Generator> make_generator(std::shared_ptr<ModelHandle> model, const py::list& requests,
+                                          const Ids& prefix, const TextOptions& text, int64_t max_batch,
+                                          const GenerationConfig& config) {
   std::vector<GenerationRequest> list;
   for (const py::handle item : requests) list.push_back(as_request(item, prefix));
   return std::make_unique<Generator>(std::move(model), std::move(list), config, text, max_batch);
 }
 
 size_t add_request(Generator& generator, const py::object& source, const Ids& prefix) {
-  return generator.add(as_request(source, prefix));
+  GenerationRequest request = as_request(source, prefix);
+  return without_gil([&] { return generator.add(std::move(request)); });
 }
 
 bool step(Generator& generator) {
@@ -287,10 +315,16 @@ bool step(Generator& generator) {
   return generator.step(&interrupt);
 }
 
-double logprob_sum(KeptLogprob& kept, Model& model) {
+std::optional<std::string> next_text(Generator& generator) {
   PythonInterrupt interrupt;
   const py::gil_scoped_release release;
-  return kept.sum(model, &interrupt);
+  return generator.next_text(&interrupt);
+}
+
+double logprob_sum(KeptLogprob& kept) {
+  PythonInterrupt interrupt;
+  const py::gil_scoped_release release;
+  return kept.sum(&interrupt);
 }
 
 const char* reason_name(FinishReason reason) {
@@ -326,15 +360,24 @@ py::dict result_dict(GenerationResult& result) {
   return d;
 }
 
+py::list result_dicts(std::vector<GenerationResult> results) {
+  py::list dicts;
+  for (GenerationResult& result : results) dicts.append(result_dict(result));
+  return dicts;
+}
+
 py::list take_results(Generator& generator) {
-  py::list results;
-  for (GenerationResult& result : generator.take_results()) results.append(result_dict(result));
-  return results;
+  return result_dicts(without_gil([&] { return generator.take_results(); }));
+}
+
+std::optional<py::list> results(const Generator& generator) {
+  auto results = without_gil([&] { return generator.results(); });
+  return results ? std::optional(result_dicts(std::move(*results))) : std::nullopt;
 }
 
 py::list take_finished(Generator& generator) {
   py::list results;
-  for (FinishedGeneration& finished : generator.take_finished())
+  for (FinishedGeneration& finished : without_gil([&] { return generator.take_finished(); }))
     results.append(py::make_tuple(finished.number, result_dict(finished.result)));
   return results;
 }
@@ -349,21 +392,25 @@ void bind_runtime(py::module_& m) {
       .def_property_readonly("n_tokens", [](const EncodedSource& source) { return source.ids().size(); })
       .def("save", &save_source, arg("path"));
 
-  py::class_<Model, std::shared_ptr<Model>>(m, "Model")
+  py::class_<ModelHandle, std::shared_ptr<ModelHandle>>(m, "Model")
       .def(py::init(&open_model), arg("path"), py::kw_only(), arg("device"), arg("n_threads"), arg("encoder_window"),
            arg("kv_type"), arg("load"))
-      .def_property_readonly("config", &config_dict)
-      .def_property_readonly("tokenizer", &Model::tokenizer, py::return_value_policy::reference_internal)
-      .def_property_readonly("device", &Model::device)
-      .def_property_readonly("n_threads", &Model::n_threads)
-      .def_property_readonly("kv_type", [](const Model& model) { return type_name(model.kv_type()); })
-      .def("memory", &memory_dict)
-      .def("generation_defaults", &generation_defaults)
-      .def("chat_templates", &chat_templates)
+      .def("close", &ModelHandle::close, py::call_guard<py::gil_scoped_release>(),
+           "Ends the calls under way and frees the memory; all further calls raise.")
+      .def_property_readonly("closed", &ModelHandle::is_closed)
+      .def_property_readonly("config", known([](const Model& model) { return config_dict(model.config()); }))
+      .def_property_readonly(
+          "tokenizer", known([](const Model& model) { return std::const_pointer_cast<Tokenizer>(model.tokenizer()); }))
+      .def_property_readonly("device", known([](const Model& model) { return model.device(); }))
+      .def_property_readonly("n_threads", known([](const Model& model) { return model.n_threads(); }))
+      .def_property_readonly("kv_type", known([](const Model& model) { return type_name(model.kv_type()); }))
+      .def("memory", known(&memory_dict))
+      .def("generation_defaults", known(&generation_defaults))
+      .def("chat_templates", known(&chat_templates))
       .def("encode", &encode, arg("ids"), arg("images") = std::vector<Pixels>{})
       .def("token_ids", &checked_ids, arg("name"), arg("ids"), arg("side"),
            "The ids as a list of int; errors call them by this name. side: \"source\" or \"target\".")
-      .def("check_source", &Model::check_source, arg("source"), arg("name"), "Whether the model can read from it.")
+      .def("check_source", &check_source, arg("source"), arg("name"), "Whether the model can read from it.")
       .def("load_source", &load_source, arg("path"))
       .def("logits", &logits, arg("source"), arg("target_ids"))
       .def("score", &score, arg("source"), arg("target_ids"))
@@ -371,7 +418,7 @@ void bind_runtime(py::module_& m) {
 
   py::class_<KeptLogprob, std::shared_ptr<KeptLogprob>>(
       m, "KeptLogprob", "A sum of log-probabilities that is computed when it is asked for.")
-      .def("sum", &logprob_sum, arg("model"));
+      .def("sum", &logprob_sum);
 
   py::class_<TextOptions>(m, "TextOptions", "How generated tokens become text.")
       .def(py::init<std::vector<std::string>, bool>(), arg("stop"), arg("skip_special_tokens"));
@@ -382,12 +429,15 @@ void bind_runtime(py::module_& m) {
       .def("step", &step, "One step of every running sequence; False when there is nothing left to do.")
       .def("add", &add_request, arg("source"), arg("decoder_prefix"),
            "One source more, behind those that wait; gives its number.")
-      .def_property_readonly("has_room", &Generator::has_room,
-                             "Whether a source that is added now runs in the next step.")
+      .def_property_readonly(
+          "has_room", [](const Generator& generator) { return without_gil([&] { return generator.has_room(); }); },
+          "Whether a source that is added now runs in the next step.")
+      .def("next_text", &next_text, "The next text of the first sequence that is certain; None at the end.")
       .def("cancel", &Generator::cancel)
-      .def("take_text", &Generator::take_text)
+      .def("close", &Generator::close, py::call_guard<py::gil_scoped_release>())
       .def("take_finished", &take_finished, "(number, result) of what has ended since the last call.")
-      .def("take_results", &take_results);
+      .def("take_results", &take_results)
+      .def("results", &results, "Copies of what take_results gives; None while there is something left to do.");
 }
 
 }  // namespace t5g::python

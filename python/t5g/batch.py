@@ -137,7 +137,7 @@ class Batch:
                     yield slot.key, slot.result
             self._reader.tell_what_had_no_effect()
         finally:
-            self._generator.cancel()
+            self._generator.close()
 
     def _admit(self, next_item: NextItem) -> bool:
         """Take items while there is room. False when there are no more."""
@@ -162,7 +162,7 @@ class Batch:
     def _step(self) -> None:
         self._generator.step()
         for number, result in self._generator.take_finished():
-            self._running.pop(number).result = Generation._from_core(result, self._model)
+            self._running.pop(number).result = Generation._from_core(result, self._model.load_seconds)
 
     def _has_result(self) -> bool:
         return bool(self._slots) and self._slots[0].result is not None

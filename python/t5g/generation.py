@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from t5g import _core
-    from t5g.model import Model
 
 
 @dataclass(frozen=True)
@@ -108,22 +107,13 @@ class Generation(GeneratedSequence):
     timings: Timings
 
     @classmethod
-    def _from_core(cls, result: dict[str, Any], model: Model) -> Generation:
+    def _from_core(cls, result: dict[str, Any], load_seconds: float) -> Generation:
         for sequence in result["sequences"]:
             if not isinstance(sequence["logprob"], float):
-                sequence["logprob"] = _sum_of(sequence["logprob"], model)
+                sequence["logprob"] = sequence["logprob"].sum
         sequences = [GeneratedSequence(**sequence) for sequence in result["sequences"]]
-        timings = Timings(load_seconds=model.load_seconds, **result["timings"])
+        timings = Timings(load_seconds=load_seconds, **result["timings"])
         return cls(**result["sequences"][0], sequences=sequences, timings=timings)
-
-
-def _sum_of(kept: _core.KeptLogprob, model: Model) -> Callable[[], float]:
-    def compute() -> float:
-        if model._open is None:
-            raise ValueError("logprob: the model was closed before it was asked for. Read it while the model is open.")
-        return kept.sum(model._open)
-
-    return compute
 
 
 @dataclass(frozen=True)
@@ -148,53 +138,43 @@ class Score:
 class Stream(Iterator[str]):
     """Pieces of a text as they are generated; each is whole characters.
 
-    Iterate over it; :meth:`cancel` (from any thread), :meth:`close` or leaving a ``with`` block stops it.
-    Afterwards :attr:`result` is the whole :class:`Generation`.
+    Iterate over it; :meth:`cancel`, :meth:`close` or leaving a ``with`` block stops it, from any thread, and the
+    iteration then ends without an error. Afterwards :attr:`result` is the whole :class:`Generation`.
+
+    Threads that iterate over one stream take turns: each piece goes to one of them. Where the model is closed before
+    the text is complete, the next piece is a ``ValueError``, and :attr:`result` is what there was of the text.
     """
 
-    def __init__(self, generator: _core.Generator, model: Model) -> None:
+    def __init__(self, generator: _core.Generator, load_seconds: float) -> None:
         self._generator = generator
-        self._model = model
+        self._load_seconds = load_seconds
         self._result: Generation | None = None
-        self._emitted = False
 
     def __iter__(self) -> Stream:
         return self
 
     def __next__(self) -> str:
-        while self._result is None:
-            more = self._generator.step()
-            piece = self._generator.take_text()
-            self._emitted = self._emitted or bool(piece)
-            if not more:
-                piece += self._finish()
-            if piece:
-                return piece
-        raise StopIteration
-
-    def _finish(self) -> str:
-        """Take the result; returns text that only the end made certain."""
-        (result,) = self._generator.take_results()
-        self._result = Generation._from_core(result, self._model)
-        rest: str = self._generator.take_text()
-        # Beam search knows its text only now.
-        return rest if rest or self._emitted else self._result.text
+        piece = self._generator.next_text()
+        if piece is None:
+            raise StopIteration
+        return piece
 
     def cancel(self) -> None:
         """Stop generating: the step in hand ends early, and the iteration with it."""
         self._generator.cancel()
 
     def close(self) -> None:
-        """Stop generating and free what it holds."""
-        if self._result is None:
-            self._generator.cancel()
-            self._finish()
+        """Stop generating and free what it holds. Text that has not been read is in :attr:`result` alone."""
+        self._generator.close()
 
     @property
     def result(self) -> Generation:
         """The whole generation. Raises ``RuntimeError`` while the text is still being generated."""
         if self._result is None:
-            raise RuntimeError("the stream is not finished: iterate over it or close it first")
+            results = self._generator.results()
+            if results is None:
+                raise RuntimeError("the stream is not finished: iterate over it or close it first")
+            self._result = Generation._from_core(results[0], self._load_seconds)
         return self._result
 
     def __enter__(self) -> Stream:

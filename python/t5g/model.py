@@ -98,7 +98,7 @@ class Model:
         self.path = find_model(path)
         """The file."""
         start = time.perf_counter()
-        self._open: _core.Model | None = _core.Model(
+        self._core = _core.Model(
             arguments.native_path("path", self.path),
             device=arguments.word("device", device),
             n_threads=arguments.threads(n_threads),
@@ -108,11 +108,11 @@ class Model:
         )
         self.load_seconds = time.perf_counter() - start
         """Time that opening the file took."""
-        self.config: Config = Config._from_core(self._open.config)
+        self.config: Config = Config._from_core(self._core.config)
         """What the model is."""
-        self.tokenizer: Tokenizer = Tokenizer(self._open.tokenizer)
+        self.tokenizer: Tokenizer = Tokenizer(self._core.tokenizer)
         """Its tokenizer."""
-        self.generation_defaults: GenerationDefaults = GenerationDefaults(self._open)
+        self.generation_defaults: GenerationDefaults = GenerationDefaults(self._core)
         """What generation does where an argument is not given: the options that the file has."""
         self._chat_templates = ChatTemplates(self._open, str(self.path))
         if encoder_window == "inclusive" and self.config.architecture == "t5gemma2":
@@ -120,9 +120,9 @@ class Model:
 
     @property
     def _native(self) -> _core.Model:
-        if self._open is None:
+        if self._core.closed:
             raise InvalidArgumentError("the model is closed.")
-        return self._open
+        return self._core
 
     @property
     def device(self) -> str:
@@ -154,8 +154,12 @@ class Model:
         return MemoryNeeds(**self._native.memory())
 
     def close(self) -> None:
-        """Give the model's memory back. Further calls raise ``ValueError``; closing twice is fine."""
-        self._open = None
+        """Give the model's memory back, whatever else of it is kept; closing twice is fine.
+
+        Calls under way in other threads end early with a ``ValueError``, as all further calls do. The tokenizer,
+        encoded sources and finished generations stay usable, but for a ``logprob`` that nobody has read.
+        """
+        self._core.close()
 
     def __enter__(self) -> Model:
         return self
@@ -494,7 +498,7 @@ class Model:
         reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
         request = reader.request(source, images)
         text = generation_options.text(stop, skip_special_tokens, self.generation_defaults)
-        return Stream(self._generator([request], reader, decoder_prefix, text, options), self)
+        return Stream(self._generator([request], reader, decoder_prefix, text, options), self.load_seconds)
 
     @explained()
     def score(
@@ -579,9 +583,12 @@ class Model:
         return _core.Generator(self._native, requests, prefix, text, max_batch_size, config)
 
     def _run(self, generator: _core.Generator) -> list[Generation]:
-        while generator.step():
-            pass
-        return [Generation._from_core(result, self) for result in generator.take_results()]
+        try:
+            while generator.step():
+                pass
+        finally:
+            generator.close()  # an error's traceback may keep it
+        return [Generation._from_core(result, self.load_seconds) for result in generator.take_results()]
 
 
 def _unit_rows(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

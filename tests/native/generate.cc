@@ -1,11 +1,10 @@
-// A whole life of a model without Python: load, encode, generate greedily, by sampling and by beams, score; for the
-// leak checker and the thread sanitizer. And the promise that a decode step allocates nothing.
+// A whole life of a model without Python: load, encode, generate greedily, by sampling and by beams, interrupted and
+// not; for the leak checker. And the promise that a decode step allocates nothing.
 //
 //   generate MODEL.gguf ...
 #include <limits>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "allocations.h"
@@ -13,24 +12,32 @@
 #include "checks.h"
 #include "runtime/generation_job.h"
 #include "runtime/generator.h"
-#include "runtime/model.h"
+#include "runtime/model_handle.h"
 
 namespace {
 
 using namespace t5g;
 
-std::vector<GenerationResult> generate(const std::shared_ptr<Model>& model, GenerationConfig config) {
+using Handle = std::shared_ptr<ModelHandle>;
+
+std::vector<int32_t> source_ids(const Handle& handle, size_t i) {
+  return handle->use(nullptr, [&](const Model& model, Interrupt*) {
+    return model.tokenizer()->encode(std::string(10 * i, 'a') + " text");
+  });
+}
+
+std::vector<GenerationResult> generate(const Handle& model, GenerationConfig config) {
   std::vector<GenerationRequest> requests(3);
-  for (size_t i = 0; i < requests.size(); ++i)
-    requests[i].source_ids = model->tokenizer().encode(std::string(10 * i, 'a') + " text");
+  for (size_t i = 0; i < requests.size(); ++i) requests[i].source_ids = source_ids(model, i);
   config.max_new_tokens = 12;
   config.min_new_tokens = 12;
   Generator generator(model, std::move(requests), config, {{"no such text"}}, 2);
-  while (generator.step()) generator.take_text();
+  while (generator.step()) {
+  }
   return generator.take_results();
 }
 
-void check_generation(const std::shared_ptr<Model>& model) {
+void check_generation(const Handle& model) {
   GenerationConfig greedy, sampling, beams;
   sampling.temperature = 1.0;
   sampling.seed = 1;
@@ -43,7 +50,7 @@ void check_generation(const std::shared_ptr<Model>& model) {
   }
 }
 
-void check_cancelled_generation(const std::shared_ptr<Model>& model) {
+void check_cancelled_generation(const Handle& model) {
   std::vector<GenerationRequest> requests(2);
   Generator generator(model, std::move(requests), {}, {}, 1);
   T5G_CHECK(generator.step());
@@ -54,7 +61,7 @@ void check_cancelled_generation(const std::shared_ptr<Model>& model) {
 }
 
 // Requests that come while others run get what they would get alone.
-void check_added_requests(const std::shared_ptr<Model>& model) {
+void check_added_requests(const Handle& model) {
   const std::vector<GenerationResult> expected = generate(model, {});
   GenerationConfig config;
   config.max_new_tokens = config.min_new_tokens = 12;
@@ -63,7 +70,7 @@ void check_added_requests(const std::shared_ptr<Model>& model) {
   for (size_t i = 0; i < expected.size(); ++i) {
     T5G_CHECK(generator.has_room() == (i < 2));
     GenerationRequest request;
-    request.source_ids = model->tokenizer().encode(std::string(10 * i, 'a') + " text");
+    request.source_ids = source_ids(model, i);
     T5G_CHECK(generator.add(std::move(request)) == i);
     generator.step();
   }
@@ -78,17 +85,48 @@ void check_added_requests(const std::shared_ptr<Model>& model) {
   T5G_CHECK(generator.has_room() && generator.take_results().empty());
 }
 
-void check_threads(const std::shared_ptr<Model>& model) {
-  const std::vector<GenerationResult> expected = generate(model, {});
-  std::vector<std::thread> threads;
-  for (int i = 0; i < 3; ++i) {
-    threads.emplace_back([&] {
-      const std::vector<GenerationResult> found = generate(model, {});
-      for (size_t j = 0; j < found.size(); ++j)
-        T5G_CHECK(found[j].sequences.front().token_ids == expected[j].sequences.front().token_ids);
-    });
+struct StopAt final : Interrupt {
+  explicit StopAt(int n) : left(n) {}
+  bool poll() override { return left-- == 0; }
+  int left;
+};
+
+// Whatever the moment of an interruption, going on afterwards gives what would have come without it.
+void check_interrupted_generation(const Handle& model) {
+  GenerationConfig greedy, sampling, beams;
+  sampling.temperature = 1.0;
+  sampling.seed = 1;
+  sampling.num_return_sequences = 3;
+  beams.num_beams = 3;
+  std::vector<GenerationRequest> requests(2);
+  requests[0].source_ids.assign(70, 9);
+  requests[0].decoder_prefix.assign(Model::kShortStep + 8, 5);  // too long to run beside another one
+  requests[1].source_ids.assign(5, 7);
+  for (GenerationConfig config : {greedy, sampling, beams}) {
+    config.max_new_tokens = config.min_new_tokens = 4;
+    Generator whole(model, requests, config, {}, 8);
+    while (whole.step()) {
+    }
+    const std::vector<GenerationResult> expected = whole.take_results();
+    bool interrupted = true;
+    for (int n = 0; interrupted; n = n < 20 ? n + 1 : n * 4 / 3) {
+      interrupted = false;
+      Generator generator(model, requests, config, {}, 8);
+      StopAt stop(n);
+      for (bool more = true; more;) {
+        try {
+          more = generator.step(&stop);
+        } catch (const Cancelled&) {
+          interrupted = true;
+        }
+      }
+      const std::vector<GenerationResult> found = generator.take_results();
+      for (size_t i = 0; i < requests.size(); ++i) {
+        for (size_t j = 0; j < expected[i].sequences.size(); ++j)
+          T5G_CHECK(found[i].sequences[j].token_ids == expected[i].sequences[j].token_ids);
+      }
+    }
   }
-  for (std::thread& thread : threads) thread.join();
 }
 
 // What a model keeps of a source, and for how long.
@@ -165,12 +203,13 @@ constexpr sampling::Processor kBan = {
 constexpr sampling::Processor kSilent = {kBan<0>.is_used, [](const sampling::SequenceState&, std::vector<int32_t>&) {},
                                          kBan<0>.apply};
 
-std::vector<int32_t> write_greedily(Model& model, std::span<const sampling::Processor> more) {
+std::vector<int32_t> write_greedily(const Handle& handle, Model& model, std::span<const sampling::Processor> more) {
   const auto source = model.encode(std::vector<int32_t>(5, 7));
   GenerationConfig config;
   config.max_new_tokens = 10;
   const TextOptions text{};
-  const auto job = make_greedy_job({.model = model,
+  const auto job = make_greedy_job({.handle = handle,
+                                    .model = model,
                                     .source_ids = source->ids(),
                                     .source = model.project(*source),
                                     .prompt_ids = {model.config().decoder_start_token_id},
@@ -188,13 +227,16 @@ std::vector<int32_t> write_greedily(Model& model, std::span<const sampling::Proc
 }
 
 // Greedy decoding looks at few logits only: those that a new processor touches are among them.
-void check_greedy_obeys_a_new_processor(Model& model) {
+void check_greedy_obeys_a_new_processor(const Handle& handle) {
+  const auto write = [&](const sampling::Processor& more) {
+    return handle->use(nullptr, [&](Model& model, Interrupt*) { return write_greedily(handle, model, {&more, 1}); });
+  };
   const auto has_parity = [](int32_t parity) { return [parity](int32_t id) { return id % 2 == parity; }; };
-  const std::vector<int32_t> even = write_greedily(model, {&kBan<1>, 1}), odd = write_greedily(model, {&kBan<0>, 1});
+  const std::vector<int32_t> even = write(kBan<1>), odd = write(kBan<0>);
   T5G_CHECK(std::ranges::all_of(even, has_parity(0)) && std::ranges::all_of(odd, has_parity(1)));
   bool refused = false;
   try {
-    write_greedily(model, {&kSilent, 1});
+    write(kSilent);
   } catch (const Error&) {
     refused = true;
   }
@@ -207,13 +249,15 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     ModelOptions options;
     options.n_threads = 2;
-    const auto model = std::make_shared<Model>(argv[i], options);
-    check_steps_allocate_nothing(*model);
-    check_kept_sources(*model);
-    check_greedy_obeys_a_new_processor(*model);
-    check_generation(model);
-    check_cancelled_generation(model);
-    check_added_requests(model);
-    check_threads(model);
+    const auto handle = std::make_shared<ModelHandle>(argv[i], options);
+    handle->use(nullptr, [](Model& model, Interrupt*) {
+      check_steps_allocate_nothing(model);
+      check_kept_sources(model);
+    });
+    check_greedy_obeys_a_new_processor(handle);
+    check_generation(handle);
+    check_cancelled_generation(handle);
+    check_added_requests(handle);
+    check_interrupted_generation(handle);
   }
 }

@@ -1,4 +1,4 @@
-"""The model as an object: opening, closing, sources kept and saved, threads, determinism, Ctrl-C."""
+"""The model as an object: opening, sources kept and saved, threads, determinism, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -57,19 +57,6 @@ def test_wrong_files(tmp_path: Path, tiny_path: Path) -> None:
 def test_wrong_options(tiny_path: Path, options: dict[str, object], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         t5g.Model(tiny_path, **options)
-
-
-def test_a_closed_model_says_so(tiny_path: Path) -> None:
-    with t5g.Model(tiny_path) as model:
-        source = model.encode(IDS)
-        stream = model.stream(source, max_new_tokens=30, min_new_tokens=30)
-        next(stream)
-    model.close()
-    with pytest.raises(ValueError, match="closed"):
-        model.generate(IDS)
-    assert source.hidden_states.shape[0] == len(IDS)  # what it made lives on
-    list(stream)
-    assert len(stream.result.token_ids) == 30
 
 
 def test_an_encoded_source_serves_many_calls(tiny_model: t5g.Model) -> None:

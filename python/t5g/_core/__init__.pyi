@@ -301,6 +301,10 @@ class Model:
         """
         Whether the model can read from it.
         """
+    def close(self) -> None:
+        """
+        Ends the calls under way and frees the memory; all further calls raise.
+        """
     def encode(
         self,
         ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
@@ -320,6 +324,8 @@ class Model:
         The ids as a list of int; errors call them by this name. side: "source" or "target".
         """
     @property
+    def closed(self) -> bool: ...
+    @property
     def config(self) -> dict: ...
     @property
     def device(self) -> str: ...
@@ -335,7 +341,7 @@ class KeptLogprob:
     A sum of log-probabilities that is computed when it is asked for.
     """
 
-    def sum(self, model: Model) -> float: ...
+    def sum(self) -> float: ...
 
 class TextOptions:
     """
@@ -365,6 +371,15 @@ class Generator:
         One source more, behind those that wait; gives its number.
         """
     def cancel(self) -> None: ...
+    def close(self) -> None: ...
+    def next_text(self) -> str | None:
+        """
+        The next text of the first sequence that is certain; None at the end.
+        """
+    def results(self) -> list | None:
+        """
+        Copies of what take_results gives; None while there is something left to do.
+        """
     def step(self) -> bool:
         """
         One step of every running sequence; False when there is nothing left to do.
@@ -374,7 +389,6 @@ class Generator:
         (number, result) of what has ended since the last call.
         """
     def take_results(self) -> list: ...
-    def take_text(self) -> str: ...
     @property
     def has_room(self) -> bool:
         """
