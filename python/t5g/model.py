@@ -114,7 +114,7 @@ class Model:
         """Its tokenizer."""
         self.generation_defaults: GenerationDefaults = GenerationDefaults(self._core)
         """What generation does where an argument is not given: the options that the file has."""
-        self._chat_templates = ChatTemplates(self._open, str(self.path))
+        self._chat_templates = ChatTemplates(self._core, str(self.path))
         if encoder_window == "inclusive" and self.config.architecture == "t5gemma2":
             arguments.warn_once("encoder_window has no effect on T5Gemma 2: only T5Gemma (the first) has two.")
 

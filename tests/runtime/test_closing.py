@@ -175,7 +175,6 @@ CALLS: dict[str, Callable[[t5g.Model, t5g.EncodedSource], object]] = {
     "device": lambda model, source: model.device,
     "n_threads": lambda model, source: model.n_threads,
     "kv_type": lambda model, source: model.kv_type,
-    "has_chat_template": lambda model, source: model.has_chat_template,
     "apply_chat_template": lambda model, source: model.apply_chat_template([{"role": "user", "content": "a"}]),
 }
 
