@@ -66,15 +66,16 @@ class ChatTemplates:
 
     def ids(self, model: _core.Model, messages: object, given: str | None) -> list[int]:
         """Token ids of a conversation, up to where the model's turn begins."""
-        template, where = self.choose(given)
         several = chat.items(messages)
+        pairs = chat.pairs(several)  # a mistake in the messages is the caller's own, whatever the file has
+        template, where = self.choose(given)
         with_bos = _known(template)
         if with_bos is None:
             from t5g.chat_rendering import rendered_ids
 
             variables = _variables(model.tokenizer, model.config)
             return rendered_ids(model.tokenizer, template, where, _conversation(template, several), variables)
-        ids = model.chat_prompt(chat.pairs(several))
+        ids = model.chat_prompt(pairs)
         return [model.tokenizer.bos_id, *ids] if with_bos else ids
 
 

@@ -249,7 +249,7 @@ def test_a_closed_model_says_so_whatever_is_given(tiny_path: Path, tmp_path: Pat
         lambda: model.generate_batch([IDS]), lambda: model.stream(IDS), lambda: model.encode(IDS),
         lambda: model.embed(["a"]), lambda: model.score(IDS, IDS), lambda: model.logits(IDS, IDS), model.memory,
         lambda: model.apply_chat_template([]), lambda: model.kv_type, lambda: model.device, lambda: model.n_threads,
-        lambda: t5g.EncodedSource.load(model, tmp_path / "source"), lambda: model.has_chat_template,
+        lambda: t5g.EncodedSource.load(model, tmp_path / "source"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match="the model is closed"):
             call()
