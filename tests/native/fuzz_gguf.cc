@@ -56,7 +56,8 @@ void read_tensor(const GgufFile& file, const t5g::TensorInfo& tensor) {
     T5G_CHECK(tensor.size_bytes == static_cast<size_t>(tensor.rows()) * t5g::row_bytes(tensor.type, tensor.cols()));
     T5G_CHECK(tensor.offset % file.alignment() == 0);
     uint8_t sum = 0;  // every byte is there
-    for (const std::byte byte : file.in_memory(tensor)) sum = static_cast<uint8_t>(sum + std::to_integer<uint8_t>(byte));
+    for (const std::byte byte : file.in_memory(tensor))
+      sum = static_cast<uint8_t>(sum + std::to_integer<uint8_t>(byte));
     volatile uint8_t keep = sum;
     static_cast<void>(keep);
   });

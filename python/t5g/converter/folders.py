@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from t5g.errors import ModelFormatError
+from t5g.text_files import printable
 
 _HUB_ID = re.compile(r"(?:hf:)?([\w.-]+/[\w.-]+)")
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
@@ -70,17 +71,19 @@ def check_pointer(path: Path, start: bytes) -> None:
 
 def _no_folder(path: Path) -> OSError:
     if path.suffix == ".gguf" and path.is_file():
-        return NotADirectoryError(f"{path}: is a GGUF file already. t5g-quantize changes its types.")
+        return NotADirectoryError(f"{printable(path)}: is a GGUF file already. t5g-quantize changes its types.")
     if path.exists():
-        return NotADirectoryError(f"{path}: is a file. Give the folder of a Hugging Face checkpoint that holds it.")
+        return NotADirectoryError(
+            f"{printable(path)}: is a file. Give the folder of a Hugging Face checkpoint that holds it."
+        )
     hub = _HUB_ID.fullmatch(str(path))
     if hub is not None:
         name = hub[1].partition("/")[2]
         return FileNotFoundError(
-            f"{path}: no such folder. For a model of the hub, download it first: "
+            f"{printable(path)}: no such folder. For a model of the hub, download it first: "
             f"hf download {hub[1]} --local-dir {name}. Then give {name}."
         )
-    return FileNotFoundError(f"{path}: no such folder. Give the folder of a Hugging Face checkpoint.")
+    return FileNotFoundError(f"{printable(path)}: no such folder. Give the folder of a Hugging Face checkpoint.")
 
 
 def _inner_folders(folder: Path) -> Iterator[Path]:
