@@ -13,6 +13,7 @@
 #include "base/input_file.h"
 #include "base/output_file.h"
 #include "bindings.h"
+#include "exclusive.h"
 
 namespace t5g::python {
 namespace {
@@ -58,15 +59,22 @@ void bind_files(py::module_& m) {
       .def_readonly("descriptor", &OutputTarget::descriptor, "Of /dev/stdout and its like; else -1.");
   m.def("find_output", [](const py::bytes& path) { return find_output(path); }, py::arg("path"));
 
-  py::class_<OutputFile>(m, "OutputFile", "A file that appears whole, by commit(), or not at all.")
+  using Output = Exclusive<OutputFile>;
+  py::class_<Output>(m, "OutputFile", "A file that appears whole, by commit(), or not at all.")
       .def(py::init([](const py::bytes& path, uint64_t expected_bytes) {
-             return std::make_unique<OutputFile>(path, expected_bytes);
+             return std::make_unique<Output>("the file that is being written", std::string(path), expected_bytes);
            }),
            py::arg("path"), py::arg("expected_bytes") = 0)
-      .def_property_readonly("path", [](const OutputFile& file) { return std::filesystem::path(file.path()); })
-      .def("fileno", &OutputFile::descriptor)
-      .def("commit", &OutputFile::commit, py::call_guard<py::gil_scoped_release>())
-      .def("discard", &OutputFile::discard);
+      .def_property_readonly(
+          "path",
+          [](Output& self) {
+            return std::filesystem::path(self.use([](const OutputFile& file) { return file.path(); }));
+          })
+      .def("fileno", [](Output& self) { return self.use([](const OutputFile& file) { return file.descriptor(); }); })
+      .def(
+          "commit", [](Output& self) { self.use([](OutputFile& file) { file.commit(); }); },
+          py::call_guard<py::gil_scoped_release>())
+      .def("discard", [](Output& self) { self.use([](OutputFile& file) { file.discard(); }); });
 }
 
 }  // namespace t5g::python

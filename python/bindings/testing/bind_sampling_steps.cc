@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "exclusive.h"
 #include "kernels/cpu/kernels.h"
 #include "ops/selection.h"
 #include "sampling/beam_search.h"
@@ -66,23 +67,29 @@ std::unique_ptr<AllowedTokens> make_mask(const std::optional<py::function>& allo
 
 void bind_sampler(py::module_& m) {
   using MaskedSampler = Masked<Sampler>;
-  py::class_<MaskedSampler>(m, "Sampler", "Chooses the next token of one sequence.")
+  using SharedSampler = Exclusive<MaskedSampler>;
+  py::class_<SharedSampler>(m, "Sampler", "Chooses the next token of one sequence.")
       .def(py::init([](const GenerationConfig& config, int64_t prompt_length, int32_t sequence,
                        const std::optional<py::function>& allowed) {
              auto mask = make_mask(allowed);
              Sampler sampler(config, prompt_length, resolve_seed(config), sequence, mask.get());
-             return std::make_unique<MaskedSampler>(MaskedSampler{std::move(mask), std::move(sampler)});
+             return std::make_unique<SharedSampler>("the sampler", MaskedSampler{std::move(mask), std::move(sampler)});
            }),
            py::arg("config"), py::arg("prompt_length"), py::arg("sequence") = 0, py::arg("allowed") = py::none())
-      .def_property_readonly("needs_all", [](const MaskedSampler& self) { return self.it.needs_all(); })
+      .def_property_readonly("needs_all",
+                             [](SharedSampler& self) {
+                               return self.use([](const MaskedSampler& masked) { return masked.it.needs_all(); });
+                             })
       .def(
           "next",
-          [](MaskedSampler& self, const FloatArray& logits, const Ids& ids) {
+          [](SharedSampler& self, const FloatArray& logits, const Ids& ids) {
             std::vector<float> row = copy(logits);
-            Selection selection;
-            self.it.ask(ids, row, selection);
-            answer_from(row, selection);
-            const SampledToken token = self.it.next(selection, ids);
+            const SampledToken token = self.use([&](MaskedSampler& masked) {
+              Selection selection;
+              masked.it.ask(ids, row, selection);
+              answer_from(row, selection);
+              return masked.it.next(selection, ids);
+            });
             return py::make_tuple(token.id, token.logprob);
           },
           py::arg("logits"), py::arg("ids"), "The next token and its log-probability.");
@@ -122,6 +129,23 @@ void bind_sampler(py::module_& m) {
       py::arg("config"), py::arg("logits"), "The tokens to draw from and their unnormalised weights.");
 }
 
+void advance(BeamSearch& search, const FloatArray& logits) {
+  if (search.done()) throw InvalidArgument("advance: the search is done.");
+  if (logits.ndim() != 2 || static_cast<size_t>(logits.shape(0)) != search.beams().size()) {
+    throw InvalidArgument("logits: must have one row for each of the " + std::to_string(search.beams().size()) +
+                          " beams.");
+  }
+  std::vector<float> rows = copy(logits);
+  const size_t cols = static_cast<size_t>(logits.shape(1));
+  std::vector<Selection> selections(search.beams().size());
+  for (size_t i = 0; i < selections.size(); ++i) {
+    const std::span<float> row(rows.data() + i * cols, cols);
+    search.ask(i, row, selections[i]);
+    answer_from(row, selections[i]);
+  }
+  search.advance(selections);
+}
+
 void bind_beam_search(py::module_& m) {
   py::class_<Beam>(m, "Beam")
       .def_readonly("parent", &Beam::parent)
@@ -136,7 +160,13 @@ void bind_beam_search(py::module_& m) {
       .def_readonly("generated_ids", &Hypothesis::generated_ids);
 
   using MaskedSearch = Masked<BeamSearch>;
-  py::class_<MaskedSearch>(m, "BeamSearch", "Beam search fed with logits.")
+  using SharedSearch = Exclusive<MaskedSearch>;
+  const auto ask = [](auto question) {
+    return [question](SharedSearch& self) {
+      return self.use([&](const MaskedSearch& masked) { return question(masked.it); });
+    };
+  };
+  py::class_<SharedSearch>(m, "BeamSearch", "Beam search fed with logits.")
       .def(
           py::init([](const GenerationConfig& config, const Ids& prompt_ids, const std::optional<py::function>& allowed,
                       const std::optional<std::function<bool(Ids)>>& stop_test) {
@@ -145,39 +175,35 @@ void bind_beam_search(py::module_& m) {
             if (stop_test)
               test = [f = *stop_test](std::span<const int32_t> ids) { return f({ids.begin(), ids.end()}); };
             BeamSearch search(config, prompt_ids, mask.get(), std::move(test));
-            return std::make_unique<MaskedSearch>(MaskedSearch{std::move(mask), std::move(search)});
+            return std::make_unique<SharedSearch>("the search", MaskedSearch{std::move(mask), std::move(search)});
           }),
           py::arg("config"), py::arg("prompt_ids"), py::arg("allowed") = py::none(), py::arg("stop_test") = py::none())
-      .def_property_readonly("beams", [](const MaskedSearch& self) { return self.it.beams(); })
-      .def_property_readonly("done", [](const MaskedSearch& self) { return self.it.done(); })
+      .def_property_readonly("beams", ask([](const BeamSearch& search) { return search.beams(); }))
+      .def_property_readonly("done", ask([](const BeamSearch& search) { return search.done(); }))
       .def(
           "advance",
-          [](MaskedSearch& self, const FloatArray& logits) {
-            if (self.it.done()) throw InvalidArgument("advance: the search is done.");
-            if (logits.ndim() != 2 || static_cast<size_t>(logits.shape(0)) != self.it.beams().size()) {
-              throw InvalidArgument("logits: must have one row for each of the " +
-                                    std::to_string(self.it.beams().size()) + " beams.");
-            }
-            std::vector<float> rows = copy(logits);
-            const size_t cols = static_cast<size_t>(logits.shape(1));
-            std::vector<Selection> selections(self.it.beams().size());
-            for (size_t i = 0; i < selections.size(); ++i) {
-              const std::span<float> row(rows.data() + i * cols, cols);
-              self.it.ask(i, row, selections[i]);
-              answer_from(row, selections[i]);
-            }
-            self.it.advance(selections);
+          [](SharedSearch& self, const FloatArray& logits) {
+            self.use([&](MaskedSearch& masked) { advance(masked.it, logits); });
           },
           py::arg("logits"))
-      .def("finalize", [](const MaskedSearch& self) { return self.it.finalize(); });
+      .def("finalize", ask([](const BeamSearch& search) { return search.finalize(); }));
 }
 
 void bind_stop_matcher(py::module_& m) {
-  py::class_<StopMatcher>(m, "StopMatcher", "Cuts a text that arrives in pieces before the first stop string.")
-      .def(py::init<std::vector<std::string>>(), py::arg("stops"))
-      .def("feed", [](StopMatcher& self, const std::string& piece) { return py::bytes(self.feed(piece)); })
-      .def("flush", [](StopMatcher& self) { return py::bytes(self.flush()); })
-      .def_property_readonly("matched", &StopMatcher::matched);
+  using Shared = Exclusive<StopMatcher>;
+  py::class_<Shared>(m, "StopMatcher", "Cuts a text that arrives in pieces before the first stop string.")
+      .def(py::init(
+               [](const std::vector<std::string>& stops) { return std::make_unique<Shared>("the matcher", stops); }),
+           py::arg("stops"))
+      .def("feed",
+           [](Shared& self, const std::string& piece) {
+             return py::bytes(self.use([&](StopMatcher& matcher) { return matcher.feed(piece); }));
+           })
+      .def("flush",
+           [](Shared& self) { return py::bytes(self.use([](StopMatcher& matcher) { return matcher.flush(); })); })
+      .def_property_readonly("matched", [](Shared& self) {
+        return self.use([](const StopMatcher& matcher) { return matcher.matched(); });
+      });
 }
 
 }  // namespace
