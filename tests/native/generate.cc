@@ -117,6 +117,22 @@ void check_kept_sources(Model& model) {
   T5G_CHECK(store->find(*sources[3]) != nullptr && store->find(*sources[4]) != nullptr);
 }
 
+// A step that fails leaves a cache with the pages it had, those that it shares with another one too.
+void check_undone_steps(Model& model) {
+  KvCache cache = model.new_cache();
+  cache.reserve(10);
+  cache.advance(10);
+  cache.commit();
+  KvCache other = cache.fork();
+  const int32_t shared = other.view(0).pages[0];
+  other.reserve(kKvChunk);
+  T5G_CHECK(other.view(kKvChunk).pages.size() == 2 && other.view(0).pages[0] != shared);
+  other.undo(10);
+  T5G_CHECK(other.view(0).pages.size() == 1 && other.view(0).pages[0] == shared && other.length() == 10);
+  other.reserve(1);
+  T5G_CHECK(other.view(1).pages[0] != shared);  // shared as before
+}
+
 // Decode steps within one page of the cache, after a few have sized the scratch buffers: of one sequence and of three,
 // for all logits and for the likeliest token.
 void check_steps_allocate_nothing(Model& model) {
@@ -209,6 +225,7 @@ int main(int argc, char** argv) {
     handle->use(nullptr, [](Model& model, Interrupt*) {
       check_steps_allocate_nothing(model);
       check_kept_sources(model);
+      check_undone_steps(model);
     });
     check_greedy_obeys_a_new_processor(handle);
     check_generation(handle);
