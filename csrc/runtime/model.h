@@ -41,6 +41,7 @@ class Model {
  public:
   // Throws FileNotFound, IoError, ModelFormatError; InvalidArgument or Unsupported for the options.
   Model(const std::string& path, const ModelOptions& options);
+  ~Model() { source_caches_->clear(); }
   Model(const Model&) = delete;
   Model& operator=(const Model&) = delete;
 

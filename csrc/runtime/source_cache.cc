@@ -1,4 +1,5 @@
-// Least recently used goes first. Large blocks are freed outside the lock: that takes the system a while.
+// Least recently used goes first. A pass frees blocks outside the lock, as that takes the system a while; whoever frees
+// them without holding the model does it inside, so that clear() waits for it.
 #include "runtime/source_cache.h"
 
 #include <algorithm>
@@ -28,13 +29,17 @@ void SourceCacheStore::insert(const EncodedSource& source, std::shared_ptr<const
 }
 
 void SourceCacheStore::source_gone(uint64_t source_id) {
-  Entry dropped{};
   const std::lock_guard lock(mutex_);
   const auto found = std::ranges::find(entries_, source_id, &Entry::source_id);
   if (found == entries_.end()) return;
-  dropped = std::move(*found);
+  bytes_ -= found->cache->size_bytes();
   entries_.erase(found);
-  bytes_ -= dropped.cache->size_bytes();
+}
+
+void SourceCacheStore::clear() {
+  const std::lock_guard lock(mutex_);
+  entries_.clear();
+  bytes_ = 0;
 }
 
 }  // namespace t5g

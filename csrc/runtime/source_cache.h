@@ -49,6 +49,8 @@ class SourceCacheStore final : public SourceObserver, public std::enable_shared_
   std::shared_ptr<const SourceCache> find(const EncodedSource& source);
   void insert(const EncodedSource& source, std::shared_ptr<const SourceCache> cache);
   void source_gone(uint64_t source_id) override;
+  // Before the device goes: a source that is being destroyed may keep the store for a moment longer.
+  void clear();
 
  private:
   struct Entry {
