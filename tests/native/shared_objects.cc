@@ -234,6 +234,27 @@ void closing_ends_all(const std::string& path) {
   }
 }
 
+// What a stream holds on the device goes with the model, though nobody touches the stream.
+void streams_let_go(const std::string& path) {
+  for (const GenerationConfig& config : all_kinds(20)) {
+    const Handle handle = open(path);
+    const auto stream = generator(handle, config, encode(handle, {5, 6, 7}));
+    stream->step();
+    handle->close();
+    T5G_CHECK(stream->results().has_value());
+    const size_t n_tokens = stream->results()->front().sequences.front().token_ids.size();
+    T5G_CHECK(n_tokens < 20);
+    bool told = false;
+    try {
+      while (stream->step()) {
+      }
+    } catch (const ModelClosed&) {
+      told = true;
+    }
+    T5G_CHECK(told && !stream->step());
+  }
+}
+
 // A signal handler or callback runs in the midst of a call of its own thread.
 void calls_within_a_call_are_refused_not_awaited(const std::string& path) {
   struct Handler final : Interrupt {
@@ -302,6 +323,7 @@ int main(int argc, char** argv) {
     tokenizers_are_shared(handle);
     models_share_sources(argv[i]);
     closing_ends_all(argv[i]);
+    streams_let_go(argv[i]);
     calls_within_a_call_are_refused_not_awaited(argv[i]);
   }
 }
