@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from t5g.converter.config import T5GEMMA, ModelConfig, read_config
-from t5g.converter.metadata import build_metadata
-from t5g.converter.presets import F16, F32, Preset, TensorType, default_vision_type, parse_type
-from t5g.converter.tensors import (
+from t5g_convert.config import T5GEMMA, ModelConfig, read_config
+from t5g_convert.metadata import build_metadata
+from t5g_convert.presets import F16, F32, Preset, TensorType, default_vision_type, parse_type
+from t5g_convert.tensors import (
     NORM,
     PROJECTION,
     VECTOR,
@@ -30,8 +30,8 @@ from t5g.converter.tensors import (
     text_tensors,
     vision_tensors,
 )
-from t5g.converter.tokenizer import read_vocabulary
-from t5g.converter.writer import OutputTensor, write_gguf
+from t5g_convert.tokenizer import read_vocabulary
+from t5g_convert.writer import OutputTensor, write_gguf
 
 # layers, hidden_size, intermediate_size, query heads, key/value heads, head_dim
 T5GEMMA_SIDES = {

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from t5g.converter.presets import TYPES
+from t5g_convert.presets import TYPES
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

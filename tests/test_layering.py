@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CSRC = ROOT / "csrc"
 BINDINGS = ROOT / "python" / "bindings"
 PACKAGE = ROOT / "python" / "t5g"
+CONVERTER = ROOT / "convert" / "t5g_convert"
 
 # Floors from the ground up; a folder may include itself and every floor below its own.
 FLOORS = (
@@ -51,7 +52,9 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]', re.MULTILINE)
 # Third-party modules that a module of the package may import when it is itself imported. All others are imported
 # inside the function that needs them.
 EAGER = {"numpy"}
-EAGER_OF = {"converter": {"gguf", "sentencepiece", "tqdm"}, "_pyinstaller": {"PyInstaller"}}
+EAGER_OF = {"t5g_convert": {"gguf", "sentencepiece", "tqdm"}, "_pyinstaller": {"PyInstaller"}}
+# The package runs models and does without the converter; these hand it on to users.
+NAMES_THE_CONVERTER = {"__init__.py", "cli/_conversion.py", "cli/convert.py", "cli/quantize.py"}
 NEVER = {"torch", "transformers", "safetensors", "accelerate", "tensorflow", "jax"}
 
 
@@ -185,8 +188,13 @@ def test_files_of_one_instruction_set_use_no_library() -> None:
 
 
 def python_modules() -> list[Path]:
-    """All modules of the package."""
-    return sorted(PACKAGE.rglob("*.py"))
+    """All modules of the package and of the converter."""
+    return sorted([*PACKAGE.rglob("*.py"), *CONVERTER.rglob("*.py")])
+
+
+def python_room(path: Path) -> str:
+    """The part of the Python code that a module belongs to: "t5g_convert", "cli", ..., "model.py"."""
+    return CONVERTER.name if path.is_relative_to(CONVERTER) else path.relative_to(PACKAGE).parts[0]
 
 
 def is_type_checking(node: ast.stmt) -> bool:
@@ -233,7 +241,7 @@ def test_no_relative_imports() -> None:
 def test_the_library_does_not_know_its_commands() -> None:
     found = []
     for path in python_modules():
-        room = path.relative_to(PACKAGE).parts[0]
+        room = python_room(path)
         for name in all_imports(ast.parse(path.read_text(encoding="utf-8"))):
             there = name.split(".")[1] if name.startswith("t5g.") else ""
             if there in {"cli", "server"} and room != there:
@@ -241,13 +249,24 @@ def test_the_library_does_not_know_its_commands() -> None:
     assert not found, "\n".join(found)
 
 
+def test_running_a_model_needs_no_converter() -> None:
+    found = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        if path.relative_to(PACKAGE).as_posix() not in NAMES_THE_CONVERTER
+        for name in all_imports(ast.parse(path.read_text(encoding="utf-8")))
+        if name.split(".")[0] == "t5g_convert"
+    ]
+    assert not found, "\n".join(found)
+
+
 def test_heavy_modules_are_imported_where_they_are_needed() -> None:
     found = []
     for path in python_modules():
-        allowed = EAGER | EAGER_OF.get(path.relative_to(PACKAGE).parts[0], set())
+        allowed = EAGER | EAGER_OF.get(python_room(path), set())
         for name in eager_imports(ast.parse(path.read_text(encoding="utf-8")).body):
             top = name.split(".")[0]
-            if top not in sys.stdlib_module_names and top != "t5g" and top not in allowed:
+            if top not in sys.stdlib_module_names and top not in {"t5g", "t5g_convert"} | allowed:
                 found.append(f"{path.relative_to(ROOT)} imports {name} at its top level")
     assert not found, "\n".join(found)
 

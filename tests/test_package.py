@@ -39,7 +39,12 @@ def modules_after(statement: str) -> set[str]:
 
 
 def test_import_is_light() -> None:
-    assert not HEAVY & modules_after("import t5g")
+    assert not (HEAVY | {"t5g_convert"}) & modules_after("import t5g")
+
+
+def test_the_converter_is_imported_when_it_is_named() -> None:
+    assert "t5g_convert" not in modules_after("import t5g; t5g.Model().close()")
+    assert "t5g_convert" in modules_after("import t5g; t5g.convert")
 
 
 def test_text_in_text_out_needs_no_numpy() -> None:

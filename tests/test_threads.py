@@ -58,7 +58,7 @@ def test_openmp_s_variable_is_not_ours_to_judge(value: str, monkeypatch: pytest.
 
 def test_the_converter_obeys_too(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("gguf")
-    from t5g.converter.threads import default_threads
+    from t5g_convert.threads import default_threads
 
     assert 1 <= default_threads() <= 8
     monkeypatch.setenv("OMP_NUM_THREADS", "9")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = ("benchmarks", "csrc", "docs", "examples", "python", "tests", "tools")
+FOLDERS = ("benchmarks", "convert", "csrc", "docs", "examples", "python", "tests", "tools")
 SUFFIXES = {".cc", ".h", ".inc", ".cu", ".metal", ".md", ".py", ".pyi", ".sh", ".txt", ".cmake", ".toml"}
 # What was given up, and the word that the field has for it.
 INSTEAD = {
@@ -19,7 +19,7 @@ INSTEAD = {
 }
 # Where such a word means something else: file, and what is found there.
 ALLOWED = {
-    ("tests/converter/test_config.py", "guess"),  # of a hyper-parameter that config.json does not say
+    ("tests/convert/test_config.py", "guess"),  # of a hyper-parameter that config.json does not say
     ("tests/gguf/test_gguf_reader.py", "guess"),  # gguf-py guesses the type of an array
 }
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from t5g_convert import convert, quantize
+
     from t5g.config import Config, TextConfig, VisionConfig
-    from t5g.converter import convert, quantize
     from t5g.errors import (
         ArgumentTypeError,
         InputTooLongError,
@@ -56,7 +57,7 @@ __all__ = [
     "system_info",
 ]
 
-# Where each name comes from.
+# Where each name comes from: a module of this package, or the package of the converter.
 _MODULES = {
     "ArgumentTypeError": "errors",
     "Config": "config",
@@ -78,8 +79,8 @@ _MODULES = {
     "Tokenizer": "tokenizer",
     "UnsupportedError": "errors",
     "VisionConfig": "config",
-    "convert": "converter",
-    "quantize": "converter",
+    "convert": "t5g_convert",
+    "quantize": "t5g_convert",
     "system_info": "system",
 }
 
@@ -89,7 +90,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value: object = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    module = _MODULES[name]
+    value: object = getattr(import_module(module if module == "t5g_convert" else f"{__name__}.{module}"), name)
     globals()[name] = value
     return value
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from t5g import ModelFormatError, _core
-from t5g.converter import presets
+from t5g_convert import presets
 
 # Not "gguf" alone: where it is not installed, this very folder would be found instead.
 pytest.importorskip("gguf.constants")

@@ -21,8 +21,8 @@ SOURCE = [20, 30, 40, 50, 60]
 
 def rewritten(path: Path, **defaults: Any) -> Path:
     """The golden model with these defaults."""
-    from t5g.converter import requantize
-    from t5g.converter.metadata import T, Value
+    from t5g_convert import requantize
+    from t5g_convert.metadata import T, Value
 
     original = requantize._metadata
     kinds = {int: T.UINT32, float: T.FLOAT64, str: T.STRING}

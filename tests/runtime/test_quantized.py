@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import pytest
 import t5g
-from t5g.converter import presets
+from t5g_convert import presets
 
 pytest.importorskip("gguf")
 pytest.importorskip("sentencepiece")

@@ -73,8 +73,8 @@ def test_a_converted_tokenizer_json_gives_the_ids_of_hugging_face(tmp_path, hugg
     pytest.importorskip("gguf")
     from support.folders import t5gemma2_config
     from t5g._core import Tokenizer
-    from t5g.converter.config import read_config
-    from t5g.converter.tokenizer import read_vocabulary
+    from t5g_convert.config import read_config
+    from t5g_convert.tokenizer import read_vocabulary
 
     config = t5gemma2_config()
     for side in (config["encoder"]["text_config"], config["decoder"]):

@@ -47,7 +47,7 @@ build_module() {
   "$PYTHON" -m cmake --build "$WORK/build" | tail -n 1
   rm -rf "$SITE"
   mkdir -p "$SITE"
-  cp -r python/t5g "$SITE/"
+  cp -r python/t5g convert/t5g_convert "$SITE/"
   rm -f "$SITE"/t5g/*.so
   "$PYTHON" -m cmake --install "$WORK/build" --prefix "$SITE" > /dev/null
 }

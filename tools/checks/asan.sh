@@ -13,7 +13,7 @@ cmake --preset asan -DPython_EXECUTABLE="$PYTHON" > /dev/null
 cmake --build --preset asan | tail -n 1
 rm -rf "$SITE"
 mkdir -p "$SITE"
-cp -r python/t5g "$SITE/"
+cp -r python/t5g convert/t5g_convert "$SITE/"
 rm -f "$SITE"/t5g/*.so
 cmake --install build/asan --prefix "$SITE" > /dev/null
 

@@ -73,8 +73,10 @@ def wheel_faults(wheel: Path) -> list[str]:
     with zipfile.ZipFile(wheel) as archive:
         files = archive.infolist()
         archive.extractall(WORK / "unpacked")
-    stray = [f.filename for f in files if not re.match(r"t5g/|t5g-[^/]*\.dist-info/", f.filename)]
-    suffixes = {Path(f.filename).suffix for f in files if f.filename.startswith("t5g/")}
+    stray = [
+        f.filename for f in files if not re.match(r"t5g/|t5g_convert/[^/]*\.py$|t5g-[^/]*\.dist-info/", f.filename)
+    ]
+    suffixes = {Path(f.filename).suffix for f in files if f.filename.startswith("t5g")}
     modules = [f.filename for f in files if f.filename.endswith(".so")]
     size = sum(f.file_size for f in files if not f.filename.endswith(".gguf"))  # the bundled model has its own budget
     print(

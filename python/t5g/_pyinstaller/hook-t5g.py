@@ -7,5 +7,5 @@ converts or evaluates in a frozen program names them with --hidden-import.
 from PyInstaller.utils.hooks import collect_data_files, collect_submodules
 
 hiddenimports = collect_submodules("t5g", filter=lambda name: not name.startswith(("t5g._pyinstaller", "t5g._testing")))
-excludedimports = ["gguf", "rouge_score", "sentencepiece", "tqdm"]
+excludedimports = ["rouge_score", "tqdm"]
 datas = collect_data_files("t5g", includes=["data/*.gguf"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from t5g.cli import _common
 
 if TYPE_CHECKING:
-    from t5g.converter.summary import Summary
+    from t5g_convert.summary import Summary
 
 TYPES_HELP = """types: f32 f16 bf16 q8_0 q5_1 q5_0 q4_1 q4_0, in any case. Types below 8 bits keep the embedding at
 q8_0, and the 4-bit ones also keep attention values, attention outputs and FFN outputs wider; --pure
@@ -32,7 +32,7 @@ def add_options(parser: _common.Parser, *, vision_default: str) -> None:
 
 def check(arguments: argparse.Namespace) -> None:
     """Raise UsageError for an unknown type, listing those there are, and for a bad number of threads."""
-    from t5g.converter.presets import parse_type
+    from t5g_convert.presets import parse_type
 
     for name in (arguments.type, arguments.vision_type):
         try:
@@ -46,7 +46,7 @@ def check(arguments: argparse.Namespace) -> None:
 
 def report(prog: str, summary: Summary) -> None:
     """Print the sizes per type and of the whole to stdout, notes to stderr."""
-    from t5g.converter.summary import size_text
+    from t5g_convert.summary import size_text
 
     for note in summary.notes:
         _common.report(prog, note, "note")

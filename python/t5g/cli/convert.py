@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _convert(arguments: argparse.Namespace) -> None:
-    from t5g.converter import convert
+    from t5g_convert import convert
 
     _conversion.check(arguments)
     summary = convert(

@@ -27,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _quantize(arguments: argparse.Namespace) -> None:
-    from t5g.converter import quantize
-    from t5g.converter.summary import size_text
+    from t5g_convert import quantize
+    from t5g_convert.summary import size_text
 
     _conversion.check(arguments)
     summary = quantize(

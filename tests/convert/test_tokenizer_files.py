@@ -16,10 +16,10 @@ from support.folders import Folder
 
 gguf = pytest.importorskip("gguf")
 
-from t5g.converter.config import read_config  # noqa: E402
-from t5g.converter.post_processor import Around  # noqa: E402
-from t5g.converter.tokenizer import read_vocabulary  # noqa: E402
-from t5g.converter.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Vocabulary  # noqa: E402
+from t5g_convert.config import read_config  # noqa: E402
+from t5g_convert.post_processor import Around  # noqa: E402
+from t5g_convert.tokenizer import read_vocabulary  # noqa: E402
+from t5g_convert.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, UNUSED, USER_DEFINED, Vocabulary  # noqa: E402
 
 BYTES = [f"<0x{i:02X}>" for i in range(256)]
 PIECES = ["<pad>", "<eos>", "<bos>", "<unk>", *BYTES, "▁", "a", "b", "ab", "▁ab", "aba"]  # 266

@@ -11,22 +11,22 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
 from t5g._files import check_output
-from t5g.converter.config import ModelConfig, read_config
-from t5g.converter.encode import encode
-from t5g.converter.folders import check_folder
-from t5g.converter.generation import read_generation_defaults
-from t5g.converter.matching import listing, match
-from t5g.converter.metadata import build_metadata
-from t5g.converter.presets import BF16, F16, F32, Preset, TensorType, default_vision_type, parse_type
-from t5g.converter.safetensors import SourceTensor, open_checkpoint
-from t5g.converter.summary import Summary, TensorPlan
-from t5g.converter.tensors import NORM, PROJECTION, VECTOR, VISION, TensorSpec
-from t5g.converter.threads import default_threads
-from t5g.converter.tokenizer import read_vocabulary
-from t5g.converter.writer import OutputTensor, write_gguf
 from t5g.errors import ModelFormatError
+
+from t5g_convert.config import ModelConfig, read_config
+from t5g_convert.encode import encode
+from t5g_convert.folders import check_folder
+from t5g_convert.generation import read_generation_defaults
+from t5g_convert.matching import listing, match
+from t5g_convert.metadata import build_metadata
+from t5g_convert.presets import BF16, F16, F32, Preset, TensorType, default_vision_type, parse_type
+from t5g_convert.safetensors import SourceTensor, open_checkpoint
+from t5g_convert.summary import Summary, TensorPlan
+from t5g_convert.tensors import NORM, PROJECTION, VECTOR, VISION, TensorSpec
+from t5g_convert.threads import default_threads
+from t5g_convert.tokenizer import read_vocabulary
+from t5g_convert.writer import OutputTensor, write_gguf
 
 
 def convert(
@@ -41,7 +41,7 @@ def convert(
     n_threads: int | None,
     progress: bool,
 ) -> Summary:
-    """Do what `t5g.converter.convert` documents."""
+    """Do what `t5g_convert.convert` documents."""
     start = time.perf_counter()
     chosen = parse_type(type)
     vision_chosen = parse_type(vision_type) if vision_type is not None else None

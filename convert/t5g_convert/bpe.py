@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from t5g.converter.vocabulary import BYTE, NORMAL, UNKNOWN, UNUSED, Vocabulary
 from t5g.errors import ModelFormatError
+
+from t5g_convert.vocabulary import BYTE, NORMAL, UNKNOWN, UNUSED, Vocabulary
 
 GO_ON = "Pass --no-tokenizer (tokenizer=False) to convert without it."
 _BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>\Z")

@@ -13,7 +13,7 @@ from support.folders import Folder
 gguf = pytest.importorskip("gguf")
 
 from t5g.cli._conversion import TYPES_HELP  # noqa: E402
-from t5g.converter.presets import TYPES  # noqa: E402
+from t5g_convert.presets import TYPES  # noqa: E402
 
 CONFIGS = {"t5gemma": folders.t5gemma_config(), "t5gemma2": folders.t5gemma2_config()}
 

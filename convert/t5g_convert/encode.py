@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from gguf import GGMLQuantizationType, quants
 from numpy.typing import NDArray
-
-from t5g.converter.presets import F16, F32, TensorType
 from t5g.errors import ModelFormatError
+
+from t5g_convert.presets import F16, F32, TensorType
 
 _MAX_F16 = 65504.0
 

@@ -12,7 +12,7 @@ from support.folders import Folder, t5gemma_config
 
 gguf = pytest.importorskip("gguf")
 
-from t5g.converter.generation import read_generation_defaults  # noqa: E402
+from t5g_convert.generation import read_generation_defaults  # noqa: E402
 
 IDS = {"bos_token_id": 2, "eos_token_id": [1, 6], "pad_token_id": 0, "transformers_version": "5.23.0"}
 

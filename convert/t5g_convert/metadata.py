@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from gguf import GGUFValueType as T
 
-from t5g.converter.config import ModelConfig, SideConfig, VisionConfig
-from t5g.converter.generation import GenerationDefaults
-from t5g.converter.presets import TensorType
-from t5g.converter.vocabulary import Vocabulary
+from t5g_convert.config import ModelConfig, SideConfig, VisionConfig
+from t5g_convert.generation import GenerationDefaults
+from t5g_convert.presets import TensorType
+from t5g_convert.vocabulary import Vocabulary
 
 _FLAT_KEYS = (
     "block_count",

@@ -1,6 +1,7 @@
 """Hugging Face checkpoint folders to GGUF, and GGUF to GGUF: NumPy and gguf, never torch.
 
-Nothing heavy is imported before a function is called.
+Its functions are `t5g.convert` and `t5g.quantize`, which import this package when they are first named. Nothing heavy
+is imported before one is called.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from t5g.converter.summary import Summary, TensorPlan, TypeTotal
 from t5g.keywords import explained
+
+from t5g_convert.summary import Summary, TensorPlan, TypeTotal
 
 __all__ = ["Summary", "TensorPlan", "TypeTotal", "convert", "quantize"]
 
@@ -80,7 +82,7 @@ def convert(
     if vision_type is not None and not vision:
         arguments.warn_once("vision_type has no effect without vision.")
     with _needs_extra("t5g.convert"):
-        from t5g.converter import from_hf
+        from t5g_convert import from_hf
 
         return from_hf.convert(
             arguments.path("hf_dir", hf_dir),
@@ -151,7 +153,7 @@ def quantize(
     from t5g import arguments
 
     with _needs_extra("t5g.quantize"):
-        from t5g.converter import requantize
+        from t5g_convert import requantize
 
         return requantize.quantize(
             arguments.path("in_path", in_path),
@@ -171,7 +173,7 @@ def _needs_extra(function: str) -> Iterator[None]:
     try:
         yield
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] == "t5g":
+        if error.name is None or error.name.split(".")[0] in {"t5g", "t5g_convert"}:
             raise
         message = f"{function} needs the package {error.name}. Install it with: pip install 't5g[convert]'"
         raise ImportError(message, name=error.name) from error

@@ -15,10 +15,10 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.gguf_writer import WriterState
 from numpy.typing import NDArray
-
 from t5g._files import writing
-from t5g.converter.metadata import Metadata
-from t5g.converter.presets import TensorType
+
+from t5g_convert.metadata import Metadata
+from t5g_convert.presets import TensorType
 
 if TYPE_CHECKING:
     from io import BufferedWriter

@@ -13,7 +13,7 @@ from support.safetensors import rounded, write_raw, write_safetensors
 
 pytest.importorskip("gguf")
 
-from t5g.converter.safetensors import open_checkpoint
+from t5g_convert.safetensors import open_checkpoint
 
 VALUES = np.arange(-6, 6, dtype=np.float32).reshape(3, 4) / 7
 

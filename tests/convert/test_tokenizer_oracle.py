@@ -18,8 +18,8 @@ pytest.importorskip("sentencepiece")
 pytest.importorskip("tokenizers")
 transformers = pytest.importorskip("transformers")
 
-from t5g.converter.config import read_config  # noqa: E402
-from t5g.converter.tokenizer import read_vocabulary  # noqa: E402
+from t5g_convert.config import read_config  # noqa: E402
+from t5g_convert.tokenizer import read_vocabulary  # noqa: E402
 from test_tokenizer_files import AFTER, BEFORE, TEXT, native_tokenizer, template  # noqa: E402
 
 pytestmark = pytest.mark.oracle

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from t5g.converter.added_tokens import AddedToken
-from t5g.converter.post_processor import Around
 from t5g.errors import ModelFormatError
+
+from t5g_convert.added_tokens import AddedToken
+from t5g_convert.post_processor import Around
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 SPACE = "\u2581"

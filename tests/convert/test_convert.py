@@ -13,8 +13,8 @@ from support.safetensors import rounded
 
 gguf = pytest.importorskip("gguf")
 
-from t5g.converter import convert  # noqa: E402
-from t5g.converter.presets import TYPES  # noqa: E402
+from t5g_convert import convert  # noqa: E402
+from t5g_convert.presets import TYPES  # noqa: E402
 
 SUFFIXES = {
     "self_attn.q_proj": "attn_q",

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from t5g.errors import ModelFormatError
 
-from t5g.converter.config import T5GEMMA, ModelConfig
-from t5g.converter.folders import check_names
-from t5g.converter.safetensors import Checkpoint, SourceTensor
-from t5g.converter.tensors import (
+from t5g_convert.config import T5GEMMA, ModelConfig
+from t5g_convert.folders import check_names
+from t5g_convert.safetensors import Checkpoint, SourceTensor
+from t5g_convert.tensors import (
     EOI,
     HEAD,
     TABLE,
@@ -24,7 +25,6 @@ from t5g.converter.tensors import (
     vision_tensors,
     without_wrappers,
 )
-from t5g.errors import ModelFormatError
 
 _COMPARE_VALUES = 4 << 20
 

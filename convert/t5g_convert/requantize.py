@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 from gguf import GGUFValueType
 from numpy.typing import NDArray
-
 from t5g._core import GgufFile, GgufTensor
 from t5g._files import check_output
-from t5g.converter.config import T5GEMMA, T5GEMMA2
-from t5g.converter.encode import decode, encode
-from t5g.converter.metadata import Metadata, Value
-from t5g.converter.presets import BF16, EMBEDDING, F16, TYPES, Preset, TensorType, default_vision_type, parse_type
-from t5g.converter.summary import Summary, TensorPlan
-from t5g.converter.threads import default_threads
-from t5g.converter.writer import OutputTensor, write_gguf
 from t5g.errors import ModelFormatError
+
+from t5g_convert.config import T5GEMMA, T5GEMMA2
+from t5g_convert.encode import decode, encode
+from t5g_convert.metadata import Metadata, Value
+from t5g_convert.presets import BF16, EMBEDDING, F16, TYPES, Preset, TensorType, default_vision_type, parse_type
+from t5g_convert.summary import Summary, TensorPlan
+from t5g_convert.threads import default_threads
+from t5g_convert.writer import OutputTensor, write_gguf
 
 _MATRICES = ("attn_q", "attn_k", "attn_v", "attn_o", "ffn_gate", "ffn_up", "ffn_down")
 _TABLES = ("token_embd.weight", "enc.token_embd.weight", "output.weight")
@@ -43,7 +43,7 @@ def quantize(
     n_threads: int | None,
     progress: bool,
 ) -> Summary:
-    """Do what `t5g.converter.quantize` documents."""
+    """Do what `t5g_convert.quantize` documents."""
     start = time.perf_counter()
     chosen = parse_type(type)
     vision_chosen = parse_type(vision_type) if vision_type is not None else None

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from t5g.converter.folders import check_pointer
-from t5g.converter.vocabulary import NORMAL, Vocabulary
 from t5g.errors import ModelFormatError
+
+from t5g_convert.folders import check_pointer
+from t5g_convert.vocabulary import NORMAL, Vocabulary
 
 _PIECES, _TRAINER, _NORMALISER = 1, 2, 3  # fields of ModelProto
 _TEXT, _SCORE, _TYPE = 1, 2, 3  # fields of a piece

@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from t5g.converter.safetensors import read_json
 from t5g.errors import ModelFormatError
+
+from t5g_convert.safetensors import read_json
 
 # What GemmaTokenizer has names for, whatever the files say.
 _GEMMA_NAMES = {

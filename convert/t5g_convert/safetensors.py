@@ -12,11 +12,11 @@ from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
-
 from t5g import text_files
 from t5g._core import InputFile
-from t5g.converter.folders import check_pointer
 from t5g.errors import InvalidArgumentError, ModelFormatError
+
+from t5g_convert.folders import check_pointer
 
 _MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 _ITEM_BYTES = {

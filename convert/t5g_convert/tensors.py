@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from t5g.converter.config import T5GEMMA, ModelConfig, SideConfig, VisionConfig
-from t5g.converter.presets import EMBEDDING
-from t5g.converter.safetensors import SourceTensor
 from t5g.errors import ModelFormatError
+
+from t5g_convert.config import T5GEMMA, ModelConfig, SideConfig, VisionConfig
+from t5g_convert.presets import EMBEDDING
+from t5g_convert.safetensors import SourceTensor
 
 # Roles beside the names of the matrices ("attn_q", "ffn_down" ...), which are roles themselves.
 NORM = "norm"  # stored with the +1 added

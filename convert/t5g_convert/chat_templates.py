@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from t5g.chat_templates import is_known
-from t5g.converter.safetensors import read_json
 from t5g.errors import InvalidArgumentError, ModelFormatError
 from t5g.text_files import read_text
+
+from t5g_convert.safetensors import read_json
 
 _NO_KEY = re.compile(r"[^A-Za-z0-9_]")
 

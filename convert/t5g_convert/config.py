@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from t5g.converter.folders import check_folder, check_quantization
-from t5g.converter.safetensors import read_json
 from t5g.errors import ModelFormatError
+
+from t5g_convert.folders import check_folder, check_quantization
+from t5g_convert.safetensors import read_json
 
 T5GEMMA, T5GEMMA2 = "t5gemma", "t5gemma2"
 _MAX_COUNT = 1 << 31

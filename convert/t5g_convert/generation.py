@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from t5g._core.sampling import GenerationConfig
-from t5g.converter.safetensors import read_json
 from t5g.errors import T5gError
+
+from t5g_convert.safetensors import read_json
 
 _DIRECT = (
     "max_new_tokens",

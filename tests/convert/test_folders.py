@@ -13,13 +13,14 @@ import pytest
 import t5g
 from support import folders
 from support.folders import Folder
+from t5g_convert import Summary
 
 pytest.importorskip("gguf")
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 123456\n"
 
 
-def convert(folder: Path | str, tmp_path: Path) -> t5g.converter.Summary:
+def convert(folder: Path | str, tmp_path: Path) -> Summary:
     return t5g.convert(folder, tmp_path / "m.gguf", type="f32")
 
 

@@ -14,7 +14,7 @@ from support.folders import Folder
 
 pytest.importorskip("gguf")
 
-from t5g.converter.config import ModelConfig, Rope, read_config
+from t5g_convert.config import ModelConfig, Rope, read_config
 
 
 def read(tmp_path: Path, config: dict[str, Any], generation: dict[str, Any] | None = None) -> ModelConfig:

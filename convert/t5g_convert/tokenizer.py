@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from t5g._core import Tokenizer
-from t5g.converter.added_tokens import AddedTokens, read_added_tokens
-from t5g.converter.bpe import GO_ON, BpeModel, model_type, read_bpe
-from t5g.converter.chat_templates import notes_on_chat_templates, read_chat_templates
-from t5g.converter.config import T5GEMMA, T5GEMMA2, ModelConfig
-from t5g.converter.post_processor import Around, read_post_processor
-from t5g.converter.safetensors import read_json
-from t5g.converter.sentencepiece_model import read_sentencepiece
-from t5g.converter.vocabulary import NORMAL, SPACE, Vocabulary, placeholder
 from t5g.errors import ModelFormatError
+
+from t5g_convert.added_tokens import AddedTokens, read_added_tokens
+from t5g_convert.bpe import GO_ON, BpeModel, model_type, read_bpe
+from t5g_convert.chat_templates import notes_on_chat_templates, read_chat_templates
+from t5g_convert.config import T5GEMMA, T5GEMMA2, ModelConfig
+from t5g_convert.post_processor import Around, read_post_processor
+from t5g_convert.safetensors import read_json
+from t5g_convert.sentencepiece_model import read_sentencepiece
+from t5g_convert.vocabulary import NORMAL, SPACE, Vocabulary, placeholder
 
 _DECODERS = ("Replace", "ByteFallback", "Fuse")
 
