@@ -71,4 +71,10 @@ class Unsupported : public Error {
   using Error::Error;
 };
 
+// A device that is there and has failed in use: out of memory, lost. Python: t5g.DeviceError, also a RuntimeError.
+class DeviceError : public Error {
+ public:
+  using Error::Error;
+};
+
 }  // namespace t5g

@@ -23,7 +23,7 @@ py::handle make_class(py::module_& m, const char* name, const char* doc, const p
 }
 
 struct Classes {
-  py::handle error, model_format, invalid_argument, input_too_long, unsupported, argument_type;
+  py::handle error, model_format, invalid_argument, input_too_long, unsupported, argument_type, device;
 };
 
 Classes classes;
@@ -59,6 +59,8 @@ void translate(std::exception_ptr pointer) {
     PyErr_SetObject(PyExc_OSError, arguments.ptr());
   } catch (const Unsupported& e) {
     set(classes.unsupported, e);
+  } catch (const DeviceError& e) {
+    set(classes.device, e);
   } catch (const Cancelled&) {
     // The signal handler of the interpreter has already set its own exception (KeyboardInterrupt) where there is one.
     if (!PyErr_Occurred()) PyErr_SetString(classes.error.ptr(), "cancelled");
@@ -87,6 +89,8 @@ void bind_errors(py::module_& m) {
                  py::make_tuple(classes.invalid_argument));
   classes.unsupported = make_class(m, "UnsupportedError", "A device or CPU level that this build or machine lacks.",
                                    py::make_tuple(classes.error, runtime_error));
+  classes.device = make_class(m, "DeviceError", "A device that has failed in use: out of memory, lost.",
+                              py::make_tuple(classes.error, runtime_error));
   py::register_exception_translator(&translate);
 }
 
@@ -97,7 +101,8 @@ void adopt_errors(const py::module_& core) {
              .invalid_argument = class_named("InvalidArgumentError"),
              .input_too_long = class_named("InputTooLongError"),
              .unsupported = class_named("UnsupportedError"),
-             .argument_type = class_named("ArgumentTypeError")};
+             .argument_type = class_named("ArgumentTypeError"),
+             .device = class_named("DeviceError")};
   // Local, because a C++ exception's type need not be known by its name across two modules.
   py::register_local_exception_translator(&translate);
 }

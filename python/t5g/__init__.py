@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from t5g.config import Config, TextConfig, VisionConfig
     from t5g.errors import (
         ArgumentTypeError,
+        DeviceError,
         InputTooLongError,
         InvalidArgumentError,
         ModelFormatError,
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ArgumentTypeError",
     "Config",
+    "DeviceError",
     "EncodedSource",
     "GeneratedSequence",
     "Generation",
@@ -61,6 +63,7 @@ __all__ = [
 _MODULES = {
     "ArgumentTypeError": "errors",
     "Config": "config",
+    "DeviceError": "errors",
     "EncodedSource": "source",
     "GeneratedSequence": "generation",
     "Generation": "generation",

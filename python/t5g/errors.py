@@ -2,6 +2,7 @@
 
 from t5g._core import (
     ArgumentTypeError,
+    DeviceError,
     InputTooLongError,
     InvalidArgumentError,
     ModelFormatError,
@@ -11,6 +12,7 @@ from t5g._core import (
 
 __all__ = [
     "ArgumentTypeError",
+    "DeviceError",
     "InputTooLongError",
     "InvalidArgumentError",
     "ModelFormatError",

@@ -17,6 +17,7 @@ from . import sampling
 
 __all__: list[str] = [
     "ArgumentTypeError",
+    "DeviceError",
     "EncodedSource",
     "Generator",
     "GgufFile",
@@ -69,6 +70,11 @@ class InputTooLongError(InvalidArgumentError):
 class UnsupportedError(T5gError, RuntimeError):
     """
     A device or CPU level that this build or machine lacks.
+    """
+
+class DeviceError(T5gError, RuntimeError):
+    """
+    A device that has failed in use: out of memory, lost.
     """
 
 class InputFile:
