@@ -1,5 +1,5 @@
 // The best of a row with a rising threshold: values above the k-th best so far go to a buffer of 2 k, which is cut to
-// its best k whenever it is full. Nearly all of a large row fails one comparison.
+// its best k whenever it is full. Nearly all blocks of a large row have no such value.
 #include "ops/selection.h"
 
 #include <algorithm>
@@ -9,6 +9,32 @@ namespace t5g {
 namespace {
 
 constexpr float kNone = -std::numeric_limits<float>::infinity();
+
+// Values that are looked at together, in loops without branches, of fixed length, for the compiler's vectors.
+constexpr size_t kBlock = 32;
+using Block = std::span<const float, kBlock>;
+
+bool any_above(Block values, float threshold) {
+  int any = 0;
+  for (const float x : values) any |= x > threshold;
+  return any != 0;
+}
+
+bool any_equal(Block values, float value) {
+  int any = 0;
+  for (const float x : values) any |= x == value;
+  return any != 0;
+}
+
+// Calls body(id) for the ids from `first` on, in ascending order, but for blocks about which look(block) is false.
+template <typename Look, typename Body>
+void for_each_in_blocks(std::span<const float> row, size_t first, Look look, Body body) {
+  for (; first + kBlock <= row.size(); first += kBlock) {
+    if (!look(row.subspan(first).first<kBlock>())) continue;
+    for (size_t id = first; id < first + kBlock; ++id) body(id);
+  }
+  for (; first < row.size(); ++first) body(first);
+}
 
 }  // namespace
 
@@ -22,33 +48,29 @@ void select_best(std::span<const float> row, size_t k, bool with_ties, std::span
     std::nth_element(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(k - 1), out.end(), better);
     out.resize(k);
   };
-  // Calls body(id) for all ids that are not skipped, in ascending order.
-  const auto each = [&](auto body) {
-    size_t begin = 0;
-    for (const int32_t skipped : skip) {
-      const size_t end = std::min(static_cast<size_t>(skipped), row.size());
-      for (size_t id = begin; id < end; ++id) body(id);
-      begin = std::max(begin, end + 1);
-    }
-    for (size_t id = begin; id < row.size(); ++id) body(id);
+  const auto skipped = [&](size_t id) {
+    return std::binary_search(skip.begin(), skip.end(), static_cast<int32_t>(id));
   };
   // Ids rise, so a value equal to the threshold loses to the one that set it.
   float threshold = kNone;
-  each([&](size_t id) {
-    if (!(row[id] > threshold)) return;
-    out.push_back({row[id], static_cast<int32_t>(id)});
-    if (out.size() == 2 * k) {
-      cut();
-      threshold = out[k - 1].value;
-    }
-  });
+  for_each_in_blocks(
+      row, 0, [&](Block block) { return any_above(block, threshold); },
+      [&](size_t id) {
+        if (!(row[id] > threshold) || skipped(id)) return;
+        out.push_back({row[id], static_cast<int32_t>(id)});
+        if (out.size() < 2 * k) return;
+        cut();
+        threshold = out[k - 1].value;
+      });
   if (out.size() > k) cut();
   std::sort(out.begin(), out.end(), better);
   if (!with_ties || out.size() < k) return;
   const ScoredToken last = out.back();
-  each([&](size_t id) {
-    if (row[id] == last.value && static_cast<int32_t>(id) > last.id) out.push_back({row[id], static_cast<int32_t>(id)});
-  });
+  for_each_in_blocks(
+      row, static_cast<size_t>(last.id) + 1, [&](Block block) { return any_equal(block, last.value); },
+      [&](size_t id) {
+        if (row[id] == last.value && !skipped(id)) out.push_back({row[id], static_cast<int32_t>(id)});
+      });
 }
 
 void answer(std::span<float> row, std::optional<float> log_sum_exp, Selection& selection) {
