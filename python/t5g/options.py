@@ -101,6 +101,8 @@ def fitting(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
     """
     rows = table()
     usual = {name: value for name, value in defaults.items() if name in rows and name not in given}
+    if not usual:
+        return usual
     if given.get("temperature", 0) > 0:
         usual = {name: value for name, value in usual.items() if name not in ("num_beams", *_OF_BEAM_SEARCH)}
     elif given.get("num_beams", 1) > 1:
