@@ -1,7 +1,7 @@
 """Speed of every kernel of the CPU by level, type, rows and threads: GOP/s, GB/s, shares of the peaks.
 
     python benchmarks/kernels.py [--kernels matmul,attend] [--levels avx512,avx2] [--types q8_0,q4_0] [--rows 1,512]
-                                 [--threads 1,2] [--json F]
+                                 [--shapes 2048x640,640x2048] [--threads 1,2] [--json F]
 
 It needs t5g._testing, which wheels do not have.
 
@@ -11,9 +11,10 @@ about them; for each of the others there is a function below, found by its name.
 The peaks are measured first: read bandwidth, and what the widest multiply-adds of floats, bfloat16 and bytes do on
 registers (peaks.cc, compiled by $CXX or c++; without a compiler there are no shares of arithmetic).
 
-Weights are 2048 x 640 for several rows of activations, which is where arithmetic counts, and a matrix larger than the
-caches for one row, which is where memory counts. Threads share its outputs. Times are CPU times of the threads, the
-best of many short samples, so that other load on the machine disturbs little.
+Weights are 2048 x 640 (or --shapes) for several rows of activations, which is where arithmetic counts, and a matrix
+larger than the caches for one row, which is where memory counts. Threads share its outputs. Times are CPU times of the
+threads in many short samples, in which the levels take turns; speeds are those of the best one, so that other load on
+the machine disturbs little.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ KV_TYPES = ("f32", "f16", "bf16", "q8_0")
 VALUE_BYTES = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 1 + 4 / 32}
 PEAK_OF = {"f32": "fp32", "f16": "fp32", "bf16": "bf16"}  # of the others: "int8"
 WIDTH = 640
-SMALL, LARGE = 2048, 131072  # outputs: a feed-forward matrix of the 270M; half of its vocabulary
+LARGE = 131072  # outputs: half of the 270M's vocabulary
 HEADS = ((4, 256), (64, 256), (64, 72))  # query rows and head_dim: a decode step's, an encoder's, the image tower's
 ROW_SIZES = (640, 2048)
 SAMPLE_S = 0.006
@@ -59,30 +60,34 @@ Row = dict[str, Any]
 Peaks = dict[str, float]
 
 
-def seconds(run: Callable[[int, int], object], n_threads: int = 1) -> float:
-    """Time of one repetition of run(thread, repeat) by all threads at once: the best of each, the slowest of these."""
+def seconds(runs: list[Callable[[int, int], object]], n_threads: int = 1) -> list[np.ndarray]:
+    """Times [samples] of one repetition of each run(thread, repeat), by the slowest of all threads at once.
 
-    def measure(thread: int, repeat: int) -> float:
+    The runs take turns, so that what disturbs the machine for a while disturbs all of them.
+    """
+
+    def measure(run: Callable[[int, int], object], thread: int, repeat: int) -> float:
         start = time.thread_time()
         run(thread, repeat)
-        return time.thread_time() - start
+        return (time.thread_time() - start) / repeat
 
-    once = min(measure(0, 1) for _ in range(2))
-    repeat = max(MIN_REPEAT, int(SAMPLE_S / max(once, 1e-7)))
-    best = [float("inf")] * n_threads
+    once = [min(measure(run, 0, 1) for _ in range(2)) for run in runs]
+    repeats = [max(MIN_REPEAT, int(SAMPLE_S / max(s, 1e-7))) for s in once]
+    times = np.zeros((len(runs), SAMPLES, n_threads))
     barrier = threading.Barrier(n_threads)
 
     def work(thread: int) -> None:
-        barrier.wait()
-        for _ in range(SAMPLES):
-            best[thread] = min(best[thread], measure(thread, repeat) / repeat)
+        for sample in range(SAMPLES):
+            for i, (run, repeat) in enumerate(zip(runs, repeats, strict=True)):
+                barrier.wait()
+                times[i, sample, thread] = measure(run, thread, repeat)
 
     threads = [threading.Thread(target=work, args=(thread,)) for thread in range(n_threads)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return max(best)
+    return list(times.max(axis=2))
 
 
 def read_bandwidth(level: str, n_threads: int) -> float:
@@ -93,7 +98,7 @@ def read_bandwidth(level: str, n_threads: int) -> float:
         for _ in range(repeat):
             kernels.argmax(level, parts[thread])
 
-    return sum(part.nbytes for part in parts) / seconds(read, n_threads) / 1e9
+    return sum(part.nbytes for part in parts) / seconds([read], n_threads)[0].min() / 1e9
 
 
 def measure_peaks(level: str, thread_counts: list[int]) -> dict[int, Peaks]:
@@ -142,10 +147,10 @@ def normal(*shape: int) -> np.ndarray:
     return np.random.default_rng(1).standard_normal(shape).astype(np.float32)
 
 
-def encoded(type_name: str, n: int) -> np.ndarray:
-    """The bytes of a random matrix [n, WIDTH]; its rows repeat, which no kernel notices."""
-    rows = np.ascontiguousarray(gguf.quants.quantize(normal(256, WIDTH), gguf.GGMLQuantizationType[type_name.upper()]))
-    return np.tile(rows.view(np.uint8).ravel(), n // 256)
+def encoded(type_name: str, n: int, k: int = WIDTH) -> np.ndarray:
+    """The bytes of a random matrix [n, k]; its rows repeat, which no kernel notices."""
+    rows = np.ascontiguousarray(gguf.quants.quantize(normal(256, k), gguf.GGMLQuantizationType[type_name.upper()]))
+    return np.resize(rows.view(np.uint8).reshape(256, -1), (n, rows.nbytes // 256)).ravel()
 
 
 def shared_product(matrix: kernels.PackedMatrix, x: np.ndarray, n_threads: int) -> Run:
@@ -158,14 +163,12 @@ def matmul(args: argparse.Namespace) -> Iterator[Work]:
     """Of every type, for few and many rows and threads."""
     for type_name in args.types:
         for m in args.rows:
-            n = LARGE if m == 1 else SMALL
-            matrix, peak = (
-                kernels.PackedMatrix(type_name, encoded(type_name, n), n, WIDTH),
-                PEAK_OF.get(type_name, "int8"),
-            )
-            for threads in args.threads:
-                run, ops = shared_product(matrix, normal(m, WIDTH), threads), 2 * m * n * WIDTH
-                yield Work(type_name, m, n, WIDTH, run, matrix.size_bytes, ops, peak, m == 1, threads)
+            for n, k in [(LARGE, WIDTH)] if m == 1 else args.shapes:
+                matrix = kernels.PackedMatrix(type_name, encoded(type_name, n, k), n, k)
+                size, ops, peak = matrix.size_bytes, 2 * m * n * k, PEAK_OF.get(type_name, "int8")
+                for threads in args.threads:
+                    run = shared_product(matrix, normal(m, k), threads)
+                    yield Work(type_name, m, n, k, run, size, ops, peak, m == 1, threads)
 
 
 def bound_groups(_: argparse.Namespace) -> Iterator[Work]:
@@ -249,29 +252,33 @@ def works(kernel: str, args: argparse.Namespace) -> Iterator[Work]:
     yield from BENCHMARKS[kernel](args) if kernel in BENCHMARKS else rows_of(kernel)
 
 
-def measure(kernel: str, level: str, work: Work, peaks: Peaks) -> Row:
-    """One line of the table."""
-    s = seconds(lambda thread, repeat: work.run(level, thread, repeat), work.threads) / work.often
-    row: Row = {"op": kernel, "level": level, "type": work.type, "threads": work.threads}
-    row |= {"m": work.m, "n": work.n, "k": work.k, "seconds": s, "gb_per_s": work.bytes / s / 1e9}
-    row["gops"] = work.ops / s / 1e9 if work.ops else None
-    limit = peaks.get(work.peak)
-    row["share_of_arithmetic"] = row["gops"] / limit if limit and work.ops else None
-    row["share_of_bandwidth"] = row["gb_per_s"] / peaks["read"] if work.from_memory else None
-    return row
+def measure(kernel: str, levels: list[str], work: Work, peaks: Peaks) -> Iterator[Row]:
+    """One line of the table for each level; the speeds are those of the best time."""
+    runs = [lambda thread, repeat, level=level: work.run(level, thread, repeat) for level in levels]
+    for level, times in zip(levels, seconds(runs, work.threads), strict=True):
+        best, median = float(times.min()) / work.often, float(np.median(times)) / work.often
+        row: Row = {"op": kernel, "level": level, "type": work.type, "threads": work.threads}
+        row |= {"m": work.m, "n": work.n, "k": work.k, "seconds": best, "median_seconds": median}
+        row |= {"gb_per_s": work.bytes / best / 1e9, "gops": work.ops / best / 1e9 if work.ops else None}
+        limit = peaks.get(work.peak)
+        row["share_of_arithmetic"] = row["gops"] / limit if limit and work.ops else None
+        row["share_of_bandwidth"] = row["gb_per_s"] / peaks["read"] if work.from_memory else None
+        yield row
 
 
 def show(row: Row) -> None:
     """Print one line of the table."""
-    gops = "-" if row["gops"] is None else f"{row['gops']:.1f}"
-    shares = [
-        "-" if share is None else f"{share:.0%}" for share in (row["share_of_arithmetic"], row["share_of_bandwidth"])
+
+    def text(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    columns = [
+        f"{row['op']:13} {row['level']:12} {row['type']:5} {row['threads']:7} {row['m']:4} {row['n']:7} {row['k']:4}",
+        f"{row['seconds'] * 1e6:11.3f} {row['median_seconds'] * 1e6:11.3f}",
+        f"{text(row['gops'], '.1f'):>8} {row['gb_per_s']:7.1f}",
+        f"{text(row['share_of_arithmetic'], '.0%'):>9} {text(row['share_of_bandwidth'], '.0%'):>10}",
     ]
-    print(
-        f"{row['op']:13} {row['level']:12} {row['type']:5} {row['threads']:7} {row['m']:4} {row['n']:7} {row['k']:4} "
-        f"{row['seconds'] * 1e6:11.3f} {gops:>8} {row['gb_per_s']:7.1f} {shares[0]:>9} {shares[1]:>10}",
-        flush=True,
-    )
+    print(*columns, flush=True)
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -283,12 +290,16 @@ def parse_arguments() -> argparse.Namespace:
     def numbers(text: str) -> list[int]:
         return [int(n) for n in text.split(",")]
 
+    def shapes(text: str) -> list[list[int]]:
+        return [[int(n) for n in shape.split("x")] for shape in text.split(",")]
+
     runnable = [name for name, runs in kernels.levels() if runs]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--kernels", type=words, default=kernels.rows(), help="default: all")
     parser.add_argument("--levels", type=words, default=runnable[1:] or runnable, help="default: all but generic")
     parser.add_argument("--types", type=words, default=TYPES, help="of matmul's weights")
     parser.add_argument("--rows", type=numbers, default=[1, 8, 512], help="of matmul's activations")
+    parser.add_argument("--shapes", type=shapes, default=[[2048, WIDTH]], help="of its weights, for several rows")
     parser.add_argument("--threads", type=numbers, default=[1], help="of matmul")
     parser.add_argument("--json", type=Path, help="also write machine, peaks and results to this file")
     return parser.parse_args()
@@ -300,15 +311,14 @@ def main() -> None:
     peaks = measure_peaks(args.levels[-1], sorted({1, *args.threads}))
     for n_threads, of_threads in peaks.items():
         print(f"peaks, {n_threads} threads:", ", ".join(f"{name} {value:.1f}" for name, value in of_threads.items()))
-    print(
-        "kernel        level        type  threads    m       n    k          us    GOP/s    GB/s  of GOP/s of GB/s read"
-    )
+    print("kernel        level        type  threads    m       n    k", end="")
+    print("    us, best      median    GOP/s    GB/s  of GOP/s of GB/s read")
     results = []
     for kernel in args.kernels:
         for work in works(kernel, args):
-            for level in args.levels:
-                results.append(measure(kernel, level, work, peaks[work.threads]))
-                show(results[-1])
+            for row in measure(kernel, args.levels, work, peaks[work.threads]):
+                results.append(row)
+                show(row)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         facts = {**machine(), "peaks": peaks, "rows": results}
