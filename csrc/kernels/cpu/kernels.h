@@ -146,7 +146,7 @@ struct KvKernels {
 struct KernelTable {
   const char* name = "";           // as in T5G_CPU: "generic", "avx2", "avx512", "neon_dotprod", ...
   uint64_t required_features = 0;  // CpuFeature bits
-  bool on_request = false;         // in use only where T5G_CPU names it: nobody has timed it on such a CPU
+  bool on_request = false;         // in use only where T5G_CPU names it
 
 #define T5G_KERNEL(kernel, result, parameters, shapes) result(*kernel) parameters = nullptr;
 #define T5G_KERNEL_OF_ARGS(kernel, Args) KernelOf<Args> kernel = nullptr;

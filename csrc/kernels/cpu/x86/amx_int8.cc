@@ -1,5 +1,6 @@
-// AMX INT8: the products of quantised types with many rows of activations; the rest is inherited. Only used where
-// T5G_CPU names it (see tiles_amx.h).
+// AMX INT8: the products of quantised types with many rows of activations; the rest is inherited, but not the pairs of
+// avx512_bf16: on the CPUs that have tiles, VDPBF16PS takes two cycles, and the two multiply-adds that it replaces one.
+// Only used where T5G_CPU names it: the system has to permit tiles to the process, for good (see may_use_amx).
 #include "kernels/cpu/levels.h"
 
 #define T5G_VECTORS "kernels/cpu/x86/vectors_avx512.h"
@@ -11,8 +12,8 @@ namespace t5g::kernels {
 namespace {
 
 constexpr KernelTable table_of_tiles() {
-  KernelTable table = table_of_many<TileUnit<AmxTiles>, kAvx512VnniLevel>(
-      "amx_int8", kCpuAvx512 | kCpuAvx512Vnni | kCpuAvx512Bf16 | kCpuAvx512Vbmi | kCpuAmxInt8);
+  KernelTable table =
+      table_of_many<TileUnit<AmxTiles>, kAvx512VnniLevel>("amx_int8", kCpuAvx512 | kCpuAvx512Vnni | kCpuAmxInt8);
   table.on_request = true;
   return table;
 }

@@ -1,8 +1,8 @@
 // The tile unit of AMX: eight tiles of up to 16 rows of 64 bytes.
 //
-// Not run on a CPU that has it: reviewed against the pseudocode of Intel's Software Developer's Manual, and run,
-// encoded as it is, by an emulation of that pseudocode (tests/native/amx_emulator.h). Written as assembly because the
-// intrinsics of gcc 12 take a tile's number as a literal only and do not say that memory is read.
+// Where no CPU has it, tests run these instructions by an emulation of the pseudocode of Intel's Software Developer's
+// Manual (tests/native/amx_emulator.h). Written as assembly because the intrinsics of gcc 12 take a tile's number as a
+// literal only and do not say that memory is read.
 #pragma once
 
 #include "kernels/cpu/x86/tile_unit.h"
