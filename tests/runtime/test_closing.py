@@ -212,7 +212,7 @@ def test_calls_under_way_end_with_an_error(tiny_path: Path) -> None:
         for thread in threads:
             thread.join(timeout=10)
             assert not thread.is_alive()
-        assert [type(error) for error in ends] == [t5g.errors.InvalidArgumentError] * len(work)
+        assert [type(error) for error in ends] == [t5g.InvalidArgumentError] * len(work)
         assert all("closed" in str(error) for error in ends)
 
 

@@ -20,7 +20,7 @@ def errors_of(call: Callable[[], object]) -> list[str]:
     def attempt() -> None:
         try:
             call()
-        except t5g.errors.InvalidArgumentError as error:
+        except t5g.InvalidArgumentError as error:
             errors.append(str(error))
 
     thread = threading.Thread(target=attempt)
