@@ -14,17 +14,19 @@ namespace {
 struct Row {
   const char* name;
   Backend (*make)(int index, int n_threads);
+  std::string (*describe)(int index);
   bool is_accelerator;  // "auto" tries it
   bool is_numbered;     // there can be several
 };
 
 // The order in which "auto" tries them.
 constexpr Row kDevices[] = {
-    {"cuda", make_cuda_backend, true, true},
-    {"metal", make_metal_backend, true, false},
-    {"cpu", make_cpu_backend, false, false},
+    {"cuda", make_cuda_backend, describe_cuda, true, true},
+    {"metal", make_metal_backend, describe_metal, true, false},
+    {"cpu", make_cpu_backend, describe_cpu, false, false},
+    {"emulated", make_emulated_backend, describe_emulated, false, false},
 #ifdef T5G_TEST_DEVICE
-    {"deferred", make_deferred_backend, false, false},
+    {"deferred", make_deferred_backend, describe_deferred, false, false},
 #endif
 };
 
@@ -74,10 +76,9 @@ std::vector<DeviceState> device_states() {
   std::vector<DeviceState> states;
   for (const Row& row : kDevices) {
     try {
-      row.make(0, 1);
-      states.push_back({row.name, "available"});
+      states.push_back({row.name, true, row.describe(0)});
     } catch (const Unsupported& error) {
-      states.push_back({row.name, error.what()});
+      states.push_back({row.name, false, error.what()});
     }
   }
   return states;

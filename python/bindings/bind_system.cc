@@ -21,7 +21,8 @@ py::dict system_info() {
   for (const kernels::KernelTable* table : kernels::all_levels())
     if (kernels::runs_here(*table)) levels.append(table->name);
   py::dict devices;
-  for (const DeviceState& device : device_states()) devices[device.name.c_str()] = device.state;
+  for (const DeviceState& device : device_states())
+    devices[device.name.c_str()] = (device.is_available ? "available: " : "") + device.description;
   py::dict info;
   info["kernels"] = kernels::active().name;
   info["kernels_available"] = levels;

@@ -16,7 +16,7 @@ def system_info() -> dict[str, Any]:
         ``kernels``: the CPU level in use (the best proven one, or the environment variable ``T5G_CPU``);
         ``kernels_available``: all that run here; ``cpu_features``; ``default_threads``: of a model that is not told
         another number (``T5G_NUM_THREADS``, ``OMP_NUM_THREADS``, or the physical cores);
-        ``devices``: each with ``"available"`` or the reason why not.
+        ``devices``: of each, ``"available: "`` with what it is (name, memory), or the reason why it is not there.
 
     Raises
     ------

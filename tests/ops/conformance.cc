@@ -102,7 +102,7 @@ int main(int argc, char** argv) {
   std::vector<std::string> names(argv + 1, argv + argc);
   if (names.empty()) {
     for (const t5g::DeviceState& device : t5g::device_states())
-      if (device.state == "available") names.push_back(device.name);
+      if (device.is_available) names.push_back(device.name);
   }
   int failed = 0;
   for (const std::string& name : names) failed += check(name, cases);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -232,5 +233,5 @@ def test_memory_counts_every_matrix(tiny_model: t5g.Model, tiny_path: Path) -> N
 def test_system_info(monkeypatch: pytest.MonkeyPatch) -> None:
     info = t5g.system_info()
     assert info["kernels"] in info["kernels_available"]
-    assert info["devices"]["cpu"] == "available"
+    assert re.fullmatch(r"available: \w+ kernels, [0-9.]+ GiB", info["devices"]["cpu"])
     assert info["default_threads"] >= 1

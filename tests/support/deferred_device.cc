@@ -209,4 +209,6 @@ Backend make_deferred_backend(int, int n_threads) {
   return {std::move(device), std::move(ops)};
 }
 
+std::string describe_deferred(int) { return "the CPU, with ops that run late and memory that only they can read"; }
+
 }  // namespace t5g

@@ -1,4 +1,9 @@
 // Makes the CPU backend.
+#include <unistd.h>
+
+#include <cstdio>
+#include <string>
+
 #include "ops/backends.h"
 #include "ops/cpu/cpu_ops.h"
 
@@ -8,6 +13,14 @@ Backend make_cpu_backend(int, int n_threads) {
   auto device = std::make_unique<CpuDevice>(n_threads);
   auto ops = std::make_unique<CpuOps>(*device);
   return {std::move(device), std::move(ops)};
+}
+
+std::string describe_cpu(int) {
+  const double gib =
+      static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE)) / (1 << 30);
+  char memory[32];
+  std::snprintf(memory, sizeof memory, ", %.1f GiB", gib);
+  return std::string(kernels::active().name) + " kernels" + memory;
 }
 
 }  // namespace t5g

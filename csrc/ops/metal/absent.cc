@@ -1,11 +1,20 @@
 // Stands in for the Metal backend in builds without it.
+#include <string>
+
 #include "base/error.h"
 #include "ops/backends.h"
 
 namespace t5g {
 
-Backend make_metal_backend(int, int) {
+namespace {
+
+[[noreturn]] void refuse() {
   throw Unsupported("device 'metal': this build of t5g has no Metal kernels. Use device='cpu' or 'auto'.");
 }
+
+}  // namespace
+
+Backend make_metal_backend(int, int) { refuse(); }
+std::string describe_metal(int) { refuse(); }
 
 }  // namespace t5g
