@@ -231,4 +231,6 @@ void* ThreadPool::enter(Interrupt* interrupt) {
 // A crew from before a fork, too: its lock was this thread's.
 void ThreadPool::leave(void* entered) noexcept { static_cast<Crew*>(entered)->ticket_lock.leave(); }
 
+bool ThreadPool::is_wanted(void* entered) { return static_cast<Crew*>(entered)->ticket_lock.is_wanted(); }
+
 }  // namespace t5g

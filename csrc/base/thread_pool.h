@@ -35,6 +35,8 @@ class ThreadPool {
   // interrupt->poll() says so while waiting.
   void* enter(Interrupt* interrupt = nullptr);
   void leave(void* entered) noexcept;
+  // Whether others wait to enter. entered: by the caller, who has not left.
+  bool is_wanted(void* entered);
 
  private:
   struct Crew;

@@ -61,4 +61,9 @@ void TicketLock::leave() {
   changed_.notify_all();
 }
 
+bool TicketLock::is_wanted() {
+  const std::lock_guard lock(mutex_);
+  return tickets_.size() > 1;
+}
+
 }  // namespace t5g

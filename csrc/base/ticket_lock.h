@@ -25,6 +25,9 @@ class TicketLock {
   // The next one's turn.
   void leave();
 
+  // Whether others wait for it.
+  bool is_wanted();
+
   // Whether this thread holds it.
   bool is_mine() const { return holder_.load(std::memory_order_relaxed) == std::this_thread::get_id(); }
 

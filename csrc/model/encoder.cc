@@ -18,16 +18,21 @@ Encoder::Encoder(const Config& config, const Weights& weights, Ops& ops, DataTyp
       ops_(ops),
       kv_format_(t5g::kv_format(config.encoder, kv_type)) {}
 
-void Encoder::forward(const Batch& batch, std::span<const Tensor> images, Tensor x, Workspace& ws) const {
+void Encoder::forward(const Batch& batch, std::span<const Tensor> images, Tensor x, Workspace& ws,
+                      FunctionRef<void()> between) const {
   embed(ops_, weights_.encoder_embedding, model_.eoi_token_id, batch.all(), x);  // [S, D]
   insert_features(ops_, batch, model_.image_token_id, images, x);                // [S, D]
   for (size_t i = 0; i < weights_.encoder_layers.size(); ++i) {
     const EncoderLayer& layer = weights_.encoder_layers[i];
-    for_each_block(ops_, batch, [&](BatchRows rows) { keys_and_values(i, rows, rows_of(x, rows), ws); });
+    for_each_block(ops_, batch, [&](BatchRows rows) {
+      keys_and_values(i, rows, rows_of(x, rows), ws);
+      between();
+    });
     for_each_block(ops_, batch, [&](BatchRows rows) {
       self_attention(i, rows, rows_of(x, rows), ws);                                          // [b, D]
       feed_forward(ops_, layer.mlp, layer.pre_feedforward_norm, layer.post_feedforward_norm,  //
                    config_.rms_norm_eps, rows_of(x, rows), ws);                               // [b, D]
+      between();
     });
   }
   ops_.rms_norm(x, weights_.encoder_norm, config_.rms_norm_eps, x);  // [S, D]

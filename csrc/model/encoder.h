@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "base/function_ref.h"
 #include "model/config.h"
 #include "model/weights.h"
 #include "model/workspace.h"
@@ -18,8 +19,10 @@ class Encoder {
   Encoder(const Config& config, const Weights& weights, Ops& ops, DataType kv_type);
 
   // The batch's tokens -> x [S, D], the final hidden states. images: features for the image tokens, or none. The
-  // batch's pool is of kv_format(), with one layer.
-  void forward(const Batch& batch, std::span<const Tensor> images, Tensor x, Workspace& ws) const;
+  // batch's pool is of kv_format(), with one layer. between: called between blocks, when nothing of the pass is left in
+  // ws: whoever uses the device then uploads the batch again.
+  void forward(const Batch& batch, std::span<const Tensor> images, Tensor x, Workspace& ws,
+               FunctionRef<void()> between) const;
 
   const KvFormat& kv_format() const { return kv_format_; }
 

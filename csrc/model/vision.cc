@@ -59,15 +59,20 @@ int64_t VisionWorkspace::size_bytes(const VisionConfig& c, int64_t block_rows, i
 VisionTower::VisionTower(const VisionConfig& config, const VisionWeights& weights, Ops& ops, DataType kv_type)
     : config_(config), weights_(weights), ops_(ops), attention_(attention_spec(config, kv_type)) {}
 
-void VisionTower::forward(std::span<const uint8_t> pixels, Tensor features, VisionWorkspace& ws) const {
+void VisionTower::forward(std::span<const uint8_t> pixels, Tensor features, VisionWorkspace& ws,
+                          FunctionRef<void()> between) const {
   const Tensor x = ws.x();
   ops_.upload(ws.batch());
   for_each_block(ops_, ws.batch(), [&](BatchRows rows) { embed(pixels, rows, rows_of(x, rows), ws); });  // [P, E]
   for (const VisionLayer& layer : weights_.layers) {
-    for_each_block(ops_, ws.batch(), [&](BatchRows rows) { queries_keys_values(layer, rows, rows_of(x, rows), ws); });
+    for_each_block(ops_, ws.batch(), [&](BatchRows rows) {
+      queries_keys_values(layer, rows, rows_of(x, rows), ws);
+      between();
+    });
     for_each_block(ops_, ws.batch(), [&](BatchRows rows) {
       self_attention(layer, rows, rows_of(x, rows), ws);  // [b, E]
       feed_forward(layer, rows_of(x, rows), ws);          // [b, E]
+      between();
     });
   }
   ops_.layer_norm(x, weights_.post_layernorm.weight, weights_.post_layernorm.bias, config_.layer_norm_eps,

@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 
+#include "base/function_ref.h"
 #include "model/config.h"
 #include "model/weights.h"
 #include "ops/backends.h"
@@ -48,8 +49,10 @@ class VisionTower {
   // Of the workspace's pool.
   const KvFormat& kv_format() const { return attention_.kv; }
 
-  // pixels: 8-bit [image_size, image_size, 3] -> features [mm_tokens_per_image, D].
-  void forward(std::span<const uint8_t> pixels, Tensor features, VisionWorkspace& ws) const;
+  // pixels: 8-bit [image_size, image_size, 3] -> features [mm_tokens_per_image, D]. between: called between blocks,
+  // when all of the pass is in ws and the device is free for others, after whom ws.batch() is uploaded again.
+  void forward(std::span<const uint8_t> pixels, Tensor features, VisionWorkspace& ws,
+               FunctionRef<void()> between) const;
 
  private:
   void embed(std::span<const uint8_t> pixels, BatchRows rows, Tensor x, VisionWorkspace& ws) const;

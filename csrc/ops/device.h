@@ -46,19 +46,38 @@ class Device {
   virtual void* begin_pass(Interrupt* interrupt) = 0;
   // Drops or waits for what is still enqueued.
   virtual void end_pass(void* pass) noexcept = 0;
+  // Whether other passes wait for this one to end.
+  virtual bool is_wanted(void* pass) = 0;
 };
 
 class Device::Lease {
  public:
   explicit Lease(Device& device, Interrupt* interrupt = nullptr)
-      : device_(device), pass_(device.begin_pass(interrupt)) {}
-  ~Lease() { device_.end_pass(pass_); }
+      : device_(device), interrupt_(interrupt), pass_(device.begin_pass(interrupt)) {}
+  ~Lease() {
+    if (is_held_) device_.end_pass(pass_);
+  }
   Lease(const Lease&) = delete;
   Lease& operator=(const Lease&) = delete;
 
+  // Whether other passes wait for this one.
+  bool is_wanted() { return device_.is_wanted(pass_); }
+  // For long passes, at a moment when all that they need lies in memory of their own: lets those that wait go first.
+  // True when any did, and what was uploaded for the pass is to be uploaded again. Throws as wait() and begin_pass().
+  bool give_way() {
+    if (!is_wanted()) return false;
+    device_.wait();
+    device_.end_pass(pass_);
+    is_held_ = false;
+    pass_ = device_.begin_pass(interrupt_);
+    return is_held_ = true;
+  }
+
  private:
   Device& device_;
-  void* const pass_;
+  Interrupt* const interrupt_;
+  void* pass_;
+  bool is_held_ = true;
 };
 
 // Floats on a device, owned.

@@ -53,8 +53,8 @@ class GenerationJob {
   virtual void take() = 0;
   virtual bool done() const = 0;
 
-  // Text that has become certain since the last call; of the first sequence, where there are several.
-  virtual std::string take_text() = 0;
+  // Text of one of the sequences that has become certain since the last call.
+  virtual std::string take_text(size_t sequence) = 0;
   // All sequences, best or first one first. Sequences that are not done count as cancelled. Needs no model.
   virtual std::vector<GeneratedSequence> finish() = 0;
   // Tokens generated so far, all sequences together.

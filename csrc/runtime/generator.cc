@@ -24,7 +24,16 @@ struct Generator::Entry {
   size_t number;
   GenerationRequest request;  // emptied when it starts
   GenerationConfig config;    // the options, whose max_new_tokens is what the model's limit leaves room for
+  std::shared_ptr<const TextOptions> text;
+  uint64_t seed;
+  bool streams;
   GenerationResult result;
+
+  // Texts that can be taken before the end.
+  size_t n_texts() const {
+    if (config.uses_beams()) return 0;
+    return config.samples() ? static_cast<size_t>(config.num_return_sequences) : 1;
+  }
 };
 
 struct Generator::Running {
@@ -36,17 +45,12 @@ Generator::Generator(std::shared_ptr<ModelHandle> handle, std::vector<Generation
                      GenerationConfig config, TextOptions text_options, int64_t max_batch)
     : model_(std::move(handle)),
       config_(std::move(config)),
-      text_options_(std::move(text_options)),
+      text_options_(std::make_shared<const TextOptions>(std::move(text_options))),
       max_batch_(max_batch),
       seed_(resolve_seed(config_)) {
   if (max_batch < 1) throw InvalidArgument("max_batch_size is " + std::to_string(max_batch) + ", expected 1 or more.");
-  for (const std::string& text : text_options_.stop) {
-    if (text.empty()) throw InvalidArgument("stop has an empty string; it would end every text before it began.");
-  }
   model_->use(nullptr, [&](const Model& model, Interrupt*) {
-    if (!text_options_.stop.empty()) model.tokenizer()->require_text();
-    config_.eos_token_ids = model.config().eos_token_ids;
-    config_.validate();
+    check(model, config_, *text_options_);
     for (GenerationRequest& request : requests) check_and_add(model, std::move(request));
   });
   model_->add_user(*this);
@@ -59,6 +63,15 @@ size_t Generator::add(GenerationRequest request) {
   if (model_->is_closed()) throw ModelClosed();
   if (stopped_ || cancelled_.load()) throw InvalidArgument("the generation was stopped, so it takes no more sources.");
   return model_->use(nullptr, [&](const Model& model, Interrupt*) { return check_and_add(model, std::move(request)); });
+}
+
+void Generator::check(const Model& model, GenerationConfig& config, const TextOptions& text) {
+  for (const std::string& stop : text.stop) {
+    if (stop.empty()) throw InvalidArgument("stop has an empty string; it would end every text before it began.");
+  }
+  if (!text.stop.empty()) model.tokenizer()->require_text();
+  config.eos_token_ids = model.config().eos_token_ids;
+  config.validate();
 }
 
 size_t Generator::check_and_add(const Model& model, GenerationRequest request) {
@@ -77,23 +90,31 @@ size_t Generator::check_and_add(const Model& model, GenerationRequest request) {
   }
   // The last token that is generated needs no position of its own.
   const int64_t room = limit - static_cast<int64_t>(prefix.size()) + 1;
-  auto entry = std::make_unique<Entry>(Entry{n_requests_, std::move(request), config_, {}});
-  entry->config.max_new_tokens = static_cast<int32_t>(std::min<int64_t>(config_.max_new_tokens, room));
+  const std::shared_ptr<const RequestOptions> own = std::move(request.options);
+  const bool streams = request.streams;
+  auto entry = std::make_unique<Entry>(
+      Entry{n_requests_, std::move(request), own ? own->config : config_, text_options_, seed_, streams, {}});
+  if (own != nullptr) {
+    entry->text = std::shared_ptr<const TextOptions>(own, &own->text);
+    check(model, entry->config, *entry->text);
+    entry->seed = resolve_seed(entry->config);
+  }
+  entry->config.max_new_tokens = static_cast<int32_t>(std::min<int64_t>(entry->config.max_new_tokens, room));
   waiting_.push_back(std::move(entry));
   idle_.store(false);
   return n_requests_++;
 }
 
-bool Generator::fits_one_more() const {
+bool Generator::fits(const GenerationConfig& config) const {
   if (running_.empty()) return true;
-  int64_t rows = config_.uses_beams() ? config_.num_beams : config_.num_return_sequences;
+  int64_t rows = config.uses_beams() ? config.num_beams : config.num_return_sequences;
   for (const Running& running : running_) rows += running.job->max_rows();
   return rows <= max_batch_;
 }
 
 bool Generator::has_room() const {
   const TicketLock::Guard guard(lock_);
-  return waiting_.empty() && fits_one_more();
+  return waiting_.empty() && fits(config_);
 }
 
 // The one that has waited longest.
@@ -116,13 +137,23 @@ void Generator::start(Model& model, Interrupt* interrupt) {
                  .source = projected,
                  .prompt_ids = request.decoder_prefix,
                  .config = entry.config,
-                 .text = text_options_,
-                 .seed = seed_};
-  const auto make_job = config_.uses_beams() ? make_beam_job : config_.samples() ? make_sampling_job : make_greedy_job;
+                 .text = *entry.text,
+                 .seed = entry.seed};
+  const GenerationConfig& config = entry.config;
+  const auto make_job = config.uses_beams() ? make_beam_job : config.samples() ? make_sampling_job : make_greedy_job;
   auto job = make_job(std::move(input));
   request = {};  // not before: an interrupted call may be taken up again
   running_.push_back({std::move(waiting_.front()), std::move(job)});
   waiting_.pop_front();
+}
+
+void Generator::take_text(Running& running) {
+  if (running.entry->number == 0 && !running.entry->streams) text_ += running.job->take_text(0);
+  if (!running.entry->streams) return;
+  for (size_t i = 0; i < running.entry->n_texts(); ++i) {
+    if (std::string text = running.job->take_text(i); !text.empty())
+      texts_.push_back({running.entry->number, i, std::move(text)});
+  }
 }
 
 void Generator::retire(Running& running) {
@@ -131,11 +162,17 @@ void Generator::retire(Running& running) {
   result.n_new_tokens = job->n_generated();
   result.sequences = job->finish();
   if (running.entry->number == 0) {
-    text_ += job->take_text();
+    text_ += job->take_text(0);
     // Beam search knows its text only now.
     if (text_.empty() && !has_text_) text_ = result.sequences.front().text;
   }
   finished_.push_back({running.entry->number, std::move(result)});
+}
+
+// Its turn never came.
+void Generator::drop(std::unique_ptr<Entry> entry) {
+  entry->result.sequences.emplace_back();
+  finished_.push_back({entry->number, std::move(entry->result)});
 }
 
 void Generator::stop() {
@@ -144,10 +181,7 @@ void Generator::stop() {
     if (running.job != nullptr) retire(running);
   }
   running_.clear();
-  for (const std::unique_ptr<Entry>& entry : waiting_) {
-    entry->result.sequences.emplace_back();  // its turn never came
-    finished_.push_back({entry->number, std::move(entry->result)});
-  }
+  for (std::unique_ptr<Entry>& entry : waiting_) drop(std::move(entry));
   waiting_.clear();
   logits_ = Buffer();
   idle_.store(true);
@@ -169,14 +203,14 @@ void Generator::add_steps(const Model& model) {
 }
 
 bool Generator::run_step(Model& model, Interrupt* interrupt) {
-  while (!waiting_.empty() && fits_one_more()) start(model, interrupt);
+  while (!waiting_.empty() && fits(waiting_.front()->config)) start(model, interrupt);
   if (running_.empty()) return false;
   const auto begin = std::chrono::steady_clock::now();
   add_steps(model);
   model.decode(steps_, interrupt);
   for (Running& running : running_) {
     running.job->take();
-    if (running.entry->number == 0) text_ += running.job->take_text();
+    take_text(running);
   }
   const double seconds = seconds_since(begin);
   for (Running& running : running_) {
@@ -233,12 +267,32 @@ std::optional<std::string> Generator::next_text(Interrupt* interrupt) {
   return std::exchange(text_, {});
 }
 
+void Generator::cancel(size_t number) {
+  const TicketLock::Guard guard(lock_);
+  const auto runs = std::ranges::find_if(running_, [&](const Running& r) { return r.entry->number == number; });
+  if (runs != running_.end()) {
+    retire(*runs);
+    running_.erase(runs);
+  }
+  const auto waits = std::ranges::find_if(waiting_, [&](const auto& entry) { return entry->number == number; });
+  if (waits != waiting_.end()) {
+    drop(std::move(*waits));
+    waiting_.erase(waits);
+  }
+  if (running_.empty() && waiting_.empty()) idle_.store(true);
+}
+
 void Generator::close() {
   cancel();
   if (lock_.is_mine()) return;
   const TicketLock::Guard guard(lock_);
   if (!stopped_) stop();
   text_.clear();
+}
+
+std::vector<FreshText> Generator::take_texts() {
+  const TicketLock::Guard guard(lock_);
+  return std::exchange(texts_, {});
 }
 
 std::vector<FinishedGeneration> Generator::take_finished() {

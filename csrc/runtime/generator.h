@@ -1,5 +1,6 @@
 // Generation for any number of sources at once. Up to a number of rows run as one batch; when a sequence ends, the next
-// source takes its place. The tokens of each source are those it would get alone.
+// source takes its place. Sources may come and leave while it runs, each with options of its own. The tokens of each
+// source are those it would get alone.
 #pragma once
 
 #include <atomic>
@@ -17,11 +18,19 @@
 
 namespace t5g {
 
+// What a request may have of its own.
+struct RequestOptions {
+  GenerationConfig config;
+  TextOptions text;
+};
+
 struct GenerationRequest {
   std::shared_ptr<const EncodedSource> source;  // or null: source_ids are encoded when the request's turn comes
   std::vector<int32_t> source_ids;
-  std::vector<std::vector<uint8_t>> images;  // that source_ids mention: 8-bit pixels [image_size, image_size, 3]
-  std::vector<int32_t> decoder_prefix;       // begins with the start token, or it is put in front
+  std::vector<std::vector<uint8_t>> images;       // that source_ids mention: 8-bit pixels [image_size, image_size, 3]
+  std::vector<int32_t> decoder_prefix;            // begins with the start token, or it is put in front
+  std::shared_ptr<const RequestOptions> options;  // null: the generator's
+  bool streams = false;                           // whether take_texts() gives its text
 };
 
 struct GenerationResult {
@@ -31,6 +40,13 @@ struct GenerationResult {
   double encode_seconds = 0;  // reading the source and preparing the decoder for it; 0 for a source encoded before
   double decode_seconds = 0;  // from the first decode step to the last
   int64_t n_new_tokens = 0;   // of all sequences
+};
+
+// Text of a running request that has become certain.
+struct FreshText {
+  size_t number;    // of the request
+  size_t sequence;  // among those of the request
+  std::string text;
 };
 
 struct FinishedGeneration {
@@ -51,7 +67,12 @@ class Generator final : public ModelUser {
   // also when the generator was stopped.
   size_t add(GenerationRequest request);
 
-  // Whether a request that is added now runs in the next step, because none waits and there are rows to spare.
+  // One request ends as cancelled, with what it has, or has never been one if it has not begun. Nothing happens to one
+  // that is done. From any thread: waits for the step in hand.
+  void cancel(size_t number);
+
+  // Whether a request with the generator's options that is added now runs in the next step, because none waits and
+  // there are rows to spare.
   bool has_room() const;
 
   // One token more for every sequence of the batch, or several for some. False when there is nothing left to do, after
@@ -71,6 +92,10 @@ class Generator final : public ModelUser {
   // Stops the generator too; an unfinished one says so when it is asked for more.
   void let_go() noexcept override;
 
+  // What requests that stream have written since the last call, in order. What is certain only at the end, as with beam
+  // search, comes with the result alone.
+  std::vector<FreshText> take_texts();
+
   // What has ended since the last call, in the order in which it ended.
   std::vector<FinishedGeneration> take_finished();
 
@@ -86,27 +111,32 @@ class Generator final : public ModelUser {
   struct Running;
 
   // All below: by the constructor, or by the thread whose turn it is.
+  // Completes the config with what the model knows.
+  static void check(const Model& model, GenerationConfig& config, const TextOptions& text);
   size_t check_and_add(const Model& model, GenerationRequest request);
-  bool fits_one_more() const;
+  bool fits(const GenerationConfig& config) const;
   void start(Model& model, Interrupt* interrupt);
   bool run_step(Model& model, Interrupt* interrupt);
   bool advance(Interrupt* interrupt);
+  void take_text(Running& running);
   void retire(Running& running);
+  void drop(std::unique_ptr<Entry> entry);
   void add_steps(const Model& model);
   void stop();
 
   const std::shared_ptr<ModelHandle> model_;
   mutable TicketLock lock_{"the stream"};
   GenerationConfig config_;
-  const TextOptions text_options_;
+  const std::shared_ptr<const TextOptions> text_options_;
   const int64_t max_batch_;
   const uint64_t seed_;
   size_t n_requests_ = 0;
   std::deque<std::unique_ptr<Entry>> waiting_;
   std::vector<Running> running_;
   std::vector<FinishedGeneration> finished_;
-  std::string text_;       // of the first request, that nobody has taken
-  bool has_text_ = false;  // whether somebody has taken any
+  std::vector<FreshText> texts_;  // of requests that stream
+  std::string text_;              // of the first request, that nobody has taken
+  bool has_text_ = false;         // whether somebody has taken any
   std::vector<Model::Step> steps_;
   Buffer logits_;
   bool stopped_ = false;

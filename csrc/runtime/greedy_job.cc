@@ -60,7 +60,7 @@ class GreedyJob final : public GenerationJob {
   }
 
   bool done() const override { return done_; }
-  std::string take_text() override { return text_.take_fresh(); }
+  std::string take_text(size_t) override { return text_.take_fresh(); }
 
   std::vector<GeneratedSequence> finish() override {
     if (!done_) end(FinishReason::kCancelled);

@@ -1,5 +1,6 @@
 // A loaded model, ready to run. Used by any number of threads: each call takes the device for one forward pass at a
 // time (Device::Lease), so calls from several threads wait for each other (a ticket lock) and do not fight for cores.
+// Long passes give way between blocks.
 // Who keeps a model for later keeps its ModelHandle, so that it can be closed.
 #pragma once
 
@@ -115,7 +116,7 @@ class Model {
 
  private:
   void check_has_vision() const;
-  void fill(const SourceCache& cache, const EncodedSource& source);
+  void fill(const SourceCache& cache, const EncodedSource& source, Device::Lease& lease);
   Tensor forward(std::span<const Step> steps);
   void answer(std::span<const Step> steps, Tensor x);
   // Runs the first steps, as many as go together -> their number.
@@ -137,7 +138,7 @@ class Model {
   // What follows is used by the thread that holds the device.
   ImageCache image_cache_;
   Workspace encoder_workspace_, decoder_workspace_;
-  Batch batch_;           // of the pass in hand
+  Batch batch_;           // of the decode step in hand
   Floats source_block_;   // [b, D of the encoder]
   Floats hidden_;         // [b, D], final hidden states,
   Floats wanted_hidden_;  // and those of them that somebody asks about

@@ -1,4 +1,5 @@
-// The forward passes that everything else is made of. Each holds the device, and has waited for it when it ends.
+// The forward passes that everything else is made of. Each holds the device, and has waited for it when it ends. Those
+// that may take long give way to others between blocks: a decode step never waits for a whole source.
 #include <algorithm>
 #include <optional>
 #include <utility>
@@ -48,13 +49,16 @@ std::shared_ptr<const ImageFeatures> Model::encode_image(std::span<const uint8_t
   // Before the lease, whose end they outlive: it may be what drops the ops that use them.
   std::optional<VisionWorkspace> workspace;
   std::shared_ptr<ImageFeatures> features;
-  const Device::Lease lease(*backend_.device, interrupt);
+  Device::Lease lease(*backend_.device, interrupt);
   if (auto found = image_cache_.find(pixels)) return found;
   workspace.emplace(*config_.vision, backend_, image_pool_);
   features = std::make_shared<ImageFeatures>(*backend_.device, config_.vision->mm_tokens_per_image,
                                              config_.encoder.hidden_size);
-  vision_->forward(pixels, features->view(), *workspace);
+  vision_->forward(pixels, features->view(), *workspace, [&] {
+    if (lease.give_way()) backend_.ops->upload(workspace->batch());
+  });
   backend_.device->wait();
+  if (auto found = image_cache_.find(pixels)) return found;  // somebody else was quicker
   image_cache_.insert(pixels, features);
   return features;
 }
@@ -72,27 +76,32 @@ std::shared_ptr<const EncodedSource> Model::encode(std::vector<int32_t> ids, con
   const KvRun kv(encoder_pool_, kv_chunks(n));
   const int32_t first_page = kv.first();
 
-  const Device::Lease lease(*backend_.device, interrupt);
-  batch_.clear(*encoder_pool_);
-  if (n > 0) batch_.add_tokens(ids, 0, {.pages = {&first_page, 1}, .length = n, .is_run = true});
-  backend_.ops->upload(batch_);
-  encoder_.forward(batch_, features, x.view(), encoder_workspace_);
+  Batch batch;
+  batch.clear(*encoder_pool_);
+  if (n > 0) batch.add_tokens(ids, 0, {.pages = {&first_page, 1}, .length = n, .is_run = true});
+  Device::Lease lease(*backend_.device, interrupt);
+  backend_.ops->upload(batch);
+  encoder_.forward(batch, features, x.view(), encoder_workspace_, [&] {
+    if (lease.give_way()) backend_.ops->upload(batch);
+  });
   x.fetch();
   return std::make_shared<EncodedSource>(std::move(ids), std::move(states), width, source_origin_);
 }
 
-// Within a lease, which `cache` outlives.
-void Model::fill(const SourceCache& cache, const EncodedSource& source) {
+// `cache` outlives the lease.
+void Model::fill(const SourceCache& cache, const EncodedSource& source, Device::Lease& lease) {
   const std::span<const float> states = source.hidden_states();
   const auto n = static_cast<int64_t>(source.ids().size()), width = source.hidden_size();
-  batch_.clear(*decoder_pool_);
-  batch_.add_rows(n, 0, cache.view());
-  backend_.ops->upload(batch_);
-  for_each_block(*backend_.ops, batch_, [&](BatchRows rows) {
+  Batch batch;
+  batch.clear(*decoder_pool_);
+  batch.add_rows(n, 0, cache.view());
+  backend_.ops->upload(batch);
+  for_each_block(*backend_.ops, batch, [&](BatchRows rows) {
     const Tensor block = source_block_.view(rows.n);
     backend_.device->upload(
         states.subspan(static_cast<size_t>(rows.first * width), static_cast<size_t>(rows.n * width)), block);
     decoder_.project_source(rows, block, decoder_workspace_);
+    if (lease.give_way()) backend_.ops->upload(batch);
   });
   backend_.device->wait();
 }
@@ -100,18 +109,19 @@ void Model::fill(const SourceCache& cache, const EncodedSource& source) {
 std::shared_ptr<const SourceCache> Model::project(const EncodedSource& source, Interrupt* interrupt) {
   check_source(source);
   auto made = std::make_shared<SourceCache>(decoder_pool_, std::ssize(source.ids()));
-  const Device::Lease lease(*backend_.device, interrupt);
-  fill(*made, source);
+  Device::Lease lease(*backend_.device, interrupt);
+  fill(*made, source, lease);
   return made;
 }
 
 std::shared_ptr<const SourceCache> Model::project_and_keep(const EncodedSource& source, Interrupt* interrupt) {
   check_source(source);
   std::shared_ptr<SourceCache> made;
-  const Device::Lease lease(*backend_.device, interrupt);
+  Device::Lease lease(*backend_.device, interrupt);
   if (auto found = source_caches_->find(source)) return found;
   made = std::make_shared<SourceCache>(decoder_pool_, std::ssize(source.ids()));
-  fill(*made, source);
+  fill(*made, source, lease);
+  if (auto found = source_caches_->find(source)) return found;  // somebody else was quicker
   source_caches_->insert(source, made);
   return made;
 }
@@ -185,7 +195,7 @@ void Model::decode(std::span<const Step> steps, Interrupt* interrupt) {
 }
 
 void Model::decode_all(const Step& step, Interrupt* interrupt) {
-  const Device::Lease lease(*backend_.device, interrupt);
+  Device::Lease lease(*backend_.device, interrupt);
   const auto block_rows = static_cast<size_t>(backend_.ops->block_rows());
   for (size_t begin = 0; begin < step.ids.size(); begin += block_rows) {
     Step part = step;
@@ -197,6 +207,7 @@ void Model::decode_all(const Step& step, Interrupt* interrupt) {
       for (Selection& selection : step.wanted.subspan(begin + row, n)) selections_.push_back(&selection);
       decoder_.select(x.slice(static_cast<int64_t>(row), static_cast<int64_t>(row + n)), selections_);
     }
+    lease.give_way();  // the next block uploads its own batch
   }
 }
 

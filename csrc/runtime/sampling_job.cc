@@ -104,7 +104,7 @@ class SamplingJob final : public GenerationJob {
     return true;
   }
 
-  std::string take_text() override { return sequences_.front().take_text(); }
+  std::string take_text(size_t sequence) override { return sequences_[sequence].take_text(); }
 
   std::vector<GeneratedSequence> finish() override {
     std::vector<GeneratedSequence> results;

@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -167,15 +168,43 @@ void check_source(ModelHandle& handle, const EncodedSource& source, const std::s
   handle.use(nullptr, [&](const Model& model, Interrupt*) { model.check_source(source, name); });
 }
 
-std::shared_ptr<EncodedSource> encode(ModelHandle& handle, Ids ids, const std::vector<Pixels>& images) {
+// What ends a call from another thread: set once.
+struct StopFlag {
+  std::atomic<bool> flag{false};
+};
+
+// As compute(), for a body that returns a pointer: null when `stop`, which may be null, was set before the end.
+template <class Body>
+auto compute_unless(const StopFlag* stop, ModelHandle& handle, Body&& body) {
+  if (stop == nullptr) return compute(handle, body);
+  PythonInterrupt outer;
+  const py::gil_scoped_release release;
+  FlagInterrupt interrupt(stop->flag, &outer);
+  using Result = decltype(handle.use(&interrupt, body));
+  try {
+    return handle.use(&interrupt, body);
+  } catch (const Cancelled&) {
+    if (interrupt.by_outer() || !stop->flag.load()) throw;
+    return Result();
+  }
+}
+
+std::shared_ptr<EncodedSource> encode(ModelHandle& handle, Ids ids, const std::vector<Pixels>& images,
+                                      const StopFlag* stop) {
   const std::vector<std::vector<uint8_t>> pixels = copy_pixels(images);
-  return compute(handle, [&](Model& model, Interrupt* interrupt) {
+  return compute_unless(stop, handle, [&](Model& model, Interrupt* interrupt) {
     Model::check_ids("source", ids, model.config().encoder);
     model.check_images(ids, pixels.size());
     Model::Images features;
     for (const auto& image : pixels) features.push_back(model.encode_image(image, interrupt));
     return as_holder(model.encode(std::move(ids), features, interrupt));
   });
+}
+
+bool prepare(ModelHandle& handle, const EncodedSource& source, const StopFlag* stop) {
+  return compute_unless(stop, handle, [&](Model& model, Interrupt* interrupt) {
+           return model.project_and_keep(source, interrupt);
+         }) != nullptr;
 }
 
 std::shared_ptr<EncodedSource> load_source(ModelHandle& handle, const std::string& path) {
@@ -304,8 +333,13 @@ std::unique_ptr<Generator> make_generator(std::shared_ptr<ModelHandle> model, co
   return std::make_unique<Generator>(std::move(model), std::move(list), config, text, max_batch);
 }
 
-size_t add_request(Generator& generator, const py::object& source, const Ids& prefix) {
+// config, text: both, or neither for the generator's own.
+size_t add_request(Generator& generator, const py::object& source, const Ids& prefix, const GenerationConfig* config,
+                   const TextOptions* text, bool streams) {
   GenerationRequest request = as_request(source, prefix);
+  if (config != nullptr && text != nullptr)
+    request.options = std::make_shared<const RequestOptions>(RequestOptions{*config, *text});
+  request.streams = streams;
   return without_gil([&] { return generator.add(std::move(request)); });
 }
 
@@ -382,6 +416,13 @@ py::list take_finished(Generator& generator) {
   return results;
 }
 
+py::list take_texts(Generator& generator) {
+  py::list texts;
+  for (const FreshText& fresh : without_gil([&] { return generator.take_texts(); }))
+    texts.append(py::make_tuple(fresh.number, fresh.sequence, fresh.text));
+  return texts;
+}
+
 }  // namespace
 
 void bind_runtime(py::module_& m) {
@@ -391,6 +432,11 @@ void bind_runtime(py::module_& m) {
       .def_property_readonly("token_ids", &EncodedSource::ids)
       .def_property_readonly("n_tokens", [](const EncodedSource& source) { return source.ids().size(); })
       .def("save", &save_source, arg("path"));
+
+  py::class_<StopFlag>(m, "StopFlag", "Ends calls that were given it, from any thread.")
+      .def(py::init<>())
+      .def("set", [](StopFlag& stop) { stop.flag.store(true); })
+      .def_property_readonly("is_set", [](const StopFlag& stop) { return stop.flag.load(); });
 
   py::class_<ModelHandle, std::shared_ptr<ModelHandle>>(m, "Model")
       .def(py::init(&open_model), arg("path"), py::kw_only(), arg("device"), arg("n_threads"), arg("encoder_window"),
@@ -407,7 +453,10 @@ void bind_runtime(py::module_& m) {
       .def("memory", known(&memory_dict))
       .def("generation_defaults", known(&generation_defaults))
       .def("chat_templates", known(&chat_templates))
-      .def("encode", &encode, arg("ids"), arg("images") = std::vector<Pixels>{})
+      .def("encode", &encode, arg("ids"), arg("images") = std::vector<Pixels>{}, arg("stop") = py::none(),
+           "None when the flag was set before the end.")
+      .def("prepare", &prepare, arg("source"), arg("stop") = py::none(),
+           "What the decoder needs of a source, so that generation begins at once; False when the flag was set first.")
       .def("token_ids", &checked_ids, arg("name"), arg("ids"), arg("side"),
            "The ids as a list of int; errors call them by this name. side: \"source\" or \"target\".")
       .def("check_source", &check_source, arg("source"), arg("name"), "Whether the model can read from it.")
@@ -427,13 +476,18 @@ void bind_runtime(py::module_& m) {
       .def(py::init(&make_generator), arg("model"), arg("requests"), arg("decoder_prefix"), arg("text"),
            arg("max_batch_size"), arg("config"))
       .def("step", &step, "One step of every running sequence; False when there is nothing left to do.")
-      .def("add", &add_request, arg("source"), arg("decoder_prefix"),
-           "One source more, behind those that wait; gives its number.")
+      .def("add", &add_request, arg("source"), arg("decoder_prefix"), arg("config") = py::none(),
+           arg("text") = py::none(), arg("streams") = false,
+           "One source more, behind those that wait, with options of its own or the generator's; gives its number.")
+      .def("cancel_one", py::overload_cast<size_t>(&Generator::cancel), arg("number"),
+           py::call_guard<py::gil_scoped_release>(), "One source ends as cancelled; nothing, if it is done.")
+      .def("take_texts", &take_texts,
+           "(number, sequence, text) of what sources that stream have written since the last call.")
       .def_property_readonly(
           "has_room", [](const Generator& generator) { return without_gil([&] { return generator.has_room(); }); },
           "Whether a source that is added now runs in the next step.")
       .def("next_text", &next_text, "The next text of the first sequence that is certain; None at the end.")
-      .def("cancel", &Generator::cancel)
+      .def("cancel", py::overload_cast<>(&Generator::cancel))
       .def("close", &Generator::close, py::call_guard<py::gil_scoped_release>())
       .def("take_finished", &take_finished, "(number, result) of what has ended since the last call.")
       .def("take_results", &take_results)

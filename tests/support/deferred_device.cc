@@ -44,6 +44,7 @@ class DeferredDevice final : public Device {
     queue_.clear();
     delete static_cast<Lease*>(pass);
   }
+  bool is_wanted(void* pass) override { return static_cast<Lease*>(pass)->is_wanted(); }
   void protect(int protection);
 
   // All memory there is; memory may outlive its device.

@@ -29,6 +29,7 @@ class CpuDevice final : public Device {
  private:
   void* begin_pass(Interrupt* interrupt) override;
   void end_pass(void* pass) noexcept override;
+  bool is_wanted(void* pass) override { return pool_.is_wanted(pass); }
 
   ThreadPool pool_;
   Interrupt* interrupt_ = nullptr;

@@ -30,6 +30,7 @@ __all__: list[str] = [
     "ModelFormatError",
     "OutputFile",
     "OutputTarget",
+    "StopFlag",
     "T5gError",
     "TextOptions",
     "Tokenizer",
@@ -290,6 +291,16 @@ class EncodedSource:
     @property
     def token_ids(self) -> list[int]: ...
 
+class StopFlag:
+    """
+    Ends calls that were given it, from any thread.
+    """
+
+    def __init__(self) -> None: ...
+    def set(self) -> None: ...
+    @property
+    def is_set(self) -> bool: ...
+
 class Model:
     def __init__(
         self,
@@ -315,13 +326,21 @@ class Model:
         self,
         ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
         images: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.uint8]] = [],
-    ) -> EncodedSource: ...
+        stop: StopFlag = None,
+    ) -> EncodedSource:
+        """
+        None when the flag was set before the end.
+        """
     def generation_defaults(self) -> tuple: ...
     def load_source(self, path: str) -> EncodedSource: ...
     def logits(
         self, source: EncodedSource, target_ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
     ) -> numpy.typing.NDArray[numpy.float32]: ...
     def memory(self) -> dict: ...
+    def prepare(self, source: EncodedSource, stop: StopFlag = None) -> bool:
+        """
+        What the decoder needs of a source, so that generation begins at once; False when the flag was set first.
+        """
     def score(
         self, source: EncodedSource, target_ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
     ) -> numpy.typing.NDArray[numpy.float32]: ...
@@ -371,12 +390,21 @@ class Generator:
         config: sampling.GenerationConfig,
     ) -> None: ...
     def add(
-        self, source: typing.Any, decoder_prefix: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
+        self,
+        source: typing.Any,
+        decoder_prefix: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        config: sampling.GenerationConfig = None,
+        text: TextOptions = None,
+        streams: bool = False,
     ) -> int:
         """
-        One source more, behind those that wait; gives its number.
+        One source more, behind those that wait, with options of its own or the generator's; gives its number.
         """
     def cancel(self) -> None: ...
+    def cancel_one(self, number: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        One source ends as cancelled; nothing, if it is done.
+        """
     def close(self) -> None: ...
     def next_text(self) -> str | None:
         """
@@ -395,6 +423,10 @@ class Generator:
         (number, result) of what has ended since the last call.
         """
     def take_results(self) -> list: ...
+    def take_texts(self) -> list:
+        """
+        (number, sequence, text) of what sources that stream have written since the last call.
+        """
     @property
     def has_room(self) -> bool:
         """
