@@ -27,7 +27,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ Row = dict[str, Any]
 Peaks = dict[str, float]
 
 
-def seconds(runs: list[Callable[[int, int], object]], n_threads: int = 1) -> list[np.ndarray]:
+def seconds(runs: Sequence[Callable[[int, int], object]], n_threads: int = 1) -> list[np.ndarray]:
     """Times [samples] of one repetition of each run(thread, repeat), by the slowest of all threads at once.
 
     The runs take turns, so that what disturbs the machine for a while disturbs all of them.
@@ -98,7 +98,7 @@ def read_bandwidth(level: str, n_threads: int) -> float:
         for _ in range(repeat):
             kernels.argmax(level, parts[thread])
 
-    return sum(part.nbytes for part in parts) / seconds([read], n_threads)[0].min() / 1e9
+    return sum(part.nbytes for part in parts) / float(seconds([read], n_threads)[0].min()) / 1e9
 
 
 def measure_peaks(level: str, thread_counts: list[int]) -> dict[int, Peaks]:

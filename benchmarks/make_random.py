@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from t5g_convert.config import T5GEMMA, ModelConfig, read_config
+from t5g_convert.generation import GenerationDefaults
 from t5g_convert.metadata import build_metadata
 from t5g_convert.presets import F16, F32, Preset, TensorType, default_vision_type, parse_type
 from t5g_convert.tensors import (
@@ -158,7 +159,8 @@ def make_random(name: str, out_path: Path, type_name: str, *, pure: bool, vision
     pools = {tensor_type: RandomBlocks(tensor_type, rng) for tensor_type in types}
     tensors = [output(spec, preset, pools) for spec in specs]
     n_parameters = sum(math.prod(spec.shape) for spec in specs)
-    metadata = build_metadata(config, vocabulary, chosen, n_parameters, has_vision=vision and config.vision is not None)
+    has_vision = vision and config.vision is not None
+    metadata = build_metadata(config, vocabulary, GenerationDefaults(), chosen, n_parameters, has_vision=has_vision)
     size = write_gguf(out_path, config.architecture, metadata, tensors, n_threads=1, progress=sys.stderr.isatty())
     print(f"{out_path}: {n_parameters:,} parameters, {size:,} bytes")
 
