@@ -1,4 +1,4 @@
-"""Sources that join and leave a running batch, with options of their own; and long passes that give way to short ones."""
+"""Sources that join and leave a running batch, each with its own options; and long passes that let short ones in."""
 
 from __future__ import annotations
 
