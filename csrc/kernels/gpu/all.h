@@ -1,0 +1,11 @@
+// The bodies of all kernels.
+#pragma once
+
+#include "kernels/gpu/attention.h"
+#include "kernels/gpu/elements.h"
+#include "kernels/gpu/image.h"
+#include "kernels/gpu/linear.h"
+#include "kernels/gpu/norm.h"
+#include "kernels/gpu/probe.h"
+#include "kernels/gpu/rows.h"
+#include "kernels/gpu/select.h"

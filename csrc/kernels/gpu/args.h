@@ -1,0 +1,255 @@
+// The arguments of every kernel: one struct each, laid out alike for the host and all devices. Pointers are device
+// addresses, aligned to 16 bytes unless said otherwise; tensors are f32 and dense, [rows, cols].
+//
+// "Grid" says how many groups a launch needs; kernels.inc says how many threads a group has.
+#pragma once
+
+#include "kernels/gpu/types.h"
+
+namespace t5g {
+namespace gpu {
+
+// ---- Weights --------------------------------------------------------------------------------------------------------
+
+CONSTEXPR u32 kBlock = 32;  // values that share a scale; rows of weights are padded with zeros to whole blocks
+
+// A matrix [n, k] as formats.h lays it out and pack.h makes it.
+struct Weight {
+  GLOBAL const u8* values;
+  GLOBAL const u16* scales;  // quantised types
+  GLOBAL const u32* high;    // q5_0, q5_1
+  u32 n, k;
+};
+
+// Where x W^T goes.
+CONSTEXPR u32 kHasBias = 1;  // + bias
+CONSTEXPR u32 kAddsOut = 2;  // + what is in out
+struct Projection {
+  Weight weight;
+  GLOBAL const f32* bias;  // [n]
+  GLOBAL f32* out;         // [m, n]
+  u32 flags;
+  u32 first_tile;  // columns of tiles of the projections before this one
+};
+
+CONSTEXPR u32 kMaxProjections = 3;
+CONSTEXPR u32 kLinearThreads = 128;
+CONSTEXPR u32 kLinearRows = 32;
+CONSTEXPR u32 kLinearCols = 32;
+
+// linear_<type>: everything in f32, sums in order of k. All weights are of the type. Also the slow path for what has no
+// faster kernel. Grid (tiles of kLinearCols columns of all projections, tiles of kLinearRows rows).
+struct LinearArgs {
+  GLOBAL const f32* x;  // [m, k]; any alignment of 4
+  u32 m, k;
+  u32 n_projections, unused;
+  Projection projections[kMaxProjections];
+};
+
+// ---- Rows -----------------------------------------------------------------------------------------------------------
+
+CONSTEXPR u32 kRowThreads = 128;  // of kernels that give a row, or a part of one, to a warp or a group
+
+// embed_<type>: out[row] = scale * table[ids[row]], or `special` as it is for the token special_id. Grid (rows).
+// add_rows_<type>: out[row] += table[first + row]; ids unused. Grid (rows).
+struct TableArgs {
+  Weight table;  // k: columns of out
+  GLOBAL const i32* ids;
+  GLOBAL const f32* special;
+  GLOBAL f32* out;
+  f32 scale;
+  i32 special_id;  // -1: none
+  u32 first, unused;
+};
+
+// gather_rows: out[i] = x[places[i]]. scatter_rows: out[places[i]] = x[i]. Grid (number of places).
+struct MoveArgs {
+  GLOBAL const f32* x;
+  GLOBAL const i32* places;
+  GLOBAL f32* out;
+  u32 cols, unused;
+};
+
+CONSTEXPR u32 kNormRows = 4;  // rows, or heads, of a group: one for each warp
+// rms_norm: out = x / rms(x) * weight. out may be x; for norms of heads x is [rows * heads, head_dim].
+// add_rms_norm: out += rms_norm(x).
+// layer_norm: out = (x - mean) / sqrt(variance + eps) * weight + bias. out may be x.
+// Grid (ceil(rows / kNormRows)).
+struct NormArgs {
+  GLOBAL const f32* x;
+  GLOBAL const f32* weight;  // [cols]
+  GLOBAL const f32* bias;    // [cols], layer_norm
+  GLOBAL f32* out;
+  u32 rows, cols;
+  f32 eps;
+  u32 unused;
+};
+
+// rope: rotates each head of each row by position * inv_freq, in place. Grid (rows).
+struct RopeArgs {
+  GLOBAL f32* x;  // [rows, heads * head_dim]
+  GLOBAL const i32* positions;
+  GLOBAL const f32* inv_freq;  // [head_dim / 2]
+  u32 heads, head_dim;
+};
+
+CONSTEXPR u32 kElementsPerGroup = 1024;
+// geglu: a = gelu_tanh(a) * b. Grid (ceil(size / kElementsPerGroup)), size = rows * cols.
+// bias_gelu: a = gelu_tanh(a + b), b [cols].
+// softcap: a = cap * tanh(a / cap).
+struct ElementArgs {
+  GLOBAL f32* a;  // [rows, cols]
+  GLOBAL const f32* b;
+  u64 size;
+  u32 cols;
+  f32 cap;
+};
+
+// ---- Images ---------------------------------------------------------------------------------------------------------
+
+// patches: out[i] = patch first + i, ordered (channel, row, column). Grid (rows).
+struct PatchArgs {
+  GLOBAL const u8* pixels;  // [image_size, image_size, 3]
+  GLOBAL f32* out;          // [rows, 3 * patch_size^2]
+  u32 image_size, patch_size, first, unused;
+  f32 mean[3], std[3];  // of channels, values being in [0, 1]
+};
+
+// mean_pool: rows of x are a grid, side x side; out: means of its windows. Grid (rows of out).
+struct PoolArgs {
+  GLOBAL const f32* x;
+  GLOBAL f32* out;
+  u32 side, window, cols, unused;
+};
+
+// ---- Keys and values ------------------------------------------------------------------------------------------------
+
+CONSTEXPR u32 kChunkKeys = 64;  // tokens of a page
+
+// Where a page begins: the address of its first slot.
+struct Page {
+  GLOBAL u8* data;
+};
+
+// Keys and values of one sequence or source. Chunk c of layer l is at pages[first_page + c] + l * layer_bytes: of
+// single pages layer_bytes is a slot; of a run, pages[first_page + c] is the run's c-th slot, and layer_bytes are
+// all chunks' slots.
+struct KvSpan {
+  u64 layer_bytes;
+  u32 first_page;
+  u32 length;  // tokens; 0: none
+};
+
+// One sequence of a batch.
+struct Sequence {
+  KvSpan self, source;
+  u32 first_row, n_rows;  // of the batch
+  u32 first_position;
+  u32 unused;
+};
+
+// The batch as it was uploaded. Everything is of whole batches: ops on some of its rows say where theirs begin.
+struct BatchView {
+  GLOBAL const Page* pages;
+  GLOBAL const Sequence* sequences;
+  GLOBAL const u32* row_sequence;  // [batch rows]: whose row it is
+  GLOBAL const i32* positions;     // [batch rows]
+};
+
+// store_kv_<type>: rows' own keys and values, in one layer. Grid (rows, kv_heads).
+struct StoreKvArgs {
+  GLOBAL const f32* k;  // [rows, kv_heads * head_dim]
+  GLOBAL const f32* v;
+  BatchView batch;
+  u32 first_row;  // of the batch
+  u32 layer, kv_heads, head_dim;
+};
+
+// copy_page: 16 bytes a thread. Grid (ceil(bytes / 16 / kRowThreads)).
+struct CopyArgs {
+  GLOBAL const u8* from;
+  GLOBAL u8* to;
+  u64 bytes;  // a multiple of 16
+};
+
+CONSTEXPR u32 kSelfKeys = 1, kSourceKeys = 2;  // `segments`
+CONSTEXPR u32 kAttentionThreads = 32;
+CONSTEXPR u32 kDecodePartChunks = 2;       // part_chunks of a decoder's passes,
+CONSTEXPR u32 kWholePartChunks = 1 << 24;  // and of an encoder's: all own keys are one part
+
+// attention_<type>: one softmax over a row's own keys and its source's. The plain one, for every head_dim and type.
+// Keys are looked at in parts: of part_chunks chunks, beginning at multiples of it, first those of the own keys that
+// the row sees, then the source's. Each part's softmax is computed on its own and merged in order, so a result depends
+// on part_chunks, and on nothing else of the launch. Grid (rows, heads, parts); parts: at least those of the row that
+// has most of them. With one part, `out` is the result. With more, `acc` and `state` are, for attention_merge.
+struct AttentionArgs {
+  GLOBAL const f32* q;  // [rows, heads * head_dim]
+  GLOBAL f32* out;      // [rows, heads * head_dim]
+  GLOBAL f32* acc;      // [parts, rows, heads, head_dim], where parts > 1
+  GLOBAL f32* state;    // [parts, rows, heads, 2], where parts > 1: largest score (base 2) and sum
+  BatchView batch;
+  u32 rows, first_row;  // first_row: of the batch
+  u32 layer, segments;
+  u32 heads, kv_heads, head_dim;
+  u32 parts, part_chunks;
+  u32 before, after;  // window on the own keys: j in [i - before, i + after]
+  f32 scale;          // of scores, times log2(e)
+  f32 softcap;        // times log2(e); 0: none
+  u32 unused;
+};
+
+// attention_merge: parts -> out. Grid (ceil(rows * heads / 4)).
+struct AttentionMergeArgs {
+  GLOBAL const f32* acc;
+  GLOBAL const f32* state;
+  GLOBAL f32* out;
+  u32 rows, heads, head_dim, parts;
+};
+
+// ---- The head -------------------------------------------------------------------------------------------------------
+
+CONSTEXPR u32 kSearchThreads = 128;
+CONSTEXPR u32 kSearchCols = 4096;  // of a row that one group looks at
+CONSTEXPR u32 kMaxBest = 128;
+
+// A logit and its token; id -1: none.
+struct Scored {
+  f32 value;
+  i32 id;
+};
+
+// Ids of each row that are set apart: ids[first[row]] ... ids[first[row + 1] - 1], ascending.
+struct IdLists {
+  GLOBAL const i32* ids;
+  GLOBAL const u32* first;  // [rows + 1]
+};
+
+// pick_logits: values[i] = logit of ids[i] in its row, less the row's log-sum-exp where `less` says so; -infinity for
+// an id outside the vocabulary. Grid (rows). best_logits: each group's n_best best of its columns, by larger value,
+// then lower id, without the ids set apart, NaN and -infinity, to found[row][group][n_best]. Grid (groups = ceil(vocab
+// / kSearchCols), rows). best_merge: found[row] -> best[row][n_best], best first. Grid (rows). log_sum_exp: each
+// group's largest and sum to partial[row][group]. Grid (groups, rows). log_sum_exp_merge: partial[row] ->
+// log_sum_exp[row]. Grid (rows).
+struct SelectArgs {
+  GLOBAL const f32* logits;  // [rows, vocab]
+  IdLists apart;
+  GLOBAL f32* values;       // pick_logits
+  GLOBAL Scored* found;     // [rows, groups, n_best]
+  GLOBAL Scored* best;      // [rows, n_best]
+  GLOBAL f32* partial;      // [rows, groups, 2]
+  GLOBAL f32* log_sum_exp;  // [rows]
+  GLOBAL const u32* less;   // [rows]: 1 where values are log-probabilities, else 0
+  u32 vocab, groups, n_best, rows;
+};
+
+// ---- The device itself ----------------------------------------------------------------------------------------------
+
+CONSTEXPR u32 kProbeThreads = 32;
+
+// probe: verifies where lanes hold elements of fragments. Grid (1).
+struct ProbeArgs {
+  GLOBAL u32* out;  // [32][4]: row * 256 + column that each lane believes to hold, or 0xFFFFFFFF where that is wrong
+};
+
+}  // namespace gpu
+}  // namespace t5g

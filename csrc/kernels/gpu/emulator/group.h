@@ -1,0 +1,59 @@
+// Runs GPU kernels on the CPU: the threads of a group are fibers of one system thread, which change places at barriers
+// and wherever the lanes of a warp work together. One group runs after the other.
+//
+// What it finds that a GPU would not say: threads that wait at different barriers or left others waiting (with the
+// line), memory of the group that nobody wrote (it starts as NaN), and, by running a launch in several orders of
+// threads, missing barriers. With AddressSanitizer: reads and writes beyond a buffer; with ThreadSanitizer: every race.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+
+namespace t5g::emulator {
+
+struct Thread {
+  uint32_t lane, warp, index;
+  uint32_t group_x, group_y, group_z;
+};
+
+struct Kernel {
+  const char* name;
+  uint32_t threads;
+  size_t args_bytes;
+  size_t shared_bytes;
+  void (*run)(const void* args, void* shared, Thread thread);
+};
+
+struct Grid {
+  uint32_t x = 1, y = 1, z = 1;
+};
+// The order in which groups come, and threads between barriers.
+enum class Order { kForward, kBackward, kShuffled };
+
+struct KernelError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+// Several system threads may launch at a time. Throws KernelError where threads diverge.
+void launch(const Kernel& kernel, Grid grid, const void* args, Order order = Order::kForward, uint32_t seed = 0);
+
+// Whether launches from now on, of all threads, lay fragments out as on Metal. Off at first.
+void use_metal_fragments(bool yes);
+
+// Of this system thread.
+struct Statistics {
+  uint64_t launches, groups, switches, collectives;
+};
+Statistics statistics();
+
+// ---- For the prelude: called by threads of a kernel -----------------------------------------------------------------
+
+void group_barrier(int line);
+// Waits for all lanes; the last to come calls combine(what each lane gave), before any goes on.
+void warp_collective(void* mine, void (*combine)(void* const* lanes), int line);
+uint32_t lane();
+bool has_metal_fragments();
+void check_aligned(const void* address, size_t bytes, int line);
+
+}  // namespace t5g::emulator

@@ -1,0 +1,50 @@
+// The host's list of GPU kernels: what is launched by its place in kernels.inc.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "kernels/gpu/args.h"
+#include "quant/types.h"
+
+namespace t5g::gpu {
+
+enum class KernelId : uint32_t {
+#define GPU_KERNEL(name, Args, Shared, threads, ...) name,
+#include "kernels/gpu/kernels.inc"
+#undef GPU_KERNEL
+};
+
+struct KernelInfo {
+  std::string_view name;
+  uint32_t threads;
+  size_t args_bytes;
+};
+
+inline constexpr KernelInfo kKernels[] = {
+#define GPU_KERNEL(name, Args, Shared, threads, ...) KernelInfo{#name, threads, sizeof(Args)},
+#include "kernels/gpu/kernels.inc"
+#undef GPU_KERNEL
+};
+inline constexpr size_t kNumKernels = sizeof kKernels / sizeof *kKernels;
+
+// What every driver can take.
+#define GPU_KERNEL(name, Args, Shared, threads, ...) static_assert(sizeof(Args) <= 256 && threads % 32 == 0);
+#include "kernels/gpu/kernels.inc"
+#undef GPU_KERNEL
+
+inline constexpr const KernelInfo& info(KernelId kernel) { return kKernels[static_cast<size_t>(kernel)]; }
+
+// The row for a type of weights, the F32 row being given: for_type(KernelId::linear_F32, DataType::kQ8_0).
+inline constexpr KernelId for_type(KernelId f32_row, DataType type) {
+  return static_cast<KernelId>(static_cast<uint32_t>(f32_row) + static_cast<uint32_t>(type));
+}
+
+// The types that keys and values are stored in, in the order of their rows.
+enum class KvType : uint32_t { kF32, kF16, kBF16, kQ8_0 };
+inline constexpr KernelId for_kv_type(KernelId f32_row, KvType type) {
+  return static_cast<KernelId>(static_cast<uint32_t>(f32_row) + static_cast<uint32_t>(type));
+}
+
+}  // namespace t5g::gpu
