@@ -27,6 +27,7 @@ def convert(
     vision: bool = True,
     vision_type: str | None = None,
     tokenizer: bool = True,
+    encoder_only: bool = False,
     n_threads: int | None = None,
     progress: bool = False,
 ) -> Summary:
@@ -51,6 +52,9 @@ def convert(
     tokenizer
         False: leave the tokenizer out even where the folder has one, and write a placeholder vocabulary. Such a model
         takes and gives token ids only.
+    encoder_only
+        Leave the decoder out: the file encodes and embeds. A folder that has an encoder alone (`T5GemmaEncoderModel`,
+        `T5Gemma2Encoder`, or the text stack of either) becomes such a file by itself.
     n_threads
         Encoding threads. None: as many as the CPUs that this process may use, at most 8.
     progress
@@ -92,6 +96,7 @@ def convert(
             vision=vision,
             vision_type=None if vision_type is None else arguments.word("vision_type", vision_type),
             tokenizer=arguments.flag("tokenizer", tokenizer),
+            encoder_only=arguments.flag("encoder_only", encoder_only),
             n_threads=arguments.threads(n_threads) or None,
             progress=arguments.flag("progress", progress),
         )

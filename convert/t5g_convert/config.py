@@ -17,7 +17,8 @@ from t5g_convert.safetensors import read_json
 
 T5GEMMA, T5GEMMA2 = "t5gemma", "t5gemma2"
 _MAX_COUNT = 1 << 31
-_ENCODER_ALONE = " It is an encoder without its decoder: give the whole model."
+# What a config.json describes, by its model_type: the whole model, or how the encoder's part of one is laid out.
+_ENCODERS = {"t5_gemma_module": T5GEMMA, "t5gemma2_encoder": T5GEMMA2, "t5gemma2_text": T5GEMMA2}
 
 
 class Rope(NamedTuple):
@@ -71,7 +72,7 @@ class ModelConfig:
     architecture: str
     name: str
     encoder: SideConfig
-    decoder: SideConfig
+    decoder: SideConfig | None  # None: an encoder alone
     vision: VisionConfig | None
     tie_word_embeddings: bool
     bos_token_id: int
@@ -81,9 +82,24 @@ class ModelConfig:
     image_token_ids: Mapping[str, int]  # "image", "boi", "eoi"; T5Gemma 2 only
 
     @property
+    def sides(self) -> dict[str, SideConfig]:
+        """The sides that there are, by name."""
+        return {"encoder": self.encoder} | ({} if self.decoder is None else {"decoder": self.decoder})
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens that the model can write; those that an encoder alone can read."""
+        return (self.decoder or self.encoder).vocab_size
+
+    @property
+    def hidden_size(self) -> int:
+        """The narrower side's."""
+        return min(side.hidden_size for side in self.sides.values())
+
+    @property
     def n_tokens(self) -> int:
         """Tokens that either side can read: those of the one tokenizer."""
-        return max(self.encoder.vocab_size, self.decoder.vocab_size)
+        return max(side.vocab_size for side in self.sides.values())
 
 
 class _Fields:
@@ -152,28 +168,39 @@ class _Fields:
             )
 
 
-def read_config(folder: Path) -> ModelConfig:
-    """Read and check a checkpoint folder's configuration. Raises FileNotFoundError, ModelFormatError."""
+def read_config(folder: Path, *, encoder_only: bool = False) -> ModelConfig:
+    """Read and check a checkpoint folder's configuration. Raises FileNotFoundError, ModelFormatError.
+
+    encoder_only: leave the decoder of a whole model out.
+    """
     path = folder / "config.json"
     check_folder(folder)
     top = _Fields(path, "", read_json(path))
-    model_type = top.values.get("model_type")
-    if model_type not in (T5GEMMA, T5GEMMA2):
-        hint = _ENCODER_ALONE if str(model_type).startswith(("t5gemma", "t5_gemma")) else ""
-        raise ModelFormatError(f"{path}: model_type is {model_type!r}, expected 't5gemma' or 't5gemma2'.{hint}")
-    if top.values.get("is_encoder_decoder", True) is not True:
-        raise top.error("is_encoder_decoder", f"is {top.values['is_encoder_decoder']!r}.{_ENCODER_ALONE[:-1]}")
+    found = top.values.get("model_type")
+    if found not in (T5GEMMA, T5GEMMA2, *_ENCODERS):
+        raise ModelFormatError(
+            f"{path}: model_type is {found!r}, expected 't5gemma' or 't5gemma2', or an encoder of these: "
+            f"{', '.join(map(repr, _ENCODERS))}."
+        )
+    model_type = _ENCODERS.get(found, found)
+    is_whole = found not in _ENCODERS and top.values.get("is_encoder_decoder", True) is not False
+    if top.values.get("is_decoder") is True and not is_whole:
+        raise top.error("is_decoder", "is true: it is a decoder without its encoder. Give the whole model")
     check_quantization(path, top.values.get("quantization_config"))
     generation_path = folder / "generation_config.json"
     generation = _Fields(generation_path, "", read_json(generation_path) if generation_path.is_file() else {})
 
-    decoder_fields = top.section("decoder")
-    encoder_fields = top.section("encoder")
-    text_fields = encoder_fields.section("text_config") if model_type == T5GEMMA2 else encoder_fields
-    encoder, decoder = _read_side(text_fields, model_type), _read_side(decoder_fields, model_type)
-    _check_pair(path, model_type, encoder, decoder)
+    encoder_fields = top.section("encoder") if found not in _ENCODERS else top
+    has_text_config = model_type == T5GEMMA2 and found != "t5gemma2_text"
+    text_fields = encoder_fields.section("text_config") if has_text_config else encoder_fields
+    encoder, decoder = _read_side(text_fields, model_type), None
+    side_fields = text_fields
+    if is_whole and not encoder_only:
+        side_fields = top.section("decoder")
+        decoder = _read_side(side_fields, model_type)
+        _check_pair(path, model_type, encoder, decoder)
 
-    places = (generation, top, decoder_fields)
+    places = (generation, top, side_fields)
     bos = _first(places[1:] + places[:1], "bos_token_id", _Fields.token_id, 2)
     return ModelConfig(
         architecture=model_type,

@@ -17,7 +17,7 @@ from t5g.errors import ModelFormatError
 from t5g_convert.config import ModelConfig, read_config
 from t5g_convert.encode import encode
 from t5g_convert.folders import check_folder
-from t5g_convert.generation import read_generation_defaults
+from t5g_convert.generation import GenerationDefaults, read_generation_defaults
 from t5g_convert.matching import listing, match
 from t5g_convert.metadata import build_metadata
 from t5g_convert.presets import BF16, F16, F32, Preset, TensorType, default_vision_type, parse_type
@@ -38,6 +38,7 @@ def convert(
     vision: bool,
     vision_type: str | None,
     tokenizer: bool,
+    encoder_only: bool,
     n_threads: int | None,
     progress: bool,
 ) -> Summary:
@@ -47,7 +48,7 @@ def convert(
     vision_chosen = parse_type(vision_type) if vision_type is not None else None
     folder = Path(hf_dir)
     check_folder(folder)
-    config = read_config(folder)
+    config = read_config(folder, encoder_only=encoder_only)
     checkpoint = open_checkpoint(folder)
     inputs = [*{tensor.path for tensor in checkpoint.values()}, *folder.glob("*.json"), *folder.glob("tokenizer.model")]
     out = check_output(out_path, inputs)
@@ -55,9 +56,9 @@ def convert(
     matched = match(folder, config, checkpoint, use_vision=vision)
     config, specs, sources, notes = matched.config, matched.specs, matched.sources, [*matched.notes]
     vocabulary = read_vocabulary(folder, config, use_tokenizer=tokenizer)
-    generation = read_generation_defaults(folder)
+    generation = GenerationDefaults() if config.decoder is None else read_generation_defaults(folder)
     config = _drop_unreachable_ids(config, notes)
-    preset = Preset(chosen, pure, min(config.encoder.hidden_size, config.decoder.hidden_size))
+    preset = Preset(chosen, pure, config.hidden_size)
     if vision_chosen is None:
         vision_chosen = default_vision_type(chosen)
     tensors = [_output(spec, sources[spec.source], preset, vision_chosen) for spec in specs]
@@ -129,7 +130,7 @@ def _fallback_notes(
 
 def _drop_unreachable_ids(config: ModelConfig, notes: list[str]) -> ModelConfig:
     """Leave out token ids beyond the vocabulary: no text can contain them, and no model produce them."""
-    size = config.decoder.vocab_size
+    size = config.vocab_size
     eos = tuple(i for i in config.eos_token_ids if i < size)
     image = {key: i for key, i in config.image_token_ids.items() if i < size}
     dropped = [i for i in (*config.eos_token_ids, *config.image_token_ids.values()) if i >= size]

@@ -27,6 +27,7 @@ from t5g_convert.tensors import (
 )
 
 _COMPARE_VALUES = 4 << 20
+_VISION = ("encoder.vision_tower.", "encoder.multi_modal_projector.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +45,15 @@ def match(folder: Path, config: ModelConfig, checkpoint: Checkpoint, *, use_visi
     check_names(folder, list(checkpoint))
     sources = by_canonical_name(checkpoint.values())
     notes = _notes_on_names(checkpoint)
-    if not any(name.startswith("decoder.") for name in sources):
+    if config.decoder is not None and not any(name.startswith("decoder.") for name in sources):
         raise ModelFormatError(
-            f"{folder}: no decoder tensors. This is an encoder alone, or no T5Gemma checkpoint. Give the whole model."
+            f"{folder}: no decoder tensors. If this is an encoder alone, convert it with --encoder-only."
         )
     config = _take_rows(folder, config, sources, notes)
-    encoder_apart = config.architecture == T5GEMMA or _has_two_tables(sources)
-    has_head = _has_own_head(folder, config, sources, notes, "decoder" if encoder_apart else "encoder")
+    encoder_apart = has_head = False
+    if config.decoder is not None:
+        encoder_apart = config.architecture == T5GEMMA or _has_two_tables(sources)
+        has_head = _has_own_head(folder, config, sources, notes, "decoder" if encoder_apart else "encoder")
     specs = embedding_tensors(config, encoder_apart=encoder_apart, has_head=has_head)
     specs += text_tensors(config)
     has_tower = any(name.startswith("encoder.vision_tower.") for name in sources)
@@ -63,7 +66,10 @@ def match(folder: Path, config: ModelConfig, checkpoint: Checkpoint, *, use_visi
             notes.append("The checkpoint has no vision tower: the file takes text only.")
     _check(folder, specs, sources, checkpoint)
     unlisted = {canonical_name(name) for name in checkpoint.unlisted}
-    unexpected = _unexpected(sources, {spec.source for spec in specs}, unlisted, notes, drop_vision=not use_vision)
+    dropped = [*_VISION] if not use_vision else []
+    if config.decoder is None:
+        dropped.append("decoder.")
+    unexpected = _unexpected(sources, {spec.source for spec in specs}, unlisted, notes, dropped)
     if unexpected:
         raise ModelFormatError(f"{folder}: not expected in a {config.architecture}: {listing(unexpected)}.")
     return Match(config, specs, sources, notes)
@@ -91,11 +97,10 @@ def _notes_on_names(checkpoint: Checkpoint) -> list[str]:
 def _take_rows(folder: Path, config: ModelConfig, sources: Mapping[str, SourceTensor], notes: list[str]) -> ModelConfig:
     """Take the vocabulary's size from the embedding tables, where they were resized and config.json was not."""
     sides = {}
-    for side in ("encoder", "decoder"):
+    for side, said in config.sides.items():
         table = sources.get(f"{side}.{TABLE}")
         if table is None and config.architecture != T5GEMMA:  # T5Gemma 2 has one for both
             table = sources.get(f"{'decoder' if side == 'encoder' else 'encoder'}.{TABLE}")
-        said = getattr(config, side)
         rows = table.shape[0] if table is not None and len(table.shape) == 2 and table.shape[0] else said.vocab_size
         if rows != said.vocab_size:
             notes.append(
@@ -103,8 +108,8 @@ def _take_rows(folder: Path, config: ModelConfig, sources: Mapping[str, SourceTe
                 "the rows are taken."
             )
         sides[side] = dataclasses.replace(said, vocab_size=rows)
-    config = dataclasses.replace(config, **sides)
-    n_encoder, n_decoder = config.encoder.vocab_size, config.decoder.vocab_size
+    config = dataclasses.replace(config, encoder=sides["encoder"], decoder=sides.get("decoder"))
+    n_encoder, n_decoder = config.encoder.vocab_size, config.vocab_size
     if n_encoder != n_decoder:
         if config.architecture != T5GEMMA:
             raise ModelFormatError(
@@ -142,15 +147,14 @@ def _unexpected(
     used: set[str],
     unlisted: set[str],
     notes: list[str],
-    *,
-    drop_vision: bool,
+    dropped: Sequence[str],
 ) -> list[str]:
+    """Name what there is and nobody asks for. dropped: how names begin that are left out on purpose."""
     rest = sorted(set(sources) - used)
     if any(name.startswith("encoder.vision_tower.head.") for name in rest):
         notes.append("The vision tower's pooling head is left out: no T5Gemma 2 uses it.")
-    ignored = ["encoder.vision_tower.head.", "decoder.embed_tokens.", HEAD]  # tables here are copies of the tied one
-    if drop_vision:
-        ignored += ["encoder.vision_tower.", "encoder.multi_modal_projector."]
+    # Tables here are copies of the tied one.
+    ignored = ["encoder.vision_tower.head.", "decoder.embed_tokens.", HEAD, *dropped]
     buffers = (".rotary_emb.inv_freq", ".position_ids", ".embed_scale")  # that old files carry
     unknown = [n for n in rest if not n.startswith(tuple(ignored)) and not n.endswith(buffers)]
     stray = [sources[name].name for name in unknown if name in unlisted]

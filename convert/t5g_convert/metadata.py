@@ -58,9 +58,7 @@ def build_metadata(
 ) -> Metadata:
     """Build all key-value pairs but `general.architecture`, which the writer puts first."""
     arch = config.architecture
-    encoder, decoder = _side(config.encoder), _side(config.decoder)
-    if config.decoder.final_logit_softcapping:
-        decoder["final_logit_softcapping"] = Value(config.decoder.final_logit_softcapping, T.FLOAT32)
+    encoder = _side(config.encoder)
     pairs: Metadata = {
         "general.type": Value("model", T.STRING),
         "general.name": Value(config.name, T.STRING),
@@ -68,17 +66,13 @@ def build_metadata(
         "general.file_type": Value(file_type.file_type, T.UINT32),
         "general.quantization_version": Value(2, T.UINT32),
     }
-    if config.encoder.vocab_size != config.decoder.vocab_size:
+    if config.encoder.vocab_size != config.vocab_size:
         encoder["vocab_size"] = Value(config.encoder.vocab_size, T.UINT32)
     pairs |= {f"{arch}.encoder.{key}": value for key, value in encoder.items()}
-    pairs |= {f"{arch}.decoder.{key}": value for key, value in decoder.items()}
+    pairs |= _decoder(config)
     pairs |= {f"{arch}.{key}": encoder[key] for key in _FLAT_KEYS if key in encoder}
-    if "final_logit_softcapping" in decoder:
-        pairs[f"{arch}.final_logit_softcapping"] = decoder["final_logit_softcapping"]
     pairs |= {
-        f"{arch}.decoder_block_count": decoder["block_count"],
-        f"{arch}.vocab_size": Value(config.decoder.vocab_size, T.UINT32),
-        f"{arch}.decoder_start_token_id": Value(config.decoder_start_token_id, T.UINT32),
+        f"{arch}.vocab_size": Value(config.vocab_size, T.UINT32),
         f"{arch}.eos_token_ids": Value(list(config.eos_token_ids), T.ARRAY, T.UINT32),
     }
     pairs |= {f"{arch}.{key}_token_id": Value(i, T.UINT32) for key, i in config.image_token_ids.items()}
@@ -86,6 +80,22 @@ def build_metadata(
         pairs[f"{arch}.mm_tokens_per_image"] = Value(config.vision.mm_tokens_per_image, T.UINT32)
         pairs |= _vision(config.vision)
     return pairs | _generation(arch, generation) | _tokenizer(config, vocabulary)
+
+
+def _decoder(config: ModelConfig) -> Metadata:
+    arch, side = config.architecture, config.decoder
+    if side is None:
+        return {f"{arch}.encoder_only": Value(True, T.BOOL)}
+    decoder = _side(side)
+    pairs: Metadata = {}
+    if side.final_logit_softcapping:
+        decoder["final_logit_softcapping"] = Value(side.final_logit_softcapping, T.FLOAT32)
+        pairs[f"{arch}.final_logit_softcapping"] = decoder["final_logit_softcapping"]
+    pairs |= {f"{arch}.decoder.{key}": value for key, value in decoder.items()}
+    return pairs | {
+        f"{arch}.decoder_block_count": decoder["block_count"],
+        f"{arch}.decoder_start_token_id": Value(config.decoder_start_token_id, T.UINT32),
+    }
 
 
 def _side(side: SideConfig) -> Metadata:

@@ -56,7 +56,8 @@ def quantize(
         )
     out = check_output(out_path, [source_path])
 
-    preset = Preset(chosen, pure, min(_hidden_size(file, source_path, side) for side in ("encoder", "decoder")))
+    sides = ("encoder",) if file.get(f"{architecture}.encoder_only") else ("encoder", "decoder")
+    preset = Preset(chosen, pure, min(_hidden_size(file, source_path, side) for side in sides))
     notes: list[str] = []
     plan = [(tensor, _source_type(source_path, tensor)) for tensor in file.tensors]
     tensors = [

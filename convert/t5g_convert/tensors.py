@@ -50,17 +50,16 @@ _NORMS = {
 
 def text_tensors(config: ModelConfig) -> list[TensorSpec]:
     """List the tensors of both stacks. Embedding tables and the head are left to `embedding_tensors`."""
-    encoder, decoder = config.encoder, config.decoder
     specs = [
-        TensorSpec("encoder.norm.weight", (encoder.hidden_size,), "enc.output_norm.weight", NORM),
-        TensorSpec("decoder.norm.weight", (decoder.hidden_size,), "dec.output_norm.weight", NORM),
+        TensorSpec(f"{name}.norm.weight", (side.hidden_size,), f"{name[:3]}.output_norm.weight", NORM)
+        for name, side in config.sides.items()
     ]
-    for prefix, short, side in (("encoder", "enc", encoder), ("decoder", "dec", decoder)):
+    for name, side in config.sides.items():
         for i in range(side.num_hidden_layers):
-            source, target = f"{prefix}.layers.{i}.", f"{short}.blk.{i}."
+            source, target = f"{name}.layers.{i}.", f"{name[:3]}.blk.{i}."
             specs += _layer(source, target, side, has_qk_norm=config.architecture != T5GEMMA)
-            if side is decoder and config.architecture == T5GEMMA:
-                specs += _cross_attention(source, target, decoder, encoder.hidden_size)
+            if name == "decoder" and config.architecture == T5GEMMA:
+                specs += _cross_attention(source, target, side, config.encoder.hidden_size)
     return specs
 
 
@@ -97,7 +96,8 @@ def _cross_attention(source: str, target: str, side: SideConfig, d_encoder: int)
 
 def embedding_tensors(config: ModelConfig, *, encoder_apart: bool, has_head: bool) -> list[TensorSpec]:
     """List the tables. `encoder_apart`: the encoder has its own; `has_head`: the output head is untied."""
-    v, e, d = config.decoder.vocab_size, config.encoder.hidden_size, config.decoder.hidden_size
+    side = config.decoder or config.encoder
+    v, e, d = side.vocab_size, config.encoder.hidden_size, side.hidden_size
     v_encoder = config.encoder.vocab_size
     has_eoi = config.architecture != T5GEMMA
     main = "decoder" if encoder_apart else "encoder"
@@ -164,9 +164,15 @@ def without_wrappers(name: str) -> str:
     return name.replace("._orig_mod.", ".")
 
 
+# How names begin in the folder of an encoder alone, where nothing else stands beside it.
+_OF_AN_ENCODER = ("embed_tokens.", "layers.", "norm.", "text_model.", "vision_tower.", "multi_modal_projector.")
+
+
 def canonical_name(name: str) -> str:
     """Reduce the spellings in use (released files, saved by newer transformers, module names) to one."""
     name = without_wrappers(name).removeprefix("model.")
+    if name.startswith(_OF_AN_ENCODER):
+        name = f"encoder.{name}"
     if name.startswith("encoder.text_model."):
         name = "encoder." + name.removeprefix("encoder.text_model.")
     return name.replace("vision_tower.vision_model.", "vision_tower.", 1)

@@ -231,12 +231,18 @@ Config load_config(const GgufFile& file, EncoderWindow encoder_window) {
   config.name = file.find_string("general.name").value_or("");
   const Section whole(file, arch + ".");
   config.vocab_size = whole.count("vocab_size", kMaxVocabulary);
+  config.has_decoder = !file.find_bool(whole.key("encoder_only")).value_or(false);
   config.encoder = load_side(file, arch + ".encoder.", config.vocab_size);
-  config.decoder = load_side(file, arch + ".decoder.", config.vocab_size);
-  if (config.decoder.vocab_size != config.vocab_size)
-    file.fail_key(arch + ".decoder.vocab_size", "differs from " + arch + ".vocab_size. Convert the model again.");
-  config.decoder_start_token_id = check_id(file, whole.key("decoder_start_token_id"),
-                                           file.get_u32(whole.key("decoder_start_token_id")), config.vocab_size);
+  const TextConfig& writer = config.has_decoder ? config.decoder : config.encoder;
+  if (config.has_decoder) {
+    config.decoder = load_side(file, arch + ".decoder.", config.vocab_size);
+    config.decoder_start_token_id = check_id(file, whole.key("decoder_start_token_id"),
+                                             file.get_u32(whole.key("decoder_start_token_id")), config.vocab_size);
+  }
+  if (writer.vocab_size != config.vocab_size) {
+    file.fail_key(arch + (config.has_decoder ? ".decoder" : ".encoder") + ".vocab_size",
+                  "differs from " + arch + ".vocab_size. Convert the model again.");
+  }
   for (const uint32_t id : file.get_u32_array(whole.key("eos_token_ids")))
     config.eos_token_ids.push_back(check_id(file, whole.key("eos_token_ids"), id, config.vocab_size));
   if (config.architecture == Architecture::kT5Gemma2) {
@@ -249,7 +255,7 @@ Config load_config(const GgufFile& file, EncoderWindow encoder_window) {
       side->use_qk_norm = true;
       side->attn_logit_softcapping = 0;  // the reference ignores it in T5Gemma 2
     }
-    check_t5gemma2(file, config);
+    if (config.has_decoder) check_t5gemma2(file, config);
   } else {
     config.decoder_attention = DecoderAttention::kSelfThenCross;
   }

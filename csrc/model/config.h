@@ -76,8 +76,9 @@ struct VisionConfig {
 struct Config {
   Architecture architecture{};
   std::string name;
-  int vocab_size = 0;  // V, the decoder's
+  int vocab_size = 0;  // V, the decoder's; of an encoder alone, its own
   TextConfig encoder;
+  bool has_decoder = true;  // false: the file is an encoder alone, and what is said of the decoder below means nothing
   TextConfig decoder;
   DecoderAttention decoder_attention{};
   int32_t decoder_start_token_id = 0;

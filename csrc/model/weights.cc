@@ -147,7 +147,14 @@ DecoderLayer load_decoder_layer(const Loader& at, const Config& config) {
 
 void load_embeddings(const Loader& at, const Config& config, Weights& weights) {
   const auto own = [&](TablePtr table) { return weights.tables.emplace_back(std::move(table)).get(); };
-  const int64_t vocab = config.vocab_size, width = config.decoder.hidden_size;
+  const int64_t vocab = config.vocab_size;
+  if (!config.has_decoder) {
+    const int64_t width = config.encoder.hidden_size;
+    weights.encoder_embedding.table = own(at.table("token_embd", vocab, width));
+    if (config.eoi_token_id >= 0) weights.encoder_embedding.eoi_embedding = at.vector("token_embd_eoi", width);
+    return;
+  }
+  const int64_t width = config.decoder.hidden_size;
   weights.is_tied = !at.has("output");
   if (weights.is_tied) {
     auto [table, head] = at.table_and_head("token_embd", vocab, width);
@@ -221,7 +228,7 @@ Weights load_weights(const GgufFile& file, const Config& config, const Backend& 
   weights.encoder_norm = at.vector("enc.output_norm", config.encoder.hidden_size);
   for (int i = 0; i < config.decoder.num_hidden_layers; ++i)
     weights.decoder_layers.push_back(load_decoder_layer(at.at("dec.blk." + std::to_string(i) + "."), config));
-  weights.decoder_norm = at.vector("dec.output_norm", config.decoder.hidden_size);
+  if (config.has_decoder) weights.decoder_norm = at.vector("dec.output_norm", config.decoder.hidden_size);
   if (config.vision) weights.vision = load_vision(at, *config.vision, config.encoder.hidden_size);
   backend.device->wait();
   return weights;

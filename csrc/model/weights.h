@@ -104,7 +104,7 @@ struct Weights {
   bool is_tied = false;                // the decoder's table is the head's tensor
   EmbeddingWeights encoder_embedding;  // T5Gemma 2 shares one table for both sides and the head
   EmbeddingWeights decoder_embedding;
-  std::unique_ptr<Head> lm_head;  // [V, D]
+  std::unique_ptr<Head> lm_head;  // [V, D]; none, as all that is the decoder's, without one
   std::vector<EncoderLayer> encoder_layers;
   Vector encoder_norm;
   std::vector<DecoderLayer> decoder_layers;

@@ -50,6 +50,7 @@ Generator::Generator(std::shared_ptr<ModelHandle> handle, std::vector<Generation
       seed_(resolve_seed(config_)) {
   if (max_batch < 1) throw InvalidArgument("max_batch_size is " + std::to_string(max_batch) + ", expected 1 or more.");
   model_->use(nullptr, [&](const Model& model, Interrupt*) {
+    model.check_has_decoder();
     check(model, config_, *text_options_);
     for (GenerationRequest& request : requests) check_and_add(model, std::move(request));
   });

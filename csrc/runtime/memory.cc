@@ -31,9 +31,13 @@ int64_t size_of(const VisionWeights& w) {
   return bytes;
 }
 
+int64_t head_bytes(const Weights& weights) {
+  return weights.lm_head == nullptr ? 0 : static_cast<int64_t>(weights.lm_head->weight().size_bytes());
+}
+
 // The head and all tables, of which the first may be the same tensor.
 int64_t vocabulary_bytes(const Weights& weights) {
-  int64_t bytes = static_cast<int64_t>(weights.lm_head->weight().size_bytes());
+  int64_t bytes = head_bytes(weights);
   for (size_t i = weights.is_tied ? 1 : 0; i < weights.tables.size(); ++i)
     bytes += static_cast<int64_t>(weights.tables[i]->weight().size_bytes());
   return bytes;
@@ -61,7 +65,7 @@ MemoryNeeds memory_needs(const Config& config, const Weights& weights, const Run
   for (const DecoderLayer& layer : weights.decoder_layers)
     needs.decode_weights_bytes += size_of(layer.self_attn) + size_of(layer.cross_attn) + size_of(layer.mlp);
   needs.weights_bytes = needs.decode_weights_bytes;
-  needs.decode_weights_bytes += static_cast<int64_t>(weights.lm_head->weight().size_bytes());
+  needs.decode_weights_bytes += head_bytes(weights);
   needs.weights_bytes += vocabulary_bytes(weights);
   for (const EncoderLayer& layer : weights.encoder_layers)
     needs.weights_bytes += size_of(layer.self_attn) + size_of(layer.mlp);

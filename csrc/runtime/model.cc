@@ -26,6 +26,11 @@ int check_threads(int64_t n_threads) {
 
 // The type that says how exact keys and values need be: that of the first layer's largest matrices.
 DataType type_of(const MlpWeights& mlp) { return mlp.gate_proj->weight().type; }
+// Of the decoder, and of the encoder where there is nothing else.
+DataType decoder_type(const Weights& weights) {
+  return type_of(weights.decoder_layers.empty() ? weights.encoder_layers.front().mlp
+                                                : weights.decoder_layers.front().mlp);
+}
 
 // Measured in docs/design/keys-and-values.md: rounding keys and values to halves changes far less than rounding weights
 // to 8 bits did. Files whose weights are multiplied as they are get exact caches.
@@ -75,6 +80,16 @@ std::optional<VisionTower> make_vision(const Config& config, const Weights& weig
   return VisionTower(*config.vision, *weights.vision, ops, prefill_kv_type(type));
 }
 
+// None without a decoder, as the next one.
+std::shared_ptr<KvPool> make_decoder_pool(const Config& config, const Decoder& decoder, Ops& ops) {
+  return config.has_decoder ? ops.make_kv_pool(decoder.kv_format(), config.decoder.num_hidden_layers) : nullptr;
+}
+std::optional<Workspace> make_decoder_workspace(const Config& config, const Backend& backend) {
+  std::optional<Workspace> workspace;
+  if (config.has_decoder) workspace.emplace(config.decoder, backend);
+  return workspace;
+}
+
 // None without an image tower.
 std::shared_ptr<KvPool> make_image_pool(const std::optional<VisionTower>& vision, Ops& ops) {
   return vision ? ops.make_kv_pool(vision->kv_format(), 1) : nullptr;
@@ -89,16 +104,16 @@ Model::Model(const std::string& path, const ModelOptions& options)
       source_origin_{fingerprint_of(file_), config_.encoder.sliding_attention_window.before},
       backend_(make_backend(options.device, check_threads(options.n_threads))),
       weights_(load_weights(file_, config_, backend_, options.load)),
-      kv_type_(resolve_kv_type(options.kv_type, type_of(weights_.decoder_layers.front().mlp))),
+      kv_type_(resolve_kv_type(options.kv_type, decoder_type(weights_))),
       encoder_(config_, weights_, *backend_.ops, prefill_kv_type(type_of(weights_.encoder_layers.front().mlp))),
       decoder_(config_, weights_, *backend_.ops, kv_type_),
       vision_(make_vision(config_, weights_, *backend_.ops)),
       encoder_pool_(backend_.ops->make_kv_pool(encoder_.kv_format(), 1)),
-      decoder_pool_(backend_.ops->make_kv_pool(decoder_.kv_format(), config_.decoder.num_hidden_layers)),
+      decoder_pool_(make_decoder_pool(config_, decoder_, *backend_.ops)),
       image_pool_(make_image_pool(vision_, *backend_.ops)),
       source_caches_(std::make_shared<SourceCacheStore>(kMaxSourceCacheBytes)),
       encoder_workspace_(config_.encoder, backend_),
-      decoder_workspace_(config_.decoder, backend_),
+      decoder_workspace_(make_decoder_workspace(config_, backend_)),
       source_block_(*backend_.device, backend_.ops->block_rows(), config_.encoder.hidden_size),
       hidden_(*backend_.device, backend_.ops->block_rows(), config_.decoder.hidden_size),
       wanted_hidden_(*backend_.device, backend_.ops->block_rows(), config_.decoder.hidden_size),
@@ -134,10 +149,17 @@ MemoryNeeds Model::memory() const {
   const int64_t image_bytes =
       vision_ ? VisionWorkspace::size_bytes(*config_.vision, block_rows, image_pool_->page_bytes()) : 0;
   return memory_needs(config_, weights_,
-                      {.page_bytes = decoder_pool_->page_bytes(),
+                      {.page_bytes = decoder_pool_ ? decoder_pool_->page_bytes() : 0,
                        .image_bytes = image_bytes,
                        .workspace_bytes = Workspace::size_bytes(config_.encoder, block_rows) +
                                           Workspace::size_bytes(config_.decoder, block_rows)});
+}
+
+void Model::check_has_decoder() const {
+  if (config_.has_decoder) return;
+  throw Unsupported(file_.name() +
+                    ": is an encoder without a decoder, so it encodes and embeds but writes and scores nothing. "
+                    "Convert the whole checkpoint, without --encoder-only.");
 }
 
 void Model::check_has_vision() const {

@@ -79,6 +79,9 @@ class Model {
 
   MemoryNeeds memory() const;
 
+  // Throws Unsupported for a file that is an encoder alone.
+  void check_has_decoder() const;
+
   // An empty cache for a new sequence.
   KvCache new_cache() const { return KvCache(decoder_pool_); }
 
@@ -132,12 +135,14 @@ class Model {
   const Encoder encoder_;
   const Decoder decoder_;
   const std::optional<VisionTower> vision_;
-  // Keys and values: of one layer at a time, of every layer of the decoder, of one layer of the image tower.
+  // Keys and values: of one layer at a time, of every layer of the decoder, of one layer of the image tower. What the
+  // file does not have has no pool.
   const std::shared_ptr<KvPool> encoder_pool_, decoder_pool_, image_pool_;
   const std::shared_ptr<SourceCacheStore> source_caches_;
   // What follows is used by the thread that holds the device.
   ImageCache image_cache_;
-  Workspace encoder_workspace_, decoder_workspace_;
+  Workspace encoder_workspace_;
+  std::optional<Workspace> decoder_workspace_;
   Batch batch_;           // of the decode step in hand
   Floats source_block_;   // [b, D of the encoder]
   Floats hidden_;         // [b, D], final hidden states,

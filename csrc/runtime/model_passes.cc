@@ -100,13 +100,14 @@ void Model::fill(const SourceCache& cache, const EncodedSource& source, Device::
     const Tensor block = source_block_.view(rows.n);
     backend_.device->upload(
         states.subspan(static_cast<size_t>(rows.first * width), static_cast<size_t>(rows.n * width)), block);
-    decoder_.project_source(rows, block, decoder_workspace_);
+    decoder_.project_source(rows, block, *decoder_workspace_);
     if (lease.give_way()) backend_.ops->upload(batch);
   });
   backend_.device->wait();
 }
 
 std::shared_ptr<const SourceCache> Model::project(const EncodedSource& source, Interrupt* interrupt) {
+  check_has_decoder();
   check_source(source);
   auto made = std::make_shared<SourceCache>(decoder_pool_, std::ssize(source.ids()));
   Device::Lease lease(*backend_.device, interrupt);
@@ -115,6 +116,7 @@ std::shared_ptr<const SourceCache> Model::project(const EncodedSource& source, I
 }
 
 std::shared_ptr<const SourceCache> Model::project_and_keep(const EncodedSource& source, Interrupt* interrupt) {
+  check_has_decoder();
   check_source(source);
   std::shared_ptr<SourceCache> made;
   Device::Lease lease(*backend_.device, interrupt);
@@ -136,7 +138,7 @@ Tensor Model::forward(std::span<const Step> steps) {
   }
   backend_.ops->upload(batch_);
   const Tensor x = hidden_.view(batch_.n_rows());
-  decoder_.forward(batch_, x, decoder_workspace_);  // [R, D]
+  decoder_.forward(batch_, x, *decoder_workspace_);  // [R, D]
   for (const Step& step : steps) step.cache->advance(static_cast<int64_t>(step.ids.size()));
   return x;
 }

@@ -85,9 +85,9 @@ py::dict config_dict(const Config& c) {
       PyUnicode_DecodeUTF8(c.name.data(), static_cast<Py_ssize_t>(c.name.size()), "replace"));
   d["vocab_size"] = c.vocab_size;
   d["encoder"] = side_dict(c.encoder);
-  d["decoder"] = side_dict(c.decoder);
+  d["decoder"] = c.has_decoder ? py::object(side_dict(c.decoder)) : py::none();
   d["vision"] = c.vision ? py::object(vision_dict(*c.vision)) : py::none();
-  d["decoder_start_token_id"] = c.decoder_start_token_id;
+  d["decoder_start_token_id"] = none_if(!c.has_decoder, py::cast(c.decoder_start_token_id));
   d["eos_token_id"] = py::tuple(py::cast(c.eos_token_ids));
   d["image_token_index"] = id(c.image_token_id);
   d["boi_token_index"] = id(c.boi_token_id);
@@ -157,8 +157,11 @@ std::vector<std::vector<uint8_t>> copy_pixels(const std::vector<Pixels>& images)
 
 // For the side that the ids are for, "source" or "target".
 Ids checked_ids(ModelHandle& handle, const std::string& name, const py::object& ids, const std::string& side) {
-  const TextConfig text = known(
-      [&](const Model& model) { return side == "source" ? model.config().encoder : model.config().decoder; })(handle);
+  const TextConfig text = known([&](const Model& model) {
+    if (side == "source") return model.config().encoder;
+    model.check_has_decoder();
+    return model.config().decoder;
+  })(handle);
   Ids checked = token_ids(name, ids, text.vocab_size);  // may run any Python code
   Model::check_ids(name, checked, text);
   return checked;
@@ -459,6 +462,8 @@ void bind_runtime(py::module_& m) {
            "What the decoder needs of a source, so that generation begins at once; False when the flag was set first.")
       .def("token_ids", &checked_ids, arg("name"), arg("ids"), arg("side"),
            "The ids as a list of int; errors call them by this name. side: \"source\" or \"target\".")
+      .def("check_has_decoder", known([](const Model& model) { model.check_has_decoder(); }),
+           "Raises UnsupportedError where the file is an encoder alone.")
       .def("check_source", &check_source, arg("source"), arg("name"), "Whether the model can read from it.")
       .def("load_source", &load_source, arg("path"))
       .def("logits", &logits, arg("source"), arg("target_ids"))

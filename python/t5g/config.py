@@ -73,13 +73,13 @@ class Config:
     name
         The file's ``general.name``; may be empty.
     vocab_size
-        Tokens that the model can write: rows of the decoder's embedding table.
+        Tokens that the model can write: rows of the decoder's embedding table. Of an encoder alone, those it can read.
     encoder, decoder
-        The two sides; they may differ in size.
+        The two sides; they may differ in size. ``decoder`` is ``None`` where the file is an encoder alone.
     vision
         ``None`` where the file has no image encoder.
     decoder_start_token_id
-        First token of every target.
+        First token of every target; ``None`` without a decoder.
     eos_token_id
         Every token that ends generation.
     image_token_index, boi_token_index, eoi_token_index
@@ -90,9 +90,9 @@ class Config:
     name: str
     vocab_size: int
     encoder: TextConfig
-    decoder: TextConfig
+    decoder: TextConfig | None
     vision: VisionConfig | None
-    decoder_start_token_id: int
+    decoder_start_token_id: int | None
     eos_token_id: tuple[int, ...]
     image_token_index: int | None
     boi_token_index: int | None
@@ -109,7 +109,9 @@ class Config:
             return TextConfig(**fields)
 
         fields = dict(values)
-        fields["encoder"], fields["decoder"] = side(fields["encoder"]), side(fields["decoder"])
+        fields["encoder"] = side(fields["encoder"])
+        if fields["decoder"] is not None:
+            fields["decoder"] = side(fields["decoder"])
         if fields["vision"] is not None:
             fields["vision"] = VisionConfig(**fields["vision"])  # type: ignore[arg-type]
         return cls(**fields)  # type: ignore[arg-type]

@@ -197,7 +197,9 @@ class _Forced:
             self.loss -= float(logprobs.sum(dtype=np.float64))
             return
         target = [*model.tokenizer.encode(pair.target, add_special_tokens=False), model.config.eos_token_id[0]]
-        inputs = [model.config.decoder_start_token_id, *target[:-1]]
+        start = model.config.decoder_start_token_id
+        assert start is not None  # there is a decoder
+        inputs = [start, *target[:-1]]
         found = _log_softmax(model.logits(pair.source, inputs))
         expected = _log_softmax(reference.logits(pair.source, inputs))
         self.n_tokens += len(target)

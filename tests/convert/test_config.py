@@ -146,11 +146,11 @@ def test_a_guess_is_an_error_that_names_the_field(tmp_path: Path, make: Any, cha
     ("change", "words"),
     [
         ({"model_type": "llama"}, "llama"),
-        ({"model_type": "t5gemma2_encoder"}, "encoder without its decoder"),
+        ({"model_type": "t5gemma2_encoder"}, "'text_config' is missing"),
+        ({"model_type": "t5_gemma_module", "is_decoder": True}, "a decoder without its encoder"),
         ({"model_type": None}, "model_type"),
         ({"encoder": None}, "'encoder' is missing"),
         ({"decoder": 3}, "'decoder' is not an object"),
-        ({"is_encoder_decoder": False}, "is_encoder_decoder"),
         ({"eos_token_id": ["</s>"]}, "eos_token_id"),
     ],
 )

@@ -52,10 +52,10 @@ def test_one_tensor_under_two_names(folder: Folder, tmp_path: Path) -> None:
     fails(folder, tmp_path, "twice")
 
 
-def test_an_encoder_alone(folder: Folder, tmp_path: Path) -> None:
+def test_a_whole_models_config_beside_an_encoder(folder: Folder, tmp_path: Path) -> None:
     prefix = "model.encoder."
     folder.tensors = {k.removeprefix(prefix): v for k, v in folder.tensors.items() if k.startswith(prefix)}
-    fails(folder, tmp_path, "encoder alone")
+    fails(folder, tmp_path, "no decoder tensors.*--encoder-only")
 
 
 def test_a_vision_tower_in_part(folder: Folder, tmp_path: Path) -> None:

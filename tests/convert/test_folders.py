@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -119,21 +118,6 @@ def test_git_lfs_pointers(tmp_path: Path, good: Path, name: str) -> None:
     pytest.importorskip("sentencepiece")
     (good / name).write_bytes(LFS)
     fails(good, tmp_path, t5g.ModelFormatError, name, "Git LFS pointer", "git lfs pull")
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"model_type": "t5gemma2_encoder"},
-        {"model_type": "t5gemma2_text"},
-        {"is_encoder_decoder": False, "architectures": ["T5GemmaEncoderModel"]},
-    ],
-)
-def test_an_encoder_alone(tmp_path: Path, change: dict[str, Any]) -> None:
-    folder = Folder.of(folders.t5gemma_config())
-    folder.config |= change
-    words = ("encoder without its decoder", "give the whole model")
-    fails(folder.write(tmp_path / "hf"), tmp_path, t5g.ModelFormatError, "config.json", *words)
 
 
 @pytest.mark.parametrize("package", ["gguf", "sentencepiece", "tqdm"])

@@ -314,6 +314,10 @@ class Model:
     ) -> None: ...
     def chat_prompt(self, messages: collections.abc.Sequence[tuple[str, str]]) -> list[int]: ...
     def chat_templates(self) -> dict: ...
+    def check_has_decoder(self) -> None:
+        """
+        Raises UnsupportedError where the file is an encoder alone.
+        """
     def check_source(self, source: EncodedSource, name: str) -> None:
         """
         Whether the model can read from it.

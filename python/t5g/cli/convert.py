@@ -18,6 +18,7 @@ def _parser() -> _common.Parser:
     parser.add_argument("-o", "--output", metavar="OUT.gguf", required=True, help="the file to write")
     parser.add_argument("--type", metavar="TYPE", default="q8_0", help="type of the matrices (default: q8_0)")
     parser.add_argument("--no-vision", action="store_true", help="leave the vision tower out")
+    parser.add_argument("--encoder-only", action="store_true", help="leave the decoder out, to encode and embed")
     parser.add_argument("--no-tokenizer", action="store_true", help="write a placeholder vocabulary: token ids only")
     _conversion.add_options(parser, vision_default="q8_0 for quantised types, else the same type")
     return parser
@@ -39,6 +40,7 @@ def _convert(arguments: argparse.Namespace) -> None:
         vision=not arguments.no_vision,
         vision_type=arguments.vision_type,
         tokenizer=not arguments.no_tokenizer,
+        encoder_only=arguments.encoder_only,
         n_threads=arguments.threads,
         progress=sys.stderr.isatty(),
     )

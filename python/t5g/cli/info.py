@@ -97,6 +97,9 @@ def _print(facts: dict[str, Any]) -> None:
     print(f"  {facts['n_parameters']:,} parameters, {_size(facts['size_bytes'])}, vocabulary {config['vocab_size']:,}")
     for side in ("encoder", "decoder"):
         c = config[side]
+        if c is None:
+            print(f"  {side}: none, so the file encodes and embeds")
+            continue
         n_full = c["layer_types"].count("full_attention")
         print(
             f"  {side}: {c['num_hidden_layers']} layers ({n_full} with full attention, window {c['sliding_window']}), "
@@ -111,8 +114,8 @@ def _print(facts: dict[str, Any]) -> None:
     print(f"  generation defaults: {defaults or 'none'}")
     print(
         f"  memory: {_size(memory['weights_bytes'])} weights, {_size(memory['workspace_bytes'])} workspace, "
-        f"{_size(memory['bytes_per_source_token'])} per source token, "
-        f"{_size(memory['bytes_per_target_token'])} per target token"
+        f"{_size(memory['bytes_per_source_token'])} per source token"
+        + (f", {_size(memory['bytes_per_target_token'])} per target token" if config["decoder"] is not None else "")
     )
     if config["vision"] is not None:
         print(

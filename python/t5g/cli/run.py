@@ -123,6 +123,7 @@ def _model(arguments: argparse.Namespace) -> Model:
     from t5g import Model
 
     model = Model(arguments.model, **_common.model_options(arguments))
+    model._native.check_has_decoder()
     if not arguments.json:
         model.tokenizer._core.require_text()
     return model
