@@ -46,7 +46,8 @@ class Model:
         A ``.gguf`` file made by ``t5g-convert``. ``None``: the small model that comes with the package.
     device
         ``"cpu"``, or ``"auto"``: what the environment variable ``T5G_DEVICE`` says, and without it the fastest one
-        that this build and machine have. ``"cuda"``, ``"cuda:1"`` and ``"metal"`` are refused by builds without them.
+        that this build and machine have. ``"cuda"``, ``"cuda:1"`` and ``"metal"`` are refused by builds without them;
+        so is ``"emulated"``, the kernels for GPUs on the CPU, which is for tests.
     n_threads
         ``None``: what the environment variable ``T5G_NUM_THREADS`` says, or ``OMP_NUM_THREADS`` where that is not
         set; without either, the physical cores that this process may use, within the container's CPU quota.

@@ -13,7 +13,8 @@ struct Product {
   std::string name() const {
     return type_name(type) + ", " + std::to_string(m) + " rows, " + std::to_string(n) + " x " + std::to_string(k);
   }
-  double tolerance() const { return is_quantized(type) || type == DataType::kBF16 ? kRounded : kOrder; }
+  bool is_rounded() const { return is_quantized(type) || type == DataType::kBF16; }
+  double tolerance() const { return is_rounded() ? kRounded : kOrder; }
   const char* reason() const {
     return is_quantized(type) ? "activations in 8 bits" : type == DataType::kBF16 ? "activations in bfloat16" : "order";
   }
@@ -39,7 +40,7 @@ void add_linear(std::vector<Case>& cases, const Product p) {
 }
 
 void add_mlps(std::vector<Case>& cases, const Product p) {
-  cases.push_back({"geglu_mlp", p.name(), p.tolerance(), p.reason(), [p](const Backend& b) {
+  cases.push_back({"geglu_mlp", p.name(), p.is_rounded() ? kRoundedTwice : kOrder, p.reason(), [p](const Backend& b) {
                      const RandomWeight g(p.type, p.n, p.k, 6), u(p.type, p.n, p.k, 7), d(p.type, p.k, p.n, 8);
                      const auto gate = b.ops->load(g.view()), up = b.ops->load(u.view()), down = b.ops->load(d.view());
                      const DeviceRows x(*b.device, normal(static_cast<size_t>(p.m * p.k), 9), p.k);
@@ -47,7 +48,8 @@ void add_mlps(std::vector<Case>& cases, const Product p) {
                      b.ops->geglu_mlp(x, {gate.get(), inner}, {up.get(), other}, {down.get(), y});
                      return y.values();
                    }});
-  cases.push_back({"gelu_mlp", p.name() + ", biases, a sum", p.tolerance(), p.reason(), [p](const Backend& b) {
+  cases.push_back({"gelu_mlp", p.name() + ", biases, a sum", p.is_rounded() ? kRoundedTwice : kOrder, p.reason(),
+                   [p](const Backend& b) {
                      const RandomWeight first(p.type, p.n, p.k, 10), second(p.type, p.k, p.n, 11);
                      const auto fc1 = b.ops->load(first.view()), fc2 = b.ops->load(second.view());
                      const auto size = static_cast<size_t>(p.m * p.k);

@@ -72,6 +72,9 @@ class Driver {
   // Threads of the host that kernels run on; 1 on a device that is one.
   virtual int n_threads() const { return 1; }
 
+  // Before each pass, by any thread: throws where this process cannot use the device (any more), as after a fork.
+  virtual void check_usable() const {}
+
   // ---- Memory -------------------------------------------------------------------------------------------------------
 
   // Device memory that is free now, as far as the system knows.

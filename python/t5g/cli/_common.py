@@ -63,7 +63,7 @@ def add_device(parser: argparse._ActionsContainer) -> None:
         "--device",
         metavar="NAME",
         default="auto",
-        help="auto (default; T5G_DEVICE sets what it means), cpu, cuda, metal",
+        help="auto (default; T5G_DEVICE sets what it means), cpu, cuda, cuda:1, metal, emulated (for tests)",
     )
 
 

@@ -180,7 +180,7 @@ void warp_collective(void* mine, void (*combine)(void* const* lanes), int line) 
   Context::acquire(&warp);
 }
 
-void launch(const Kernel& kernel, Grid grid, const void* args, Order order, uint32_t seed) {
+void launch(const Kernel& kernel, Grid grid, const void* args, Groups groups, Order order, uint32_t seed) {
   if (kernel.threads % 32 != 0) throw KernelError("threads not a multiple of a warp");
   Group group(kernel, args);
   group.fibers.swap(fiber_pool());
@@ -199,9 +199,9 @@ void launch(const Kernel& kernel, Grid grid, const void* args, Order order, uint
   ++counts.launches;
   g = &group;
   group.main.adopt();
-  const uint64_t n_groups = uint64_t{grid.x} * grid.y * grid.z;
-  for (uint64_t index = 0; index < n_groups && group.error.empty(); ++index) {
-    const uint64_t i = order == Order::kBackward ? n_groups - 1 - index : index;
+  const uint64_t end = std::min(groups.end, uint64_t{grid.x} * grid.y * grid.z);
+  for (uint64_t index = groups.first; index < end && group.error.empty(); ++index) {
+    const uint64_t i = order == Order::kBackward ? end - 1 - (index - groups.first) : index;
     group.x = static_cast<uint32_t>(i % grid.x);
     group.y = static_cast<uint32_t>(i / grid.x % grid.y);
     group.z = static_cast<uint32_t>(i / grid.x / grid.y);

@@ -31,12 +31,18 @@ struct Grid {
 // The order in which groups come, and threads between barriers.
 enum class Order { kForward, kBackward, kShuffled };
 
+// Groups [first, end) of a grid, x fastest; all: those that there are.
+struct Groups {
+  uint64_t first = 0, end = ~uint64_t{0};
+};
+
 struct KernelError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
 // Several system threads may launch at a time. Throws KernelError where threads diverge.
-void launch(const Kernel& kernel, Grid grid, const void* args, Order order = Order::kForward, uint32_t seed = 0);
+void launch(const Kernel& kernel, Grid grid, const void* args, Groups groups = {}, Order order = Order::kForward,
+            uint32_t seed = 0);
 
 // Whether launches from now on, of all threads, lay fragments out as on Metal. Off at first.
 void use_metal_fragments(bool yes);

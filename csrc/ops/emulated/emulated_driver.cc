@@ -1,0 +1,323 @@
+// A queue of commands that runs when somebody asks whether it has run. Device memory is mapped block by block, each
+// with a page behind it that nobody can touch, and readable only while the queue runs.
+#include "ops/emulated/emulated_driver.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cassert>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "base/thread_pool.h"
+#include "kernels/gpu/emulator/emulated.h"
+
+namespace t5g::emulated {
+namespace {
+
+using gpu::Address;
+using gpu::Grid;
+using gpu::HostMemory;
+using gpu::KernelIndex;
+
+// Items that a launch's groups are divided into, so that threads share them and an interrupt is asked.
+constexpr uint64_t kItemsPerLaunch = 64;
+
+struct {
+  std::atomic<int64_t> allocations, launches, copies, bytes_copied, replays, largest_grid;
+} total;
+
+size_t page_bytes() { return static_cast<size_t>(::sysconf(_SC_PAGESIZE)); }
+
+// T5G_EMULATED_MEMORY: in MiB, for tests of a device that has little. Else what the machine has.
+size_t memory_bytes() {
+  if (const char* text = std::getenv("T5G_EMULATED_MEMORY"); text != nullptr && *text != '\0')
+    return static_cast<size_t>(std::strtoull(text, nullptr, 10)) << 20;
+  return static_cast<size_t>(::sysconf(_SC_PHYS_PAGES)) * page_bytes();
+}
+
+class PlainHostMemory final : public HostMemory {
+ public:
+  explicit PlainHostMemory(size_t size_bytes)
+      : PlainHostMemory(std::make_unique<std::byte[]>(size_bytes), size_bytes) {}
+
+ private:
+  PlainHostMemory(std::unique_ptr<std::byte[]> memory, size_t size_bytes)
+      : HostMemory(memory.get(), size_bytes), memory_(std::move(memory)) {}
+  const std::unique_ptr<std::byte[]> memory_;
+};
+
+struct Command {
+  enum class Kind : uint8_t { kLaunch, kUpload, kDownload, kCopy, kZero, kReplay } kind;
+  KernelIndex kernel = 0;
+  Grid grid;
+  std::array<std::byte, gpu::kMaxArgsBytes> args;
+  std::byte* host = nullptr;
+  Address from = 0, to = 0;
+  size_t size_bytes = 0;
+  const gpu::Plan* plan = nullptr;
+};
+
+class CommandList final : public gpu::Plan {
+ public:
+  std::vector<Command> commands;
+};
+
+class EmulatedDriver final : public gpu::Driver {
+ public:
+  explicit EmulatedDriver(int n_threads) : pool_(n_threads), memory_bytes_(memory_bytes()) {}
+  ~EmulatedDriver() override {
+    for (const auto& [address, block] : blocks_) ::munmap(block.mapping, block.mapped_bytes);
+    bury();
+  }
+
+  std::string name() const override { return "emulated"; }
+  std::string description() const override { return "GPU kernels that run on the CPU, for tests"; }
+  int n_processors() const override { return 1; }
+  int n_threads() const override { return pool_.n_threads(); }
+
+  size_t free_bytes() override {
+    const std::lock_guard lock(mutex_);
+    return memory_bytes_ - std::min(memory_bytes_, used_bytes_);
+  }
+  Address allocate(size_t size_bytes) override;
+  void free(Address memory) noexcept override;
+  std::unique_ptr<HostMemory> allocate_host(size_t size_bytes) override {
+    total.allocations.fetch_add(1);
+    return std::make_unique<PlainHostMemory>(size_bytes);
+  }
+
+  void launch(KernelIndex kernel, Grid grid, std::span<const std::byte> args) override {
+    Command& command = add(Command::Kind::kLaunch);
+    command.kernel = kernel;
+    command.grid = grid;
+    std::copy(args.begin(), args.end(), command.args.begin());
+  }
+  void upload(const HostMemory& from, size_t offset, Address to, size_t size_bytes) override {
+    assert(offset + size_bytes <= from.size_bytes());
+    add(Command::Kind::kUpload, from.data() + offset, 0, to, size_bytes);
+  }
+  void download(Address from, HostMemory& to, size_t offset, size_t size_bytes) override {
+    assert(offset + size_bytes <= to.size_bytes());
+    add(Command::Kind::kDownload, to.data() + offset, from, 0, size_bytes);
+  }
+  void copy(Address from, Address to, size_t size_bytes) override {
+    add(Command::Kind::kCopy, nullptr, from, to, size_bytes);
+  }
+  void fill_zero(Address memory, size_t size_bytes) override {
+    add(Command::Kind::kZero, nullptr, 0, memory, size_bytes);
+  }
+  void write(std::span<const std::byte> from, Address to) override {
+    run();
+    const Opened opened(*this);
+    std::memcpy(reinterpret_cast<void*>(to), from.data(), from.size());
+    total.copies.fetch_add(1);
+    total.bytes_copied.fetch_add(std::ssize(from));
+  }
+
+  void begin_recording() override { recording_ = std::make_unique<CommandList>(); }
+  std::unique_ptr<gpu::Plan> end_recording(bool keep) override {
+    auto recorded = std::exchange(recording_, nullptr);
+    if (!keep) recorded = nullptr;
+    return recorded;
+  }
+  void replay(const gpu::Plan& plan) override {
+    total.replays.fetch_add(1);
+    add(Command::Kind::kReplay).plan = &plan;
+  }
+
+  uint64_t mark() override { return ++last_mark_; }
+  bool has_passed(uint64_t) override {
+    run();
+    return true;
+  }
+  void use_interrupt(Interrupt* interrupt) override { interrupt_ = interrupt; }
+  void settle() noexcept override {
+    // Copies alone: what launches would have written nobody has waited for.
+    const Opened opened(*this);
+    finish_copies(queue_);
+    queue_.clear();
+  }
+
+ private:
+  struct Block {
+    void* mapping;
+    size_t mapped_bytes, size_bytes;
+  };
+  // Device memory can be touched as long as it lives.
+  class Opened {
+   public:
+    explicit Opened(EmulatedDriver& driver) : driver_(driver) { driver_.protect(PROT_READ | PROT_WRITE); }
+    ~Opened() { driver_.protect(PROT_NONE); }
+    Opened(const Opened&) = delete;
+    Opened& operator=(const Opened&) = delete;
+
+   private:
+    EmulatedDriver& driver_;
+  };
+
+  Command& add(Command::Kind kind, std::byte* host = nullptr, Address from = 0, Address to = 0, size_t size_bytes = 0) {
+    Command& command = (recording_ != nullptr ? recording_->commands : queue_).emplace_back();
+    command.kind = kind;
+    command.host = host;
+    command.from = from;
+    command.to = to;
+    command.size_bytes = size_bytes;
+    return command;
+  }
+  void run();
+  void execute(const Command& command);
+  void run_kernel(const Command& command);
+  static void run_copy(const Command& command);
+  static void finish_copies(std::span<const Command> commands);
+  void protect(int protection);
+  void bury();
+
+  ThreadPool pool_;
+  const size_t memory_bytes_;
+  std::mutex mutex_;
+  std::map<Address, Block> blocks_;
+  std::vector<Block> dead_;  // freed while the queue ran
+  size_t used_bytes_ = 0;
+
+  std::vector<Command> queue_;
+  std::unique_ptr<CommandList> recording_;
+  Interrupt* interrupt_ = nullptr;
+  uint64_t last_mark_ = 0;
+};
+
+Address EmulatedDriver::allocate(size_t size_bytes) {
+  total.allocations.fetch_add(1);
+  const size_t page = page_bytes(), whole = (size_bytes + page - 1) / page * page;
+  const std::lock_guard lock(mutex_);
+  void* mapping = MAP_FAILED;
+  if (used_bytes_ + size_bytes <= memory_bytes_)
+    mapping = ::mmap(nullptr, whole + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapping == MAP_FAILED) {
+    throw DeviceError("device 'emulated': out of memory: " + std::to_string(size_bytes) + " bytes are needed, " +
+                      std::to_string(memory_bytes_ - std::min(memory_bytes_, used_bytes_)) +
+                      " are free. Use a smaller model, a smaller type or a shorter input.");
+  }
+  // It ends where the page behind it begins.
+  const Address address = reinterpret_cast<Address>(mapping) + whole - size_bytes;
+  blocks_.emplace(address, Block{mapping, whole + page, size_bytes});
+  used_bytes_ += size_bytes;
+  return address;
+}
+
+void EmulatedDriver::free(Address memory) noexcept {
+  const std::lock_guard lock(mutex_);
+  const auto found = blocks_.find(memory);
+  dead_.push_back(found->second);
+  used_bytes_ -= found->second.size_bytes;
+  blocks_.erase(found);
+}
+
+void EmulatedDriver::bury() {
+  for (const Block& block : dead_) ::munmap(block.mapping, block.mapped_bytes);
+  dead_.clear();
+}
+
+void EmulatedDriver::protect(int protection) {
+  const std::lock_guard lock(mutex_);
+  const auto set = [&](const Block& block) {
+    ::mprotect(block.mapping, block.mapped_bytes - page_bytes(), protection);
+  };
+  for (const auto& [address, block] : blocks_) set(block);
+  for (const Block& block : dead_) set(block);
+  // What was enqueued before a block was freed has run, or will never.
+  if (protection == PROT_NONE) bury();
+}
+
+void EmulatedDriver::run() {
+  if (queue_.empty()) return;
+  const Opened opened(*this);
+  size_t done = 0;
+  try {
+    for (; done < queue_.size(); ++done) execute(queue_[done]);
+  } catch (...) {
+    finish_copies(std::span(queue_).subspan(done));
+    queue_.clear();
+    throw;
+  }
+  queue_.clear();
+}
+
+void EmulatedDriver::execute(const Command& command) {
+  if (command.kind == Command::Kind::kReplay) {
+    for (const Command& recorded : static_cast<const CommandList*>(command.plan)->commands) execute(recorded);
+  } else if (command.kind == Command::Kind::kLaunch) {
+    run_kernel(command);
+  } else {
+    run_copy(command);
+  }
+}
+
+// Zeros and copies have their effect even where launches are dropped: memory that was filled stays filled.
+void EmulatedDriver::finish_copies(std::span<const Command> commands) {
+  for (const Command& command : commands) {
+    if (command.kind != Command::Kind::kLaunch && command.kind != Command::Kind::kReplay) run_copy(command);
+  }
+}
+
+void EmulatedDriver::run_copy(const Command& command) {
+  void *to = reinterpret_cast<void*>(command.to), *from = reinterpret_cast<void*>(command.from);
+  total.copies.fetch_add(1);
+  if (command.host != nullptr) total.bytes_copied.fetch_add(static_cast<int64_t>(command.size_bytes));
+  switch (command.kind) {
+    case Command::Kind::kUpload:
+      std::memcpy(to, command.host, command.size_bytes);
+      break;
+    case Command::Kind::kDownload:
+      std::memcpy(command.host, from, command.size_bytes);
+      break;
+    case Command::Kind::kCopy:
+      std::memmove(to, from, command.size_bytes);
+      break;
+    default:
+      std::memset(to, 0, command.size_bytes);
+  }
+}
+
+void EmulatedDriver::run_kernel(const Command& command) {
+  const emulator::Kernel& kernel = gpu::emulated(static_cast<gpu::KernelId>(command.kernel));
+  const emulator::Grid grid{command.grid.x, command.grid.y, command.grid.z};
+  const uint64_t n_groups = uint64_t{grid.x} * grid.y * grid.z;
+  const uint64_t per_item = (n_groups + kItemsPerLaunch - 1) / kItemsPerLaunch;
+  total.launches.fetch_add(1);
+  total.largest_grid.store(std::max(total.largest_grid.load(), static_cast<int64_t>(n_groups)));
+  try {
+    pool_.parallel_for(
+        static_cast<int64_t>((n_groups + per_item - 1) / per_item),
+        [&](int64_t item, int) {
+          const uint64_t first = static_cast<uint64_t>(item) * per_item;
+          emulator::launch(kernel, grid, command.args.data(), {first, std::min(first + per_item, n_groups)});
+        },
+        interrupt_);
+  } catch (const emulator::KernelError& error) {
+    throw DeviceError(std::string("device 'emulated': ") + error.what() + ".");
+  }
+}
+
+}  // namespace
+
+Counts counts() {
+  return {.allocations = total.allocations.load(),
+          .launches = total.launches.load(),
+          .copies = total.copies.load(),
+          .bytes_copied = total.bytes_copied.load(),
+          .replays = total.replays.load(),
+          .largest_grid = total.largest_grid.load()};
+}
+
+std::unique_ptr<gpu::Driver> make_driver(int n_threads) { return std::make_unique<EmulatedDriver>(n_threads); }
+
+}  // namespace t5g::emulated

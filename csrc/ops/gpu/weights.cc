@@ -1,0 +1,107 @@
+// The file's rows are read a few at a time, taken apart into planes on the host, and written to the device.
+#include "ops/gpu/weights.h"
+
+#include <algorithm>
+#include <string>
+
+#include "base/error.h"
+
+namespace t5g::gpu {
+namespace {
+
+constexpr size_t kReadBytes = size_t{8} << 20;
+// So that pieces of planes begin and end at whole words.
+constexpr int64_t kRowsTogether = 64;
+
+DataType stored_type(const WeightView& view) {
+  return view.as_q8_0 && !is_quantized(view.type) ? DataType::kQ8_0 : view.type;
+}
+
+std::string mebibytes(size_t size_bytes) { return std::to_string((size_bytes + (1 << 20) - 1) >> 20) + " MiB"; }
+
+}  // namespace
+
+StoredWeight::StoredWeight(std::shared_ptr<WeightStore> store, const WeightView& view)
+    : store_(std::move(store)), view_(view), layout_(weight_layout(stored_type(view), view.rows, view.cols)) {
+  store_->note(*this);
+}
+
+// A tensor that is a table and a head too lies on the device once.
+bool StoredWeight::is_same_as(const StoredWeight& other) const {
+  return view_.file == other.view_.file && view_.offset == other.view_.offset &&
+         view_.bytes.data() == other.view_.bytes.data() && view_.rows == other.view_.rows &&
+         view_.cols == other.view_.cols && layout_.type == other.layout_.type;
+}
+
+void WeightStore::note(StoredWeight& weight) {
+  const std::lock_guard lock(mutex_);
+  noted_.push_back(&weight);
+}
+
+void WeightStore::forget(StoredWeight& weight) {
+  const std::lock_guard lock(mutex_);
+  std::erase(noted_, &weight);
+}
+
+void WeightStore::copy_noted() {
+  std::vector<StoredWeight*> weights, first;  // first: those that are not the same as an earlier one
+  {
+    const std::lock_guard lock(mutex_);
+    weights = noted_;
+  }
+  size_t total = 0;
+  std::vector<size_t> offsets, first_offsets;
+  for (StoredWeight* weight : weights) {
+    const auto same =
+        std::find_if(first.begin(), first.end(), [&](const StoredWeight* other) { return other->is_same_as(*weight); });
+    if (same != first.end()) {
+      offsets.push_back(first_offsets[static_cast<size_t>(same - first.begin())]);
+      continue;
+    }
+    first.push_back(weight);
+    first_offsets.push_back(total);
+    offsets.push_back(total);
+    total += weight->layout_.total_bytes;
+  }
+  Driver& driver = queue_.driver();
+  if (const size_t free = driver.free_bytes(); total > free) {
+    throw DeviceError("device '" + driver.name() + "': the model's weights need " + mebibytes(total) +
+                      " of its memory, and " + mebibytes(free) +
+                      " are free. Close other programs that use it, use a smaller model or type, or device='cpu'.");
+  }
+  const std::shared_ptr<Memory::Block> memory = queue_.memory().allocate_unfilled(total);
+  for (size_t i = 0; i < first.size(); ++i) copy(*first[i], memory->address() + first_offsets[i]);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    weights[i]->memory_ = memory;
+    weights[i]->address_ = memory->address() + offsets[i];
+    weights[i]->view_ = {
+        .type = weights[i]->view_.type, .rows = weights[i]->view_.rows, .cols = weights[i]->view_.cols};
+  }
+  const std::lock_guard lock(mutex_);
+  noted_.clear();
+}
+
+void WeightStore::copy(const StoredWeight& weight, Address to) {
+  const WeightLayout& layout = weight.layout_;
+  const size_t row_bytes = layout.values_row_bytes + layout.scales_row_bytes + layout.high_row_bytes;
+  const int64_t at_a_time =
+      std::max<int64_t>(static_cast<int64_t>(kReadBytes / row_bytes) / kRowsTogether, 1) * kRowsTogether;
+  const auto n_max = static_cast<size_t>(std::min(at_a_time, layout.rows + 1));  // a row more: whole words
+  std::vector<std::byte> values(n_max * layout.values_row_bytes), scales(n_max * layout.scales_row_bytes),
+      high(n_max * layout.high_row_bytes);
+  WeightReader reader(weight.view_);
+  for (int64_t row = 0; row < layout.rows; row += at_a_time) {
+    const int64_t n = std::min(at_a_time, layout.rows - row);
+    pack_weight(layout, weight.view_.type, reader.rows(row, row + n), n, values.data(), scales.data(), high.data());
+    const auto write = [&](std::span<const std::byte> plane, size_t plane_row, size_t offset) {
+      if (plane_row == 0) return;
+      const size_t size_bytes = (static_cast<size_t>(n) * plane_row + 3) / 4 * 4;
+      queue_.write(plane.first(size_bytes), to + offset + static_cast<size_t>(row) * plane_row);
+    };
+    write(values, layout.values_row_bytes, 0);
+    write(scales, layout.scales_row_bytes, layout.scales_offset);
+    write(high, layout.high_row_bytes, layout.high_offset);
+  }
+}
+
+}  // namespace t5g::gpu
