@@ -46,6 +46,70 @@ struct LinearArgs {
   Projection projections[kMaxProjections];
 };
 
+// A logit and its token; id -1: none.
+struct Scored {
+  f32 value;
+  i32 id;
+};
+
+// Ids of each row that are set apart: ids[first[row]] ... ids[first[row + 1] - 1], ascending.
+struct IdLists {
+  GLOBAL const i32* ids;
+  GLOBAL const u32* first;  // [rows + 1]
+};
+
+// ---- A decoder's linear layers --------------------------------------------------------------------------------------
+
+CONSTEXPR u32 kMatvecThreads = 128;
+CONSTEXPR u32 kMatvecCols = 16;  // of a tile
+CONSTEXPR u32 kMatvecPairs = 8;  // of a tile, with kGeglu
+CONSTEXPR u32 kMaxMatvecRows = 8;
+
+// Where the rows h [m, k] come from that are multiplied: every group makes them for itself.
+CONSTEXPR u32 kFromRows = 0;   // h = x
+CONSTEXPR u32 kFromNorm = 1;   // h = rms_norm(x)
+CONSTEXPR u32 kFromSum = 2;    // y = x + rms_norm(added), h = rms_norm(y); y also goes to x_out, which is not x
+CONSTEXPR u32 kFromParts = 3;  // h = attention's parts in `x` (acc) and `added` (state), merged; k = heads * head_dim
+struct MatvecInput {
+  GLOBAL const f32* x;             // [m, k]
+  GLOBAL const f32* weight;        // [k], of the norm that makes h
+  GLOBAL const f32* added;         // [m, k]
+  GLOBAL const f32* added_weight;  // [k], of the norm of what is added
+  GLOBAL f32* x_out;               // [m, k]
+  u32 kind;
+  f32 eps;
+  u32 head_dim, parts;  // kFromParts
+};
+
+// What becomes of the sums.
+CONSTEXPR u32 kStore = 0;  // out, as the projections say
+CONSTEXPR u32 kGeglu = 1;  // projections[0].out = gelu_tanh(h W0^T) * (h W1^T)
+CONSTEXPR u32 kBest = 2;   // the best output of each row among a group's tiles: found[row * groups + group]
+
+// matvec_<type>_<rows>: rows is the number of rows that a group multiplies, 1, 4 or 8; m may be larger or smaller.
+// For quantised weights h is rounded to int8 with a scale for 32 values; for float types it is f32. Results do not
+// depend on `rows` or m. All weights are of the type. Grid (groups, ceil(m / rows)): with kStore groups = tiles of
+// kMatvecCols columns of all projections (first_tile counts those), with kGeglu tiles of kMatvecPairs columns, with
+// kBest any number, whose groups share the tiles of kMatvecCols columns.
+struct MatvecArgs {
+  MatvecInput input;
+  u32 m, k;
+  u32 n_projections, finish;
+  u32 groups;            // kBest: the grid's
+  f32 softcap;           // kBest; 0: none
+  IdLists apart;         // kBest: of each row
+  GLOBAL Scored* found;  // kBest: [m, groups]
+  Projection projections[kMaxProjections];
+};
+
+// ---- An encoder's linear layers -------------------------------------------------------------------------------------
+
+CONSTEXPR u32 kMatmulThreads = 128;
+CONSTEXPR u32 kMatmulRows = 64;
+CONSTEXPR u32 kMatmulCols = 64;
+// matmul_<type>: LinearArgs; x and weights are rounded to bfloat16, or with F32 and F16 weights are the sums of two.
+// Grid (tiles of kMatmulCols columns of all projections, tiles of kMatmulRows rows).
+
 // ---- Rows -----------------------------------------------------------------------------------------------------------
 
 CONSTEXPR u32 kRowThreads = 128;  // of kernels that give a row, or a part of one, to a warp or a group
@@ -206,23 +270,43 @@ struct AttentionMergeArgs {
   u32 rows, heads, head_dim, parts;
 };
 
+CONSTEXPR u32 kFlashThreads = 128;
+CONSTEXPR u32 kFlashRows = 16;
+
+// Some rows of one sequence that a group looks after: rows times the heads that share keys are at most kFlashRows.
+struct AttentionTile {
+  u32 sequence, first_row, n_rows, unused;  // first_row: of the batch
+};
+
+// What a tile does with its rows' queries first, and with their own keys and values, which then need no kernel of
+// theirs. Both need the tile to have all rows of its sequence that the launch has.
+CONSTEXPR u32 kPrepareNorm = 1;   // queries (and keys) are rms_normed, head by head
+CONSTEXPR u32 kPrepareRope = 2;   // and rotated
+CONSTEXPR u32 kPrepareStore = 4;  // keys and values are stored
+struct Prepare {
+  GLOBAL const f32* q_norm;    // [head_dim]
+  GLOBAL const f32* k_norm;    // [head_dim]
+  GLOBAL const f32* inv_freq;  // [head_dim / 2]
+  GLOBAL const f32* k;         // [rows, kv_heads * head_dim]
+  GLOBAL const f32* v;
+  u32 flags;
+  f32 eps;
+};
+
+// flash_<type>_<dims>: attention in fragments, for keys and values in F16 (queries and weights are rounded to half) and
+// BF16 (to bfloat16); dims is head_dim rounded up to 16. Parts as in `attention`, merged by attention_merge or
+// kFromParts. Grid (tiles, kv_heads, parts).
+struct FlashArgs {
+  AttentionArgs attention;  // row_sequence is not used
+  GLOBAL const AttentionTile* tiles;
+  Prepare prepare;
+};
+
 // ---- The head -------------------------------------------------------------------------------------------------------
 
 CONSTEXPR u32 kSearchThreads = 128;
 CONSTEXPR u32 kSearchCols = 4096;  // of a row that one group looks at
 CONSTEXPR u32 kMaxBest = 128;
-
-// A logit and its token; id -1: none.
-struct Scored {
-  f32 value;
-  i32 id;
-};
-
-// Ids of each row that are set apart: ids[first[row]] ... ids[first[row + 1] - 1], ascending.
-struct IdLists {
-  GLOBAL const i32* ids;
-  GLOBAL const u32* first;  // [rows + 1]
-};
 
 // pick_logits: values[i] = logit of ids[i] in its row, less the row's log-sum-exp where `less` says so; -infinity for
 // an id outside the vocabulary. Grid (rows). best_logits: each group's n_best best of its columns, by larger value,

@@ -117,26 +117,40 @@ GPU_FN void attention(CONSTANT AttentionArgs& args, SHARED AttentionShared& shar
   for (u32 d = t.lane; d < args.head_dim; d += kWarpLanes) acc[d] = running.sum > 0 ? acc[d] / running.sum : 0;
 }
 
+// What a part weighs among all: 0 where it sees no key, and has a result of zeros.
+GPU_FN f32 part_weight(f32 own, f32 largest) {
+  const f32 weight = exp2_(own - largest);
+  return own > minus_infinity() ? weight : 0;
+}
+// A head's largest score and sum over all parts, and one dimension of its result.
+GPU_FN Running merged_state(GLOBAL const f32* state, u32 parts, u64 rows, u64 row) {
+  Running all{minus_infinity(), 0};
+  for (u32 p = 0; p < parts; ++p) all.largest = max_(all.largest, state[2 * (p * rows + row)]);
+  for (u32 p = 0; p < parts; ++p) {
+    GLOBAL const f32* part = state + 2 * (p * rows + row);
+    all.sum = mul_add(part[1], part_weight(part[0], all.largest), all.sum);
+  }
+  return all;
+}
+GPU_FN f32 merged_value(GLOBAL const f32* acc, GLOBAL const f32* state, u32 parts, u64 rows, u64 row, u32 head_dim,
+                        u32 d, PRIVATE const Running& all) {
+  f32 value = 0;
+  for (u32 p = 0; p < parts; ++p) {
+    const u64 part = p * rows + row;
+    value = mul_add(acc[part * head_dim + d], part_weight(state[2 * part], all.largest), value);
+  }
+  return all.sum > 0 ? value / all.sum : 0;
+}
+
 // Puts parts together, in their order: a warp for each row and head.
 GPU_FN void attention_merge(CONSTANT AttentionMergeArgs& args, SHARED Nothing&, Thread t) {
   const u64 rows = static_cast<u64>(args.rows) * args.heads;
   const u64 row = static_cast<u64>(t.group_x) * (kRowThreads / kWarpLanes) + t.warp;
   if (row >= rows) return;
-  f32 largest = minus_infinity(), sum = 0;
-  for (u32 p = 0; p < args.parts; ++p) largest = max_(largest, args.state[2 * (p * rows + row)]);
-  for (u32 p = 0; p < args.parts; ++p) {
-    const f32 own = args.state[2 * (p * rows + row)];
-    if (own > minus_infinity()) sum = mul_add(args.state[2 * (p * rows + row) + 1], exp2_(own - largest), sum);
-  }
-  for (u32 d = t.lane; d < args.head_dim; d += kWarpLanes) {
-    f32 acc = 0;
-    for (u32 p = 0; p < args.parts; ++p) {
-      const f32 own = args.state[2 * (p * rows + row)];
-      if (own > minus_infinity())
-        acc = mul_add(args.acc[(p * rows + row) * args.head_dim + d], exp2_(own - largest), acc);
-    }
-    args.out[row * args.head_dim + d] = sum > 0 ? acc / sum : 0;
-  }
+  const Running all = merged_state(args.state, args.parts, rows, row);
+  for (u32 d = t.lane; d < args.head_dim; d += kWarpLanes)
+    args.out[row * args.head_dim + d] =
+        merged_value(args.acc, args.state, args.parts, rows, row, args.head_dim, d, all);
 }
 
 }  // namespace gpu

@@ -22,11 +22,15 @@ struct Chunk16 {
   u32 word[4];
 };
 
+// The thread's own copy of a weight, which formats read.
+GPU_FN Weight own_weight(CONSTANT Weight& w) { return Weight{w.values, w.scales, w.high, w.n, w.k}; }
+
 // Of a row: from one to the next, in values.
 GPU_FN u64 row_values(u32 k) { return (static_cast<u64>(k) + kBlock - 1) / kBlock * kBlock; }
 
 struct F32 {
-  static GPU_FN void load(CONSTANT Weight& w, u64 at, PRIVATE f32 (&out)[kChunk]) {
+  enum { kIsQuantized = 0 };
+  static GPU_FN void load(Weight w, u64 at, PRIVATE f32 (&out)[kChunk]) {
     GLOBAL const Bytes16* from = reinterpret_cast<GLOBAL const Bytes16*>(w.values + 4 * at);
     UNROLL for (u32 i = 0; i < 4; ++i) {
       const Bytes16 four = from[i];
@@ -36,7 +40,8 @@ struct F32 {
 };
 
 struct F16 {
-  static GPU_FN void load(CONSTANT Weight& w, u64 at, PRIVATE f32 (&out)[kChunk]) {
+  enum { kIsQuantized = 0 };
+  static GPU_FN void load(Weight w, u64 at, PRIVATE f32 (&out)[kChunk]) {
     GLOBAL const Bytes16* from = reinterpret_cast<GLOBAL const Bytes16*>(w.values + 2 * at);
     UNROLL for (u32 i = 0; i < 2; ++i) {
       const Bytes16 eight = from[i];
@@ -47,7 +52,8 @@ struct F16 {
 };
 
 struct BF16 {
-  static GPU_FN void load(CONSTANT Weight& w, u64 at, PRIVATE f32 (&out)[kChunk]) {
+  enum { kIsQuantized = 0 };
+  static GPU_FN void load(Weight w, u64 at, PRIVATE f32 (&out)[kChunk]) {
     GLOBAL const Bytes16* from = reinterpret_cast<GLOBAL const Bytes16*>(w.values + 2 * at);
     UNROLL for (u32 i = 0; i < 2; ++i) {
       const Bytes16 eight = from[i];
@@ -62,14 +68,14 @@ struct Scale {
   f32 scale, minimum;
 };
 template <typename Format>
-GPU_FN Scale scale_of(CONSTANT Weight& w, u64 at) {
+GPU_FN Scale scale_of(Weight w, u64 at) {
   if (Format::kHasMinimum == 0) return Scale{half_to_float(w.scales[at / kBlock]), 0};
   const u32 both = reinterpret_cast<GLOBAL const u32*>(w.scales)[at / kBlock];
   return Scale{half_to_float(static_cast<u16>(both & 0xFFFFu)), half_to_float(static_cast<u16>(both >> 16))};
 }
 
 template <typename Format>
-GPU_FN void load_quantized(CONSTANT Weight& w, u64 at, PRIVATE f32 (&out)[kChunk]) {
+GPU_FN void load_quantized(Weight w, u64 at, PRIVATE f32 (&out)[kChunk]) {
   const Chunk16 bytes = Format::unpack(Format::fetch(w, at));
   const Scale s = scale_of<Format>(w, at);
   UNROLL for (u32 i = 0; i < kChunk; ++i) {
@@ -89,13 +95,13 @@ struct RawFive {
   u32 high;
 };
 
-GPU_FN RawBytes fetch_bytes(CONSTANT Weight& w, u64 at) {
+GPU_FN RawBytes fetch_bytes(Weight w, u64 at) {
   return RawBytes{load_once(reinterpret_cast<GLOBAL const Bytes16*>(w.values + at))};
 }
-GPU_FN RawNibbles fetch_nibbles(CONSTANT Weight& w, u64 at) {
+GPU_FN RawNibbles fetch_nibbles(Weight w, u64 at) {
   return RawNibbles{load_once(reinterpret_cast<GLOBAL const Bytes8*>(w.values + at / 2))};
 }
-GPU_FN RawFive fetch_five(CONSTANT Weight& w, u64 at) {
+GPU_FN RawFive fetch_five(Weight w, u64 at) {
   return RawFive{load_once(reinterpret_cast<GLOBAL const Bytes8*>(w.values + at / 2)),
                  w.high[at / kBlock] >> static_cast<u32>(at % kBlock)};
 }
@@ -112,41 +118,41 @@ GPU_FN Chunk16 unpack_five(RawFive raw) {
 }
 
 struct Q8_0 {
-  enum { kOffset = 0, kHasMinimum = 0 };
+  enum { kIsQuantized = 1, kOffset = 0, kHasMinimum = 0 };
   typedef RawBytes Raw;
-  static GPU_FN Raw fetch(CONSTANT Weight& w, u64 at) { return fetch_bytes(w, at); }
+  static GPU_FN Raw fetch(Weight w, u64 at) { return fetch_bytes(w, at); }
   static GPU_FN Chunk16 unpack(Raw raw) {
     return Chunk16{{raw.bytes.word[0], raw.bytes.word[1], raw.bytes.word[2], raw.bytes.word[3]}};
   }
-  static GPU_FN void load(CONSTANT Weight& w, u64 at, PRIVATE f32 (&out)[kChunk]) { load_quantized<Q8_0>(w, at, out); }
+  static GPU_FN void load(Weight w, u64 at, PRIVATE f32 (&out)[kChunk]) { load_quantized<Q8_0>(w, at, out); }
 };
 struct Q5_1 {
-  enum { kOffset = 0, kHasMinimum = 1 };
+  enum { kIsQuantized = 1, kOffset = 0, kHasMinimum = 1 };
   typedef RawFive Raw;
-  static GPU_FN Raw fetch(CONSTANT Weight& w, u64 at) { return fetch_five(w, at); }
+  static GPU_FN Raw fetch(Weight w, u64 at) { return fetch_five(w, at); }
   static GPU_FN Chunk16 unpack(Raw raw) { return unpack_five(raw); }
-  static GPU_FN void load(CONSTANT Weight& w, u64 at, PRIVATE f32 (&out)[kChunk]) { load_quantized<Q5_1>(w, at, out); }
+  static GPU_FN void load(Weight w, u64 at, PRIVATE f32 (&out)[kChunk]) { load_quantized<Q5_1>(w, at, out); }
 };
 struct Q5_0 {
-  enum { kOffset = 16, kHasMinimum = 0 };
+  enum { kIsQuantized = 1, kOffset = 16, kHasMinimum = 0 };
   typedef RawFive Raw;
-  static GPU_FN Raw fetch(CONSTANT Weight& w, u64 at) { return fetch_five(w, at); }
+  static GPU_FN Raw fetch(Weight w, u64 at) { return fetch_five(w, at); }
   static GPU_FN Chunk16 unpack(Raw raw) { return unpack_five(raw); }
-  static GPU_FN void load(CONSTANT Weight& w, u64 at, PRIVATE f32 (&out)[kChunk]) { load_quantized<Q5_0>(w, at, out); }
+  static GPU_FN void load(Weight w, u64 at, PRIVATE f32 (&out)[kChunk]) { load_quantized<Q5_0>(w, at, out); }
 };
 struct Q4_1 {
-  enum { kOffset = 0, kHasMinimum = 1 };
+  enum { kIsQuantized = 1, kOffset = 0, kHasMinimum = 1 };
   typedef RawNibbles Raw;
-  static GPU_FN Raw fetch(CONSTANT Weight& w, u64 at) { return fetch_nibbles(w, at); }
+  static GPU_FN Raw fetch(Weight w, u64 at) { return fetch_nibbles(w, at); }
   static GPU_FN Chunk16 unpack(Raw raw) { return unpack_nibbles(raw.low); }
-  static GPU_FN void load(CONSTANT Weight& w, u64 at, PRIVATE f32 (&out)[kChunk]) { load_quantized<Q4_1>(w, at, out); }
+  static GPU_FN void load(Weight w, u64 at, PRIVATE f32 (&out)[kChunk]) { load_quantized<Q4_1>(w, at, out); }
 };
 struct Q4_0 {
-  enum { kOffset = 8, kHasMinimum = 0 };
+  enum { kIsQuantized = 1, kOffset = 8, kHasMinimum = 0 };
   typedef RawNibbles Raw;
-  static GPU_FN Raw fetch(CONSTANT Weight& w, u64 at) { return fetch_nibbles(w, at); }
+  static GPU_FN Raw fetch(Weight w, u64 at) { return fetch_nibbles(w, at); }
   static GPU_FN Chunk16 unpack(Raw raw) { return unpack_nibbles(raw.low); }
-  static GPU_FN void load(CONSTANT Weight& w, u64 at, PRIVATE f32 (&out)[kChunk]) { load_quantized<Q4_0>(w, at, out); }
+  static GPU_FN void load(Weight w, u64 at, PRIVATE f32 (&out)[kChunk]) { load_quantized<Q4_0>(w, at, out); }
 };
 
 }  // namespace gpu

@@ -30,7 +30,7 @@ inline constexpr KernelInfo kKernels[] = {
 inline constexpr size_t kNumKernels = sizeof kKernels / sizeof *kKernels;
 
 // What every driver can take.
-#define GPU_KERNEL(name, Args, Shared, threads, ...) static_assert(sizeof(Args) <= 256 && threads % 32 == 0);
+#define GPU_KERNEL(name, Args, Shared, threads, ...) static_assert(sizeof(Args) <= 512 && threads % 32 == 0);
 #include "kernels/gpu/kernels.inc"
 #undef GPU_KERNEL
 
@@ -39,6 +39,13 @@ inline constexpr const KernelInfo& info(KernelId kernel) { return kKernels[stati
 // The row for a type of weights, the F32 row being given: for_type(KernelId::linear_F32, DataType::kQ8_0).
 inline constexpr KernelId for_type(KernelId f32_row, DataType type) {
   return static_cast<KernelId>(static_cast<uint32_t>(f32_row) + static_cast<uint32_t>(type));
+}
+
+// matvec_<type>_<rows>: the least number of rows that holds m, or else the most; and its kernel.
+inline constexpr uint32_t matvec_rows(int64_t m) { return m <= 1 ? 1 : m <= 4 ? 4 : kMaxMatvecRows; }
+inline constexpr KernelId matvec_for(DataType type, uint32_t rows) {
+  const uint32_t place = rows == 1 ? 0 : rows == 4 ? 1 : 2;
+  return static_cast<KernelId>(static_cast<uint32_t>(KernelId::matvec_F32_1) + 3 * static_cast<uint32_t>(type) + place);
 }
 
 // The types that keys and values are stored in, in the order of their rows.

@@ -34,6 +34,7 @@ template <typename Format>
 GPU_FN void linear(CONSTANT LinearArgs& args, SHARED LinearShared& shared, Thread t) {
   CONSTANT Projection& p = args.projections[find_projection(args, t.group_x)];
   const u32 first_row = t.group_y * kLinearRows, first_col = (t.group_x - p.first_tile) * kLinearCols;
+  const Weight weight = own_weight(p.weight);
   // What this thread brings: 16 values of one row of each.
   const u32 own = t.index / 4, own_k = t.index % 4 * kChunk;
   const u32 x_row = first_row + own;
@@ -46,7 +47,7 @@ GPU_FN void linear(CONSTANT LinearArgs& args, SHARED LinearShared& shared, Threa
   for (u32 k = 0; k < padded; k += kLinearK) {
     if (k + own_k < padded) {
       f32 values[kChunk];
-      Format::load(p.weight, w_row + k + own_k, values);
+      Format::load(weight, w_row + k + own_k, values);
       UNROLL for (u32 i = 0; i < kChunk; ++i) shared.w[own * kLinearStride + own_k + i] = values[i];
       GLOBAL const f32* x = args.x + static_cast<u64>(x_row) * args.k;
       for (u32 i = 0; i < kChunk; ++i) {

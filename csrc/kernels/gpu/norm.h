@@ -7,11 +7,30 @@
 namespace t5g {
 namespace gpu {
 
-// 1 / rms of a row, in all lanes: each lane sums every 32nd square, then the lanes are summed.
+// A row's sums have one order, whether a warp or a group of four makes them: 128 sums of every 128th value, those of 32
+// neighbours summed by lanes_sum, and those four from the first to the last.
+CONSTEXPR u32 kSumWarps = 4;
+CONSTEXPR u32 kSumThreads = kSumWarps * kWarpLanes;
+
+// A warp's sum of four, in all lanes.
+GPU_FN f32 sum_of_four(PRIVATE const f32 (&sums)[kSumWarps]) {
+  f32 all = lanes_sum<kWarpLanes>(sums[0]);
+  UNROLL for (u32 w = 1; w < kSumWarps; ++w) all += lanes_sum<kWarpLanes>(sums[w]);
+  return all;
+}
+
+GPU_FN f32 inverse_root(f32 squares, u32 cols, f32 eps) { return 1 / sqrt_(squares / static_cast<f32>(cols) + eps); }
+
+// 1 / rms of a row, in all lanes of a warp.
 GPU_FN f32 inverse_rms(GLOBAL const f32* x, u32 cols, f32 eps, u32 lane) {
-  f32 sum = 0;
-  for (u32 i = lane; i < cols; i += kWarpLanes) sum = mul_add(x[i], x[i], sum);
-  return 1 / sqrt_(lanes_sum<kWarpLanes>(sum) / static_cast<f32>(cols) + eps);
+  f32 sums[kSumWarps] = {0, 0, 0, 0};
+  for (u32 first = 0; first < cols; first += kSumThreads) {
+    UNROLL for (u32 w = 0; w < kSumWarps; ++w) {
+      const u32 i = first + w * kWarpLanes + lane;
+      if (i < cols) sums[w] = mul_add(x[i], x[i], sums[w]);
+    }
+  }
+  return inverse_root(sum_of_four(sums), cols, eps);
 }
 
 GPU_FN void rms_norm(CONSTANT NormArgs& args, SHARED Nothing&, Thread t) {
@@ -43,7 +62,7 @@ GPU_FN void layer_norm(CONSTANT NormArgs& args, SHARED Nothing&, Thread t) {
     const f32 off = args.x[at + i] - mean;
     squares = mul_add(off, off, squares);
   }
-  const f32 inverse = 1 / sqrt_(lanes_sum<kWarpLanes>(squares) / n + args.eps);
+  const f32 inverse = inverse_root(lanes_sum<kWarpLanes>(squares), args.cols, args.eps);
   for (u32 i = t.lane; i < args.cols; i += kWarpLanes)
     args.out[at + i] = mul_add((args.x[at + i] - mean) * inverse, args.weight[i], args.bias[i]);
 }

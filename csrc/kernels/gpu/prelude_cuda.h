@@ -4,6 +4,8 @@
 
 #define GPU_FN __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
+#define NO_UNROLL _Pragma("unroll 1")
+#define UNROLL_BY_2 _Pragma("unroll 2")
 
 // extern "C": the driver finds kernels by name.
 #define GPU_KERNEL(name, Args, Shared, threads, ...)                                              \

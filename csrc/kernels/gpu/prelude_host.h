@@ -10,6 +10,8 @@
 
 #define GPU_FN inline
 #define UNROLL
+#define NO_UNROLL
+#define UNROLL_BY_2
 
 namespace t5g {
 namespace gpu {

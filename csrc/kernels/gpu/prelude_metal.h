@@ -8,6 +8,8 @@
 
 #define GPU_FN inline
 #define UNROLL _Pragma("unroll")
+#define NO_UNROLL _Pragma("unroll 1")
+#define UNROLL_BY_2 _Pragma("unroll 2")
 
 #ifndef GROUP_MEMORY
 #define GROUP_MEMORY(Shared) threadgroup Shared shared

@@ -15,10 +15,11 @@ GPU_FN void embed(CONSTANT TableArgs& args, SHARED Nothing&, Thread t) {
     for (u32 i = t.index; i < cols; i += kRowThreads) out[i] = args.special[i];
     return;
   }
+  const Weight table = own_weight(args.table);
   const u64 row = static_cast<u64>(id) * row_values(cols);
   for (u32 chunk = t.index * kChunk; chunk < cols; chunk += kRowThreads * kChunk) {
     f32 values[kChunk];
-    Format::load(args.table, row + chunk, values);
+    Format::load(table, row + chunk, values);
     for (u32 i = 0; i < kChunk; ++i) {
       if (chunk + i < cols) out[chunk + i] = values[i] * args.scale;
     }
@@ -29,10 +30,11 @@ template <typename Format>
 GPU_FN void add_rows(CONSTANT TableArgs& args, SHARED Nothing&, Thread t) {
   const u32 cols = args.table.k;
   GLOBAL f32* out = args.out + static_cast<u64>(t.group_x) * cols;
+  const Weight table = own_weight(args.table);
   const u64 row = static_cast<u64>(args.first + t.group_x) * row_values(cols);
   for (u32 chunk = t.index * kChunk; chunk < cols; chunk += kRowThreads * kChunk) {
     f32 values[kChunk];
-    Format::load(args.table, row + chunk, values);
+    Format::load(table, row + chunk, values);
     for (u32 i = 0; i < kChunk; ++i) {
       if (chunk + i < cols) out[chunk + i] += values[i];
     }

@@ -28,14 +28,20 @@ GPU_FN Scored better_of(PRIVATE const Scored& a, PRIVATE const Scored& b) {
 }
 GPU_FN Scored no_token() { return Scored{minus_infinity(), -1}; }
 
-// The best of what the group's threads have, in all of them.
-GPU_FN Scored group_best(SHARED SearchShared& shared, Scored best, Thread t) {
+// The best of what the lanes of a warp have, in all of them.
+GPU_FN Scored warp_best(Scored best) {
   UNROLL for (u32 mask = 1; mask < kWarpLanes; mask *= 2) {
     Scored other;
     other.value = warp_shuffle_xor(best.value, mask);
     other.id = warp_shuffle_xor(best.id, mask);
     best = better_of(best, other);
   }
+  return best;
+}
+
+// The best of what the group's threads have, in all of them.
+GPU_FN Scored group_best(SHARED SearchShared& shared, Scored best, Thread t) {
+  best = warp_best(best);
   if (t.lane == 0) shared.best[t.warp] = best;
   group_barrier();
   if (t.index == 0) {
@@ -53,14 +59,11 @@ GPU_FN bool is_apart(CONSTANT IdLists& lists, u32 row, i32 id) {
   u32 low = lists.first[row], high = lists.first[row + 1];
   while (low < high) {
     const u32 middle = (low + high) / 2;
-    if (lists.ids[middle] == id) return true;
-    if (lists.ids[middle] < id) {
-      low = middle + 1;
-    } else {
-      high = middle;
-    }
+    const bool below = lists.ids[middle] < id;
+    low = below ? middle + 1 : low;
+    high = below ? high : middle;
   }
-  return false;
+  return low < lists.first[row + 1] && lists.ids[low] == id;
 }
 
 GPU_FN f32 subtracted(CONSTANT SelectArgs& args, u32 row) { return args.less[row] != 0 ? args.log_sum_exp[row] : 0.f; }

@@ -93,6 +93,7 @@ int main() {
   try {
     test_rows();
     test_select();
+    test_matvecs();
     for (const bool metal : {false, true}) {
       emulator::use_metal_fragments(metal);
       test_linear();

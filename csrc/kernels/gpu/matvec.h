@@ -1,0 +1,325 @@
+// Linear layers of few rows: bound by memory, each weight is read once for all rows of a group. Every group makes its
+// own input, norms and all, so that a layer is few launches.
+//
+// The input lies in the group's memory, piece by piece of k. Sixteen lanes share two outputs, each lane every sixteenth
+// chunk of 16 values: so a warp reads whole cache lines. An output is the sum of its lanes' sums, each in order of k,
+// and depends on nothing else.
+#pragma once
+
+#include "kernels/gpu/attention.h"
+#include "kernels/gpu/elements.h"
+#include "kernels/gpu/linear.h"
+#include "kernels/gpu/norm.h"
+#include "kernels/gpu/select.h"
+
+namespace t5g {
+namespace gpu {
+
+CONSTEXPR u32 kRowLanes = 16;
+CONSTEXPR u32 kOutputs = 2;
+CONSTEXPR u32 kWarpOutputs = kWarpLanes / kRowLanes * kOutputs;
+CONSTEXPR u32 kMatvecWarps = kMatvecThreads / kWarpLanes;
+CONSTEXPR u32 kPieceBytes = 16384;
+
+// A type's input in the group's memory.
+template <typename Format, u32 kRows>
+struct Piece {
+  enum { kValues = kPieceBytes / kRows / (Format::kIsQuantized != 0 ? 1 : 4) };  // of each row
+};
+
+template <u32 kRows>
+struct MatvecShared {
+  alignas(16) u8 piece[kPieceBytes];
+  f32 scales[kPieceBytes / kBlock];
+  f32 sums[2][kRows][kSumWarps];
+  Scored best[kRows][kMatvecWarps];
+};
+
+// ---- Its input ------------------------------------------------------------------------------------------------------
+
+// 1 / rms of what is added to a row, and of the row.
+struct RowNorms {
+  f32 added, row;
+};
+
+GPU_FN f32 sum_of_row(CONSTANT MatvecInput& in, u64 at, u32 k, f32 inverse_added) {
+  return in.x[at] + in.added[at] * inverse_added * in.added_weight[k];
+}
+
+// The sum of four warps' sums, as sum_of_four() has it.
+GPU_FN f32 sum_of_warps(SHARED const f32 (&sums)[kSumWarps]) { return sums[0] + sums[1] + sums[2] + sums[3]; }
+
+// Both norms of each row, by all threads of the group; afterwards in shared.sums.
+template <u32 kRows>
+GPU_FN void sum_squares(CONSTANT MatvecArgs& args, SHARED MatvecShared<kRows>& shared, u32 first_row, Thread t) {
+  CONSTANT MatvecInput& in = args.input;
+  const bool adds = in.kind == kFromSum;
+  if (in.kind != kFromNorm && !adds) return;
+  if (adds) {
+    NO_UNROLL for (u32 i = 0; i < kRows && first_row + i < args.m; ++i) {
+      GLOBAL const f32* added = in.added + static_cast<u64>(first_row + i) * args.k;
+      f32 sum = 0;
+      for (u32 k = t.index; k < args.k; k += kSumThreads) sum = mul_add(added[k], added[k], sum);
+      sum = lanes_sum<kWarpLanes>(sum);
+      if (t.lane == 0) shared.sums[0][i][t.warp] = sum;
+    }
+    group_barrier();
+  }
+  NO_UNROLL for (u32 i = 0; i < kRows && first_row + i < args.m; ++i) {
+    const u64 row = static_cast<u64>(first_row + i) * args.k;
+    const f32 inverse = adds ? inverse_root(sum_of_warps(shared.sums[0][i]), args.k, in.eps) : 0.f;
+    f32 sum = 0;
+    for (u32 k = t.index; k < args.k; k += kSumThreads) {
+      const f32 x = adds ? sum_of_row(in, row + k, k, inverse) : in.x[row + k];
+      sum = mul_add(x, x, sum);
+      if (adds && t.group_x == 0) in.x_out[row + k] = x;
+    }
+    sum = lanes_sum<kWarpLanes>(sum);
+    if (t.lane == 0) shared.sums[1][i][t.warp] = sum;
+  }
+  group_barrier();
+}
+
+template <u32 kRows>
+GPU_FN RowNorms norms_of(CONSTANT MatvecArgs& args, SHARED MatvecShared<kRows>& shared, u32 i) {
+  CONSTANT MatvecInput& in = args.input;
+  RowNorms norms{0, 0};
+  if (in.kind == kFromSum) norms.added = inverse_root(sum_of_warps(shared.sums[0][i]), args.k, in.eps);
+  if (in.kind == kFromSum || in.kind == kFromNorm)
+    norms.row = inverse_root(sum_of_warps(shared.sums[1][i]), args.k, in.eps);
+  return norms;
+}
+
+// Value k of a row.
+GPU_FN f32 input_value(CONSTANT MatvecArgs& args, PRIVATE const RowNorms& norms, u32 row, u32 k) {
+  CONSTANT MatvecInput& in = args.input;
+  if (k >= args.k) return 0;
+  const u64 at = static_cast<u64>(row) * args.k + k;
+  if (in.kind == kFromRows) return in.x[at];
+  if (in.kind == kFromNorm) return in.x[at] * norms.row * in.weight[k];
+  if (in.kind == kFromSum) return sum_of_row(in, at, k, norms.added) * norms.row * in.weight[k];
+  const u32 heads = args.k / in.head_dim;
+  const u64 head = static_cast<u64>(row) * heads + k / in.head_dim;
+  const u64 rows = static_cast<u64>(args.m) * heads;
+  const Running all = merged_state(in.added, in.parts, rows, head);
+  return merged_value(in.x, in.added, in.parts, rows, head, in.head_dim, k % in.head_dim, all);
+}
+
+// Values [k, k + kValues) of all rows come to the group's memory; rows beyond m are zero. A warp takes blocks of 32, a
+// lane one value of it. Floats lie with the quarters of chunks apart, so that lanes which read neighbouring chunks read
+// neighbouring words.
+template <typename Format, u32 kRows>
+GPU_FN void stage(CONSTANT MatvecArgs& args, SHARED MatvecShared<kRows>& shared, u32 first_row, u32 k, u32 n,
+                  Thread t) {
+  constexpr u32 kValues = Piece<Format, kRows>::kValues;
+  const u32 blocks = n / kBlock;
+  NO_UNROLL for (u32 i = 0; i < kRows; ++i) {
+    const bool is_row = first_row + i < args.m;
+    RowNorms norms{0, 0};
+    if (is_row) norms = norms_of<kRows>(args, shared, i);
+    NO_UNROLL for (u32 block = t.warp; block < blocks; block += kMatvecWarps) {
+      const u32 at = block * kBlock + t.lane;
+      const f32 x = is_row ? input_value(args, norms, first_row + i, k + at) : 0.f;
+      if (Format::kIsQuantized != 0) {
+        const f32 largest = lanes_max<kWarpLanes>(abs_(x));
+        const f32 inverse = largest > 0 ? 127 / largest : 0;
+        shared.piece[i * kValues + at] = static_cast<u8>(round_away(x * inverse));
+        if (t.lane == 0) shared.scales[i * (kValues / kBlock) + block] = largest / 127;
+      } else {
+        const u32 chunk = at / kChunk, quarter = at % kChunk / 4;
+        reinterpret_cast<SHARED f32*>(shared.piece)[i * kValues + (quarter * (kValues / kChunk) + chunk) * 4 + at % 4] =
+            x;
+      }
+    }
+  }
+}
+
+// ---- Products -------------------------------------------------------------------------------------------------------
+
+GPU_FN i32 dot16(Chunk16 a, Bytes16 b) {
+  i32 sum = 0;
+  UNROLL for (u32 w = 0; w < 4; ++w) sum = dot4(a.word[w], b.word[w], sum);
+  return sum;
+}
+
+// Adds a chunk's products of kOutputs rows of weights, which begin at values at[j], with all rows of the input.
+template <typename Format, u32 kRows>
+GPU_FN void add_quantized(PRIVATE const typename Format::Raw (&raw)[kOutputs], PRIVATE const Scale (&scale)[kOutputs],
+                          SHARED MatvecShared<kRows>& shared, u32 chunk, PRIVATE f32 (&sums)[kRows][kOutputs]) {
+  constexpr u32 kValues = Piece<Format, kRows>::kValues;
+  UNROLL for (u32 i = 0; i < kRows; ++i) {
+    const Bytes16 x = reinterpret_cast<SHARED const Bytes16*>(shared.piece + i * kValues)[chunk];
+    const f32 x_scale = shared.scales[i * (kValues / kBlock) + chunk / 2];
+    i32 total = 0;
+    if (Format::kOffset != 0 || Format::kHasMinimum != 0)
+      total = dot16(Chunk16{{0x01010101u, 0x01010101u, 0x01010101u, 0x01010101u}}, x);
+    UNROLL for (u32 j = 0; j < kOutputs; ++j) {
+      const i32 sum = dot16(Format::unpack(raw[j]), x) - static_cast<i32>(Format::kOffset) * total;
+      sums[i][j] = mul_add(scale[j].scale * x_scale, static_cast<f32>(sum), sums[i][j]);
+      if (Format::kHasMinimum != 0)
+        sums[i][j] = mul_add(scale[j].minimum * x_scale, static_cast<f32>(total), sums[i][j]);
+    }
+  }
+}
+
+template <typename Format, u32 kRows>
+GPU_FN void add_floats(PRIVATE const f32 (&w)[kOutputs][kChunk], SHARED MatvecShared<kRows>& shared, u32 chunk,
+                       PRIVATE f32 (&sums)[kRows][kOutputs]) {
+  constexpr u32 kValues = Piece<Format, kRows>::kValues;
+  UNROLL for (u32 i = 0; i < kRows; ++i) {
+    UNROLL for (u32 quarter = 0; quarter < 4; ++quarter) {
+      const Bytes16 x = reinterpret_cast<SHARED const Bytes16*>(
+          shared.piece)[i * (kValues / 4) + quarter * (kValues / kChunk) + chunk];
+      UNROLL for (u32 j = 0; j < kOutputs; ++j) {
+        UNROLL for (u32 e = 0; e < 4; ++e) sums[i][j] = mul_add(float_of(x.word[e]), w[j][4 * quarter + e], sums[i][j]);
+      }
+    }
+  }
+}
+
+// What two outputs are: rows of one matrix, or the same row of two.
+struct OutputRows {
+  Weight weight[kOutputs];
+  u64 first[kOutputs];  // value of the weight that the row begins at
+};
+
+// How the types differ: F32, F16 and BF16, and those with blocks.
+template <typename Format, u32 kIsQuantized>
+struct Multiply;
+
+template <typename Format>
+struct Multiply<Format, 1> {
+  template <u32 kRows>
+  static GPU_FN void add(SHARED MatvecShared<kRows>& shared, PRIVATE const OutputRows& rows, u32 k, u32 chunks,
+                         u32 lane, PRIVATE f32 (&sums)[kRows][kOutputs]) {
+    UNROLL_BY_2 for (u32 chunk = lane; chunk < chunks; chunk += kRowLanes) {
+      typename Format::Raw raw[kOutputs];
+      Scale scale[kOutputs];
+      UNROLL for (u32 j = 0; j < kOutputs; ++j) {
+        raw[j] = Format::fetch(rows.weight[j], rows.first[j] + k + chunk * kChunk);
+        scale[j] = scale_of<Format>(rows.weight[j], rows.first[j] + k + chunk * kChunk);
+      }
+      add_quantized<Format, kRows>(raw, scale, shared, chunk, sums);
+    }
+  }
+};
+
+template <typename Format>
+struct Multiply<Format, 0> {
+  template <u32 kRows>
+  static GPU_FN void add(SHARED MatvecShared<kRows>& shared, PRIVATE const OutputRows& rows, u32 k, u32 chunks,
+                         u32 lane, PRIVATE f32 (&sums)[kRows][kOutputs]) {
+    for (u32 chunk = lane; chunk < chunks; chunk += kRowLanes) {
+      f32 w[kOutputs][kChunk];
+      UNROLL for (u32 j = 0; j < kOutputs; ++j) Format::load(rows.weight[j], rows.first[j] + k + chunk * kChunk, w[j]);
+      add_floats<Format, kRows>(w, shared, chunk, sums);
+    }
+  }
+};
+
+// ---- What becomes of them -------------------------------------------------------------------------------------------
+
+// The output of row i of a pair is the business of lane 2 i + j of those that share it: its sum.
+template <u32 kRows>
+GPU_FN f32 own_sum(PRIVATE const f32 (&sums)[kRows][kOutputs], u32 own) {
+  f32 sum = 0;
+  UNROLL for (u32 i = 0; i < kRows; ++i) {
+    UNROLL for (u32 j = 0; j < kOutputs; ++j) sum = own == kOutputs * i + j ? sums[i][j] : sum;
+  }
+  return sum;
+}
+
+// The best of the outputs that a lane has looked at. Ids rise: of equal ones the first is kept.
+struct BestSoFar {
+  f32 sum;  // before the soft cap
+  Scored capped;
+};
+GPU_FN void keep_best(CONSTANT MatvecArgs& args, u32 row, u32 col, f32 sum, PRIVATE BestSoFar& best) {
+  if (!(sum > best.sum) || is_apart(args.apart, row, static_cast<i32>(col))) return;
+  best.sum = sum;
+  // Different sums can be capped to the same value.
+  const f32 capped = args.softcap > 0 ? args.softcap * tanh_(sum / args.softcap) : sum;
+  if (capped > best.capped.value) best.capped = Scored{capped, static_cast<i32>(col)};
+}
+
+template <u32 kRows>
+GPU_FN void store_best(CONSTANT MatvecArgs& args, SHARED MatvecShared<kRows>& shared, u32 first_row, Scored best,
+                       Thread t) {
+  // Lanes that differ in j, or in the outputs they share, have the same row.
+  UNROLL for (u32 mask = 1; mask < kWarpLanes; mask *= kRowLanes) {
+    Scored other;
+    other.value = warp_shuffle_xor(best.value, mask);
+    other.id = warp_shuffle_xor(best.id, mask);
+    best = better_of(best, other);
+  }
+  if (t.lane < kOutputs * kRows && t.lane % kOutputs == 0) shared.best[t.lane / kOutputs][t.warp] = best;
+  group_barrier();
+  if (t.index >= kRows || first_row + t.index >= args.m) return;
+  Scored all = shared.best[t.index][0];
+  for (u32 w = 1; w < kMatvecWarps; ++w) {
+    const Scored other = shared.best[t.index][w];
+    all = better_of(all, other);
+  }
+  args.found[static_cast<u64>(first_row + t.index) * args.groups + t.group_x] = all;
+}
+
+// ---- The kernel -----------------------------------------------------------------------------------------------------
+
+GPU_FN u32 tiles_of(CONSTANT MatvecArgs& args) {
+  CONSTANT Projection& last = args.projections[args.finish == kStore ? args.n_projections - 1 : 0];
+  const u32 cols = args.finish == kGeglu ? kMatvecPairs : kMatvecCols;
+  return (args.finish == kStore ? last.first_tile : 0) + divide_up(last.weight.n, cols);
+}
+
+template <typename Format, u32 kRows>
+GPU_FN void matvec(CONSTANT MatvecArgs& args, SHARED MatvecShared<kRows>& shared, Thread t) {
+  constexpr u32 kValues = Piece<Format, kRows>::kValues;
+  const u32 first_row = t.group_y * kRows, lane = t.lane % kRowLanes;
+  const u32 padded = static_cast<u32>(row_values(args.k)), tiles = tiles_of(args);
+  const bool pairs = args.finish == kGeglu;
+  BestSoFar best{minus_infinity(), no_token()};
+  sum_squares<kRows>(args, shared, first_row, t);
+
+  const u32 step = args.finish == kBest ? args.groups : tiles;
+  NO_UNROLL for (u32 tile = t.group_x; tile < tiles; tile += step) {
+    u32 projection = 0;
+    if (args.finish == kStore) {
+      while (projection + 1 < args.n_projections && tile >= args.projections[projection + 1].first_tile) ++projection;
+    }
+    CONSTANT Projection& p = args.projections[projection];
+    // The first of the columns that this thread helps with; those beyond the last are like it.
+    const u32 own = t.warp * (kWarpLanes / kRowLanes) + t.lane / kRowLanes;
+    const u32 col = (tile - (args.finish == kStore ? p.first_tile : 0)) * (pairs ? kMatvecPairs : kMatvecCols) +
+                    own * (pairs ? 1 : kOutputs);
+    OutputRows rows;
+    UNROLL for (u32 j = 0; j < kOutputs; ++j) {
+      rows.weight[j] = own_weight(args.projections[pairs ? j : projection].weight);
+      rows.first[j] = static_cast<u64>(min_u32(pairs ? col : col + j, p.weight.n - 1)) * padded;
+    }
+    f32 sums[kRows][kOutputs];
+    UNROLL for (u32 i = 0; i < kRows; ++i) { UNROLL for (u32 j = 0; j < kOutputs; ++j) sums[i][j] = 0; }
+    NO_UNROLL for (u32 k = 0; k < padded; k += kValues) {
+      const u32 n = min_u32(kValues, padded - k);
+      // An input of one piece is made once.
+      if (padded > kValues || tile == t.group_x) {
+        group_barrier();
+        stage<Format, kRows>(args, shared, first_row, k, n, t);
+        group_barrier();
+      }
+      Multiply<Format, Format::kIsQuantized>::template add<kRows>(shared, rows, k, n / kChunk, lane, sums);
+    }
+    UNROLL for (u32 i = 0; i < kRows; ++i) {
+      UNROLL for (u32 j = 0; j < kOutputs; ++j) sums[i][j] = lanes_sum<kRowLanes>(sums[i][j]);
+    }
+    const f32 sum = own_sum<kRows>(sums, lane), up = warp_shuffle_xor(sum, 1);
+    const u32 row = first_row + lane / kOutputs, own_col = pairs ? col : col + lane % kOutputs;
+    if (lane >= kOutputs * kRows || row >= args.m || own_col >= p.weight.n) continue;
+    if (args.finish == kStore) finish(p, row, own_col, sum);
+    if (pairs && lane % kOutputs == 0) p.out[static_cast<u64>(row) * p.weight.n + col] = gelu_tanh(sum) * up;
+    if (args.finish == kBest) keep_best(args, row, own_col, sum, best);
+  }
+  if (args.finish == kBest) store_best<kRows>(args, shared, first_row, best.capped, t);
+}
+
+}  // namespace gpu
+}  // namespace t5g
