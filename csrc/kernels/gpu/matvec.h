@@ -31,73 +31,59 @@ template <u32 kRows>
 struct MatvecShared {
   alignas(16) u8 piece[kPieceBytes];
   f32 scales[kPieceBytes / kBlock];
-  f32 sums[2][kRows][kSumWarps];
+  f32 sums[kRows][kSumWarps];
+  f32 inverse[2][kRows];
   Scored best[kRows][kMatvecWarps];
 };
 
 // ---- Its input ------------------------------------------------------------------------------------------------------
 
-// 1 / rms of what is added to a row, and of the row.
-struct RowNorms {
-  f32 added, row;
-};
-
 GPU_FN f32 sum_of_row(CONSTANT MatvecInput& in, u64 at, u32 k, f32 inverse_added) {
   return in.x[at] + in.added[at] * inverse_added * in.added_weight[k];
 }
 
-// The sum of four warps' sums, as sum_of_four() has it.
-GPU_FN f32 sum_of_warps(SHARED const f32 (&sums)[kSumWarps]) { return sums[0] + sums[1] + sums[2] + sums[3]; }
+// The group's rows; those beyond m are like the last.
+GPU_FN u32 row_of(CONSTANT MatvecArgs& args, u32 row) { return min_u32(row, args.m - 1); }
 
-// Both norms of each row, by all threads of the group; afterwards in shared.sums.
+// 1 / rms of what is added to each row, and of the rows, to shared.inverse: by all threads of the group, with the same
+// bits as by a warp (norm.h).
 template <u32 kRows>
-GPU_FN void sum_squares(CONSTANT MatvecArgs& args, SHARED MatvecShared<kRows>& shared, u32 first_row, Thread t) {
+GPU_FN void measure_rows(CONSTANT MatvecArgs& args, SHARED MatvecShared<kRows>& shared, u32 first_row, Thread t) {
   CONSTANT MatvecInput& in = args.input;
   const bool adds = in.kind == kFromSum;
   if (in.kind != kFromNorm && !adds) return;
-  if (adds) {
-    NO_UNROLL for (u32 i = 0; i < kRows && first_row + i < args.m; ++i) {
-      GLOBAL const f32* added = in.added + static_cast<u64>(first_row + i) * args.k;
+  NO_UNROLL for (u32 pass = adds ? 0 : 1; pass < 2; ++pass) {
+    NO_UNROLL for (u32 i = 0; i < kRows; ++i) {
+      const u64 row = static_cast<u64>(row_of(args, first_row + i)) * args.k;
       f32 sum = 0;
-      for (u32 k = t.index; k < args.k; k += kSumThreads) sum = mul_add(added[k], added[k], sum);
+      for (u32 k = t.index; k < args.k; k += kSumThreads) {
+        const f32 x = pass == 0 ? in.added[row + k]
+                      : adds    ? sum_of_row(in, row + k, k, shared.inverse[0][i])
+                                : in.x[row + k];
+        sum = mul_add(x, x, sum);
+        if (pass == 1 && adds && t.group_x == 0) in.x_out[row + k] = x;
+      }
       sum = lanes_sum<kWarpLanes>(sum);
-      if (t.lane == 0) shared.sums[0][i][t.warp] = sum;
+      if (t.lane == 0) shared.sums[i][t.warp] = sum;
+    }
+    group_barrier();
+    if (t.index < kRows) {
+      f32 sum = shared.sums[t.index][0];
+      for (u32 w = 1; w < kSumWarps; ++w) sum += shared.sums[t.index][w];
+      shared.inverse[pass][t.index] = inverse_root(sum, args.k, in.eps);
     }
     group_barrier();
   }
-  NO_UNROLL for (u32 i = 0; i < kRows && first_row + i < args.m; ++i) {
-    const u64 row = static_cast<u64>(first_row + i) * args.k;
-    const f32 inverse = adds ? inverse_root(sum_of_warps(shared.sums[0][i]), args.k, in.eps) : 0.f;
-    f32 sum = 0;
-    for (u32 k = t.index; k < args.k; k += kSumThreads) {
-      const f32 x = adds ? sum_of_row(in, row + k, k, inverse) : in.x[row + k];
-      sum = mul_add(x, x, sum);
-      if (adds && t.group_x == 0) in.x_out[row + k] = x;
-    }
-    sum = lanes_sum<kWarpLanes>(sum);
-    if (t.lane == 0) shared.sums[1][i][t.warp] = sum;
-  }
-  group_barrier();
-}
-
-template <u32 kRows>
-GPU_FN RowNorms norms_of(CONSTANT MatvecArgs& args, SHARED MatvecShared<kRows>& shared, u32 i) {
-  CONSTANT MatvecInput& in = args.input;
-  RowNorms norms{0, 0};
-  if (in.kind == kFromSum) norms.added = inverse_root(sum_of_warps(shared.sums[0][i]), args.k, in.eps);
-  if (in.kind == kFromSum || in.kind == kFromNorm)
-    norms.row = inverse_root(sum_of_warps(shared.sums[1][i]), args.k, in.eps);
-  return norms;
 }
 
 // Value k of a row.
-GPU_FN f32 input_value(CONSTANT MatvecArgs& args, PRIVATE const RowNorms& norms, u32 row, u32 k) {
+GPU_FN f32 input_value(CONSTANT MatvecArgs& args, f32 inverse_added, f32 inverse, u32 row, u32 k) {
   CONSTANT MatvecInput& in = args.input;
   if (k >= args.k) return 0;
   const u64 at = static_cast<u64>(row) * args.k + k;
   if (in.kind == kFromRows) return in.x[at];
-  if (in.kind == kFromNorm) return in.x[at] * norms.row * in.weight[k];
-  if (in.kind == kFromSum) return sum_of_row(in, at, k, norms.added) * norms.row * in.weight[k];
+  if (in.kind == kFromNorm) return in.x[at] * inverse * in.weight[k];
+  if (in.kind == kFromSum) return sum_of_row(in, at, k, inverse_added) * inverse * in.weight[k];
   const u32 heads = args.k / in.head_dim;
   const u64 head = static_cast<u64>(row) * heads + k / in.head_dim;
   const u64 rows = static_cast<u64>(args.m) * heads;
@@ -105,31 +91,26 @@ GPU_FN f32 input_value(CONSTANT MatvecArgs& args, PRIVATE const RowNorms& norms,
   return merged_value(in.x, in.added, in.parts, rows, head, in.head_dim, k % in.head_dim, all);
 }
 
-// Values [k, k + kValues) of all rows come to the group's memory; rows beyond m are zero. A warp takes blocks of 32, a
-// lane one value of it. Floats lie with the quarters of chunks apart, so that lanes which read neighbouring chunks read
-// neighbouring words.
+// Values [k, k + n) of all rows come to the group's memory. A warp takes blocks of 32, a lane one value of it. Floats
+// lie with the quarters of chunks apart, so that lanes which read neighbouring chunks read neighbouring words.
 template <typename Format, u32 kRows>
 GPU_FN void stage(CONSTANT MatvecArgs& args, SHARED MatvecShared<kRows>& shared, u32 first_row, u32 k, u32 n,
                   Thread t) {
   constexpr u32 kValues = Piece<Format, kRows>::kValues;
+  // Blocks of all rows, one after the other.
   const u32 blocks = n / kBlock;
-  NO_UNROLL for (u32 i = 0; i < kRows; ++i) {
-    const bool is_row = first_row + i < args.m;
-    RowNorms norms{0, 0};
-    if (is_row) norms = norms_of<kRows>(args, shared, i);
-    NO_UNROLL for (u32 block = t.warp; block < blocks; block += kMatvecWarps) {
-      const u32 at = block * kBlock + t.lane;
-      const f32 x = is_row ? input_value(args, norms, first_row + i, k + at) : 0.f;
-      if (Format::kIsQuantized != 0) {
-        const f32 largest = lanes_max<kWarpLanes>(abs_(x));
-        const f32 inverse = largest > 0 ? 127 / largest : 0;
-        shared.piece[i * kValues + at] = static_cast<u8>(round_away(x * inverse));
-        if (t.lane == 0) shared.scales[i * (kValues / kBlock) + block] = largest / 127;
-      } else {
-        const u32 chunk = at / kChunk, quarter = at % kChunk / 4;
-        reinterpret_cast<SHARED f32*>(shared.piece)[i * kValues + (quarter * (kValues / kChunk) + chunk) * 4 + at % 4] =
-            x;
-      }
+  NO_UNROLL for (u32 b = t.warp; b < blocks * kRows; b += kMatvecWarps) {
+    const u32 i = b / blocks, block = b % blocks, at = block * kBlock + t.lane;
+    const f32 x = input_value(args, shared.inverse[0][i], shared.inverse[1][i], row_of(args, first_row + i), k + at);
+    if (Format::kIsQuantized != 0) {
+      const f32 largest = lanes_max<kWarpLanes>(abs_(x));
+      const f32 inverse = largest > 0 ? 127 / largest : 0;
+      shared.piece[i * kValues + at] = static_cast<u8>(round_away(x * inverse));
+      if (t.lane == 0) shared.scales[i * (kValues / kBlock) + block] = largest / 127;
+    } else {
+      const u32 chunk = at / kChunk, quarter = at % kChunk / 4;
+      reinterpret_cast<SHARED f32*>(shared.piece)[i * kValues + (quarter * (kValues / kChunk) + chunk) * 4 + at % 4] =
+          x;
     }
   }
 }
@@ -278,7 +259,7 @@ GPU_FN void matvec(CONSTANT MatvecArgs& args, SHARED MatvecShared<kRows>& shared
   const u32 padded = static_cast<u32>(row_values(args.k)), tiles = tiles_of(args);
   const bool pairs = args.finish == kGeglu;
   BestSoFar best{minus_infinity(), no_token()};
-  sum_squares<kRows>(args, shared, first_row, t);
+  measure_rows<kRows>(args, shared, first_row, t);
 
   const u32 step = args.finish == kBest ? args.groups : tiles;
   NO_UNROLL for (u32 tile = t.group_x; tile < tiles; tile += step) {
