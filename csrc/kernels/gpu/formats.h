@@ -6,7 +6,7 @@
 //   that
 //         one mask makes bytes of four neighbours. Q5_*: `high` has one word a block, bit i: the fifth bit of value i.
 // `scales` has one half a block, or two where there is a minimum: scale, minimum.
-// A weight is scale * (byte - kOffset) + minimum.
+// A weight is scale * (byte - kOffset) + minimum. kTerms: bfloat16 that it is the sum of, near enough (matmul.h).
 #pragma once
 
 #include "kernels/gpu/args.h"
@@ -29,7 +29,7 @@ GPU_FN Weight own_weight(CONSTANT Weight& w) { return Weight{w.values, w.scales,
 GPU_FN u64 row_values(u32 k) { return (static_cast<u64>(k) + kBlock - 1) / kBlock * kBlock; }
 
 struct F32 {
-  enum { kIsQuantized = 0 };
+  enum { kIsQuantized = 0, kTerms = 2 };
   static GPU_FN void load(Weight w, u64 at, PRIVATE f32 (&out)[kChunk]) {
     GLOBAL const Bytes16* from = reinterpret_cast<GLOBAL const Bytes16*>(w.values + 4 * at);
     UNROLL for (u32 i = 0; i < 4; ++i) {
@@ -40,7 +40,7 @@ struct F32 {
 };
 
 struct F16 {
-  enum { kIsQuantized = 0 };
+  enum { kIsQuantized = 0, kTerms = 2 };
   static GPU_FN void load(Weight w, u64 at, PRIVATE f32 (&out)[kChunk]) {
     GLOBAL const Bytes16* from = reinterpret_cast<GLOBAL const Bytes16*>(w.values + 2 * at);
     UNROLL for (u32 i = 0; i < 2; ++i) {
@@ -52,7 +52,7 @@ struct F16 {
 };
 
 struct BF16 {
-  enum { kIsQuantized = 0 };
+  enum { kIsQuantized = 0, kTerms = 1 };
   static GPU_FN void load(Weight w, u64 at, PRIVATE f32 (&out)[kChunk]) {
     GLOBAL const Bytes16* from = reinterpret_cast<GLOBAL const Bytes16*>(w.values + 2 * at);
     UNROLL for (u32 i = 0; i < 2; ++i) {
@@ -118,7 +118,7 @@ GPU_FN Chunk16 unpack_five(RawFive raw) {
 }
 
 struct Q8_0 {
-  enum { kIsQuantized = 1, kOffset = 0, kHasMinimum = 0 };
+  enum { kIsQuantized = 1, kTerms = 1, kOffset = 0, kHasMinimum = 0 };
   typedef RawBytes Raw;
   static GPU_FN Raw fetch(Weight w, u64 at) { return fetch_bytes(w, at); }
   static GPU_FN Chunk16 unpack(Raw raw) {
@@ -127,28 +127,28 @@ struct Q8_0 {
   static GPU_FN void load(Weight w, u64 at, PRIVATE f32 (&out)[kChunk]) { load_quantized<Q8_0>(w, at, out); }
 };
 struct Q5_1 {
-  enum { kIsQuantized = 1, kOffset = 0, kHasMinimum = 1 };
+  enum { kIsQuantized = 1, kTerms = 1, kOffset = 0, kHasMinimum = 1 };
   typedef RawFive Raw;
   static GPU_FN Raw fetch(Weight w, u64 at) { return fetch_five(w, at); }
   static GPU_FN Chunk16 unpack(Raw raw) { return unpack_five(raw); }
   static GPU_FN void load(Weight w, u64 at, PRIVATE f32 (&out)[kChunk]) { load_quantized<Q5_1>(w, at, out); }
 };
 struct Q5_0 {
-  enum { kIsQuantized = 1, kOffset = 16, kHasMinimum = 0 };
+  enum { kIsQuantized = 1, kTerms = 1, kOffset = 16, kHasMinimum = 0 };
   typedef RawFive Raw;
   static GPU_FN Raw fetch(Weight w, u64 at) { return fetch_five(w, at); }
   static GPU_FN Chunk16 unpack(Raw raw) { return unpack_five(raw); }
   static GPU_FN void load(Weight w, u64 at, PRIVATE f32 (&out)[kChunk]) { load_quantized<Q5_0>(w, at, out); }
 };
 struct Q4_1 {
-  enum { kIsQuantized = 1, kOffset = 0, kHasMinimum = 1 };
+  enum { kIsQuantized = 1, kTerms = 1, kOffset = 0, kHasMinimum = 1 };
   typedef RawNibbles Raw;
   static GPU_FN Raw fetch(Weight w, u64 at) { return fetch_nibbles(w, at); }
   static GPU_FN Chunk16 unpack(Raw raw) { return unpack_nibbles(raw.low); }
   static GPU_FN void load(Weight w, u64 at, PRIVATE f32 (&out)[kChunk]) { load_quantized<Q4_1>(w, at, out); }
 };
 struct Q4_0 {
-  enum { kIsQuantized = 1, kOffset = 8, kHasMinimum = 0 };
+  enum { kIsQuantized = 1, kTerms = 1, kOffset = 8, kHasMinimum = 0 };
   typedef RawNibbles Raw;
   static GPU_FN Raw fetch(Weight w, u64 at) { return fetch_nibbles(w, at); }
   static GPU_FN Chunk16 unpack(Raw raw) { return unpack_nibbles(raw.low); }

@@ -7,11 +7,12 @@
 #define NO_UNROLL _Pragma("unroll 1")
 #define UNROLL_BY_2 _Pragma("unroll 2")
 
-// extern "C": the driver finds kernels by name. At least one group a processor: else registers are spilled to have more.
-#define GPU_KERNEL(name, Args, Shared, threads, ...)                                              \
+// extern "C": the driver finds kernels by name. At least one group a processor: else registers are spilled to have
+// more.
+#define GPU_KERNEL(name, Args, Shared, threads, ...)                                                 \
   extern "C" __global__ void __launch_bounds__(threads, 1) name(const __grid_constant__ Args args) { \
-    __shared__ Shared shared;                                                                     \
-    __VA_ARGS__(args, shared, t5g::gpu::this_thread());                                           \
+    __shared__ Shared shared;                                                                        \
+    __VA_ARGS__(args, shared, t5g::gpu::this_thread());                                              \
   }
 
 namespace t5g {

@@ -1,4 +1,5 @@
 // Linear layers of every type.
+#include "base/half.h"
 #include "cases.h"
 
 namespace t5g::gpu::test {
@@ -46,6 +47,49 @@ void test_plain(DataType type, uint32_t m, uint32_t k) {
   LinearArgs last{x.data() + size_t{m - 1} * k, 1, k, 1, 0, {}};
   last.projections[0] = {weights[0].weight(), bias.data(), alone.data(), kHasBias, 0};
   launch(for_type(KernelId::linear_F32, type), {2, 1}, last);
+  for (size_t j = 0; j < n[0]; ++j) check(alone[j] == out[0][size_t{m - 1} * n[0] + j], what + ": other bits alone");
+}
+
+// ---- matmul ----
+
+// To bfloat16, or the sum of two.
+double rounded(float x, bool twice) {
+  const float high = bfloat16_to_float(float_to_bfloat16(x));
+  return twice ? double{high} + bfloat16_to_float(float_to_bfloat16(x - high)) : high;
+}
+
+void test_matmul(DataType type, uint32_t m, uint32_t k) {
+  const uint32_t n[] = {66, 1};
+  const std::string what =
+      std::string("matmul ") + std::string(t5g::info(type).name) + " " + std::to_string(m) + " x " + std::to_string(k);
+  const bool twice = type == DataType::kF32 || type == DataType::kF16;
+  Random random(m + k);
+  const Memory<float> x(random.floats(size_t{m} * k)), bias(random.floats(66));
+  const PackedWeight weights[] = {{type, n[0], k, 1}, {type, n[1], k, 2}};
+  const Values before = random.floats(m);
+  const Memory<float> out[] = {Memory<float>(size_t{m} * n[0]), Memory<float>(before)};
+  LinearArgs args{x.data(), m, k, 2, 0, {}};
+  args.projections[0] = {weights[0].weight(), bias.data(), out[0].data(), kHasBias, 0};
+  args.projections[1] = {weights[1].weight(), nullptr, out[1].data(), kAddsOut, 2};
+  launch(for_type(KernelId::matmul_F32, type), {3, divide_up(m, kMatmulRows)}, args);
+  for (size_t p = 0; p < 2; ++p) {
+    for (size_t i = 0; i < m; ++i) {
+      for (size_t j = 0; j < n[p]; ++j) {
+        double sum = p == 0 ? bias[j] : before[i], size = 1;
+        for (size_t c = 0; c < k; ++c) {
+          const double product = rounded(weights[p].row(j)[c], twice) * rounded(x[i * k + c], twice);
+          sum += product;
+          size += std::abs(product);
+        }
+        const double error = std::abs(out[p][i * n[p] + j] - sum);
+        check(error <= (twice ? 1e-5 : 2e-6) * size, what, error);
+      }
+    }
+  }
+  const Memory<float> alone(size_t{n[0]});
+  LinearArgs last{x.data() + size_t{m - 1} * k, 1, k, 1, 0, {}};
+  last.projections[0] = {weights[0].weight(), bias.data(), alone.data(), kHasBias, 0};
+  launch(for_type(KernelId::matmul_F32, type), {2, 1}, last);
   for (size_t j = 0; j < n[0]; ++j) check(alone[j] == out[0][size_t{m - 1} * n[0] + j], what + ": other bits alone");
 }
 
@@ -252,6 +296,8 @@ void test_linear() {
   for (const DataType type : all_types()) {
     for (const auto& [m, k] : {std::pair{1u, 32u}, {33u, 96u}, {5u, 640u}}) test_plain(type, m, k);
     if (!is_quantized(type)) test_plain(type, 2, 75);
+    for (const auto& [m, k] : {std::pair{1u, 32u}, {67u, 96u}}) test_matmul(type, m, k);
+    if (!is_quantized(type)) test_matmul(type, 3, 75);
   }
 }
 
