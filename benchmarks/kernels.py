@@ -220,6 +220,16 @@ def attend(_: argparse.Namespace) -> Iterator[Work]:
             yield Work(type_name, rows, n_keys, head_dim, run, size, ops, peak, often=often)
 
 
+def attend_latent(_: argparse.Namespace) -> Iterator[Work]:
+    """Absorbed queries over a chunk of rows of the encoder's output."""
+    for type_name in ("f32", "f16", "q8_0"):
+        for rows in (4, 64):
+            q, keys, scales = normal(rows, WIDTH) * WIDTH**-0.5, normal(64, WIDTH), abs(normal(rows, 64))
+            run = call(kernels.attend_latent, type_name, q, keys, scales, often=32)
+            size, ops = VALUE_BYTES[type_name] * keys.size, 4 * rows * keys.size
+            yield Work(type_name, rows, 64, WIDTH, run, size, ops, "fp32", often=32)
+
+
 def merge(_: argparse.Namespace) -> Iterator[Work]:
     """A part's result into an equal one."""
     for rows, head_dim in HEADS:
@@ -229,7 +239,8 @@ def merge(_: argparse.Namespace) -> Iterator[Work]:
 
 # Kernels that are called with structs; a test fails while one of kernels.inc is missing.
 BENCHMARKS = {
-    f.__name__: f for f in (matmul, bound_groups, score_groups, prepare_query, store_token, attend, merge)
+    f.__name__: f
+    for f in (matmul, bound_groups, score_groups, prepare_query, store_token, attend, attend_latent, merge)
 }  # fmt: skip
 
 

@@ -119,6 +119,7 @@ TextConfig load_side(const GgufFile& file, const std::string& prefix, int vocab_
   config.attn_logit_softcapping = section.softcap("attn_logit_softcapping");
   config.final_logit_softcapping = section.softcap("final_logit_softcapping");
   config.max_position_embeddings = section.count("context_length", kMaxPositions);
+  config.max_tokens = config.max_position_embeddings;
   return config;
 }
 

@@ -41,7 +41,8 @@ struct TextConfig {
   float attn_logit_softcapping = 0;   // 0 = none
   float final_logit_softcapping = 0;  // 0 = none; decoder only
   int sliding_window = 0;
-  int max_position_embeddings = 0;  // longest sequence accepted
+  int max_position_embeddings = 0;  // longest sequence that the model was made for,
+  int64_t max_tokens = 0;           // and that is accepted: the same, unless the caller says otherwise
   std::vector<LayerType> layer_types;
   RopeParameters rope_sliding{};
   RopeParameters rope_full{};
@@ -94,6 +95,9 @@ enum class EncoderWindow {
   kExclusive,  // |i - j| < W: Google's own code, transformers before 5.4
   kInclusive,  // |i - j| <= W: transformers from 5.4 on
 };
+
+// Positions beyond this are never computed with: they would no longer be exact floats.
+inline constexpr int64_t kMostTokens = int64_t{1} << 24;
 
 // Reads and checks everything but tensors. Throws ModelFormatError.
 Config load_config(const GgufFile& file, EncoderWindow encoder_window);

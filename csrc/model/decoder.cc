@@ -16,12 +16,27 @@ void Decoder::project_source(BatchRows rows, Tensor hidden_states, Workspace& ws
   const Tensor k = ws.keys(rows.n), v = ws.values(rows.n);
   for (size_t i = 0; i < weights_.decoder_layers.size(); ++i) {
     const DecoderLayer& layer = weights_.decoder_layers[i];
-    const bool merged = model_.decoder_attention == DecoderAttention::kMerged;
-    const AttentionWeights& w = merged ? layer.self_attn : layer.cross_attn;
+    const AttentionWeights& w = source_projections(layer);
     ops_.linear(hidden_states, {{w.k_proj.get(), k}, {w.v_proj.get(), v}});  // [b, K * Dh] each
     if (config_.use_qk_norm) ops_.rms_norm_heads(k, w.k_norm, config_.rms_norm_eps);
     ops_.store_kv(k, v, rows, static_cast<int>(i));
   }
+}
+
+void Decoder::scale_latent(Latent& latent, Tensor hidden_states, int64_t first, Workspace& ws) const {
+  if (!config_.use_qk_norm) return;
+  const Tensor k = ws.keys(hidden_states.rows);
+  for (size_t i = 0; i < weights_.decoder_layers.size(); ++i) {
+    ops_.linear(hidden_states, {{source_projections(weights_.decoder_layers[i]).k_proj.get(), k}});  // [b, K * Dh]
+    ops_.scale_latent(latent, k, first, static_cast<int>(i), config_.rms_norm_eps);
+  }
+}
+
+LatentFormat Decoder::latent_format(DataType type) const {
+  return {.type = type,
+          .hidden_size = model_.encoder.hidden_size,
+          .n_layers = config_.num_hidden_layers,
+          .n_kv_heads = config_.use_qk_norm ? config_.num_key_value_heads : 0};
 }
 
 void Decoder::forward(const Batch& batch, Tensor x, Workspace& ws) const {
@@ -43,9 +58,9 @@ void Decoder::forward(const Batch& batch, Tensor x, Workspace& ws) const {
 void Decoder::merged_attention(size_t index, const Batch& batch, Tensor x, Workspace& ws) const {
   const DecoderLayer& layer = weights_.decoder_layers[index];
   const Window window = config_.window(config_.layer_types[index]);
-  const Tensor q = project_self(index, batch, x, ws), a = ws.attended(x.rows);                // [R, H * Dh]
-  ops_.attention(q, spec(Segments::kBoth, window), batch.all(), static_cast<int>(index), a);  // [R, H * Dh]
-  add_output(layer.self_attn, layer.post_self_attn_norm, a, x, ws);                           // [R, D]
+  const Tensor q = project_self(index, batch, x, ws), a = ws.attended(x.rows);                       // [R, H * Dh]
+  ops_.attention(q, spec(Segments::kBoth, window, layer), batch.all(), static_cast<int>(index), a);  // [R, H * Dh]
+  add_output(layer.self_attn, layer.post_self_attn_norm, a, x, ws);                                  // [R, D]
 }
 
 // T5Gemma: attention to the target's own keys, then a sub-block of its own for the source, without positions.
@@ -54,14 +69,14 @@ void Decoder::self_then_cross_attention(size_t index, const Batch& batch, Tensor
   const Window window = config_.window(config_.layer_types[index]);
   const int i = static_cast<int>(index);
   const Tensor q = project_self(index, batch, x, ws), a = ws.attended(x.rows);  // [R, H * Dh]
-  ops_.attention(q, spec(Segments::kSelf, window), batch.all(), i, a);          // [R, H * Dh]
+  ops_.attention(q, spec(Segments::kSelf, window, layer), batch.all(), i, a);   // [R, H * Dh]
   add_output(layer.self_attn, layer.post_self_attn_norm, a, x, ws);             // [R, D]
 
   const Tensor h = ws.hidden(x.rows);
-  ops_.rms_norm(x, layer.pre_cross_attn_norm, config_.rms_norm_eps, h);     // [R, D]
-  ops_.linear(h, {{layer.cross_attn.q_proj.get(), q}});                     // [R, H * Dh]
-  ops_.attention(q, spec(Segments::kSource, Window{}), batch.all(), i, a);  // [R, H * Dh]
-  add_output(layer.cross_attn, layer.post_cross_attn_norm, a, x, ws);       // [R, D]
+  ops_.rms_norm(x, layer.pre_cross_attn_norm, config_.rms_norm_eps, h);            // [R, D]
+  ops_.linear(h, {{layer.cross_attn.q_proj.get(), q}});                            // [R, H * Dh]
+  ops_.attention(q, spec(Segments::kSource, Window{}, layer), batch.all(), i, a);  // [R, H * Dh]
+  add_output(layer.cross_attn, layer.post_cross_attn_norm, a, x, ws);              // [R, D]
 }
 
 // Queries [R, H * Dh] of the new tokens; their keys and values join the sequences' caches.

@@ -23,6 +23,11 @@ class Decoder {
   // source. No position, no window.
   void project_source(BatchRows rows, Tensor hidden_states, Workspace& ws) const;
 
+  // The same for a source that is kept as it is: stores what every layer's norm of its keys divides by, where there is
+  // one. first: of the hidden states among the source's.
+  void scale_latent(Latent& latent, Tensor hidden_states, int64_t first, Workspace& ws) const;
+  LatentFormat latent_format(DataType type) const;
+
   // Runs the new tokens of every sequence, storing their keys and values, -> x [R, D], final hidden states. The batch's
   // pool is of kv_format(), with every layer.
   void forward(const Batch& batch, Tensor x, Workspace& ws) const;
@@ -37,8 +42,15 @@ class Decoder {
   void self_then_cross_attention(size_t index, const Batch& batch, Tensor x, Workspace& ws) const;
   Tensor project_self(size_t index, const Batch& batch, Tensor x, Workspace& ws) const;
   void add_output(const AttentionWeights& w, Vector post_norm, Tensor attended, Tensor x, Workspace& ws) const;
-  AttentionSpec spec(Segments segments, Window window) const {
-    return attention_spec(config_, kv_format_.type, segments, window);
+  // Of the source's keys and values.
+  const AttentionWeights& source_projections(const DecoderLayer& layer) const {
+    return model_.decoder_attention == DecoderAttention::kMerged ? layer.self_attn : layer.cross_attn;
+  }
+  AttentionSpec spec(Segments segments, Window window, const DecoderLayer& layer) const {
+    AttentionSpec spec = attention_spec(config_, kv_format_.type, segments, window);
+    const AttentionWeights& w = source_projections(layer);
+    spec.latent = {.k_proj = w.k_proj.get(), .v_proj = w.v_proj.get(), .k_norm = w.k_norm};
+    return spec;
   }
 
   const TextConfig& config_;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "ops/kv_pool.h"
+#include "ops/latent.h"
 
 namespace t5g {
 
@@ -31,6 +32,7 @@ class Batch {
     int64_t first_position;  // of the first row among the sequence's own tokens
     Kv self;                 // its own tokens, these rows included
     Kv source;               // length 0: none
+    const Latent* latent;    // of the source, in the place of its keys and values; null: none
   };
 
   // pool: whose pages the sequences will have. All memory is kept.
@@ -42,15 +44,16 @@ class Batch {
     sequences_.clear();
   }
   // The next tokens of a sequence, at first_position and after; self has room for them.
-  void add_tokens(std::span<const int32_t> ids, int64_t first_position, const KvPages& self,
-                  const KvPages& source = {}) {
+  void add_tokens(std::span<const int32_t> ids, int64_t first_position, const KvPages& self, const KvPages& source = {},
+                  const Latent* latent = nullptr) {
     ids_.insert(ids_.end(), ids.begin(), ids.end());
-    add_rows(std::ssize(ids), first_position, self, source);
+    add_rows(std::ssize(ids), first_position, self, source, latent);
   }
   // Rows that are no tokens: patches of an image. A batch has either such or tokens.
-  void add_rows(int64_t n_rows, int64_t first_position, const KvPages& self, const KvPages& source = {}) {
+  void add_rows(int64_t n_rows, int64_t first_position, const KvPages& self, const KvPages& source = {},
+                const Latent* latent = nullptr) {
     const int64_t first = this->n_rows();
-    sequences_.push_back({first, n_rows, first_position, keep(self), keep(source)});
+    sequences_.push_back({first, n_rows, first_position, keep(self), keep(source), latent});
     for (int64_t i = 0; i < n_rows; ++i) positions_.push_back(static_cast<int32_t>(first_position + i));
   }
 

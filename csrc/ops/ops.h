@@ -97,6 +97,15 @@ struct Window {
 // Which keys a query looks at: one softmax over all of them.
 enum class Segments : uint8_t { kSelf, kSource, kBoth };
 
+// The projections that keys and values of a layer would be made with, for sequences whose source is a Latent: its
+// scores are scale_t (k_proj^T (k_norm * q)) . h_t, with the scales that scale_latent() stores, and its part of the
+// result is v_proj (sum of weight_t h_t).
+struct LatentProjections {
+  const Matrix* k_proj = nullptr;  // [K * Dh, D of the encoder]
+  const Matrix* v_proj = nullptr;
+  Tensor k_norm = {};  // [1, Dh], or none: then all scales are 1
+};
+
 struct AttentionSpec {
   int n_heads;    // H
   KvFormat kv;    // of the batch's pool
@@ -104,6 +113,7 @@ struct AttentionSpec {
   float softcap;  // c * tanh(score / c); 0 = none
   Segments segments;
   Window window;  // on the sequence's own keys; those of the source are always visible
+  LatentProjections latent = {};
 };
 
 // How an image of 8-bit values is cut into patches: each becomes one row, ordered (channel, row, column).
@@ -171,6 +181,13 @@ class Ops {
   virtual void store_kv(Tensor k, Tensor v, BatchRows rows, int layer) = 0;
   // out [n, H * Dh] = softmax(scale * q k^T + mask) v, for every row over what its sequence can see in one layer.
   virtual void attention(Tensor q, const AttentionSpec& spec, BatchRows rows, int layer, Tensor out) = 0;
+
+  // Latent sources. A backend that has none leaves these as they are: it is only given sources with keys and values.
+  virtual bool has_latents() const { return false; }
+  // rows: n of them, in the host's memory, which outlives the latent.
+  virtual std::unique_ptr<Latent> load_latent(const LatentFormat&, int64_t n, std::span<const std::byte> rows);
+  // Stores 1 / rms of every head of k [n, K * Dh], keys of the rows from `first` on before their norm, in one layer.
+  virtual void scale_latent(Latent& latent, Tensor k, int64_t first, int layer, float eps);
 
   // Answers selections[i] about row i of x W^T, softcapped where softcap > 0. Waits for everything enqueued before.
   virtual void select(Tensor x, const Head& head, float softcap, std::span<Selection* const> selections) = 0;

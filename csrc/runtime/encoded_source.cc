@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <cstring>
 #include <fstream>
 #include <span>
@@ -16,8 +17,10 @@
 namespace t5g {
 namespace {
 
-constexpr char kMagic[8] = {'t', '5', 'g', '-', 's', 'r', 'c', '2'};
-// Without the last field: files from when nothing noted encoder_window.
+constexpr char kMagic[8] = {'t', '5', 'g', '-', 's', 'r', 'c', '3'};
+// Of older files: without the last field, with states in f32; and without the last two, from when nothing noted
+// encoder_window.
+constexpr char kMagicOfFloats[8] = {'t', '5', 'g', '-', 's', 'r', 'c', '2'};
 constexpr char kMagicWithoutReach[8] = {'t', '5', 'g', '-', 's', 'r', 'c', '1'};
 
 struct Header {
@@ -26,6 +29,7 @@ struct Header {
   uint64_t n_tokens;
   uint64_t hidden_size;
   int64_t sliding_reach;
+  uint64_t gguf_type;  // of the states, laid out as in tensor/state_rows.h
 };
 
 constexpr int64_t kUnknownReach = -1;
@@ -40,17 +44,28 @@ size_t read_header(const std::string& path, const InputFile& file, Header& heade
   const auto begins_with = [&](const char (&magic)[8]) {
     return n_bytes >= sizeof magic && std::memcmp(bytes, magic, sizeof magic) == 0;
   };
-  const bool without_reach = begins_with(kMagicWithoutReach);
-  const size_t size = sizeof header - (without_reach ? sizeof header.sliding_reach : 0);
-  if (n_bytes < size || (!without_reach && !begins_with(kMagic)))
+  size_t size = 0;
+  if (begins_with(kMagic)) size = sizeof header;
+  if (begins_with(kMagicOfFloats)) size = offsetof(Header, gguf_type);
+  if (begins_with(kMagicWithoutReach)) size = offsetof(Header, sliding_reach);
+  if (size == 0 || n_bytes < size)
     throw ModelFormatError(path, "not an encoded source. Expected a file written by EncodedSource.save.");
+  header.sliding_reach = kUnknownReach;
+  header.gguf_type = info(DataType::kF32).gguf_id;
   std::memcpy(&header, bytes, size);
-  if (without_reach) header.sliding_reach = kUnknownReach;
   return size;
 }
 
-void check_payload(const std::string& path, const Header& header, uint64_t payload) {
-  const uint64_t bytes_per_token = sizeof(int32_t) + header.hidden_size * sizeof(float);
+DataType type_of(const std::string& path, const Header& header) {
+  const auto type =
+      header.gguf_type <= UINT32_MAX ? type_from_gguf_id(static_cast<uint32_t>(header.gguf_type)) : std::nullopt;
+  if (type && is_state_type(*type)) return *type;
+  throw ModelFormatError(path, "holds states of the unknown type " + std::to_string(header.gguf_type) +
+                                   ". It is damaged, or a newer t5g wrote it: encode the source again.");
+}
+
+void check_payload(const std::string& path, const Header& header, DataType type, uint64_t payload) {
+  const uint64_t bytes_per_token = sizeof(int32_t) + state_row_bytes(type, static_cast<int64_t>(header.hidden_size));
   if (payload % bytes_per_token == 0 && payload / bytes_per_token == header.n_tokens) return;
   throw ModelFormatError(path, "has " + std::to_string(payload) + " bytes of data, expected " +
                                    std::to_string(header.n_tokens) + " tokens of " + std::to_string(bytes_per_token) +
@@ -82,13 +97,8 @@ void check_is_no_model(const std::string& path) {
 
 }  // namespace
 
-EncodedSource::EncodedSource(std::vector<int32_t> ids, Buffer hidden_states, int64_t hidden_size,
-                             const SourceOrigin& origin)
-    : id_(next_id.fetch_add(1)),
-      ids_(std::move(ids)),
-      hidden_states_(std::move(hidden_states)),
-      hidden_size_(hidden_size),
-      origin_(origin) {}
+EncodedSource::EncodedSource(std::vector<int32_t> ids, StateRows hidden_states, const SourceOrigin& origin)
+    : id_(next_id.fetch_add(1)), ids_(std::move(ids)), hidden_states_(std::move(hidden_states)), origin_(origin) {}
 
 EncodedSource::~EncodedSource() {
   for (const auto& observer : observers_) {
@@ -110,15 +120,15 @@ void EncodedSource::save(const std::string& path) const {
   std::memcpy(header.magic, kMagic, sizeof kMagic);
   header.model_fingerprint = origin_.model_fingerprint;
   header.n_tokens = ids_.size();
-  header.hidden_size = static_cast<uint64_t>(hidden_size_);
+  header.hidden_size = static_cast<uint64_t>(hidden_size());
   header.sliding_reach = origin_.sliding_reach;
-  const size_t ids_bytes = ids_.size() * sizeof(int32_t);
-  const size_t states_bytes = ids_.size() * static_cast<size_t>(hidden_size_) * sizeof(float);
+  header.gguf_type = info(hidden_states_.type()).gguf_id;
+  const size_t ids_bytes = ids_.size() * sizeof(int32_t), states_bytes = hidden_states_.size_bytes();
   check_is_no_model(path);
   OutputFile file(path, sizeof header + ids_bytes + states_bytes);
   file.write(&header, sizeof header);
   file.write(ids_.data(), ids_bytes);
-  file.write(hidden_states_.data(), states_bytes);
+  file.write(hidden_states_.bytes().data(), states_bytes);
   file.commit();
 }
 
@@ -130,7 +140,8 @@ std::shared_ptr<EncodedSource> EncodedSource::load(const std::string& path, cons
       header.hidden_size != static_cast<uint64_t>(expected.hidden_size)) {
     throw ModelFormatError(path, "was encoded with another model. Encode the source again with this one.");
   }
-  check_payload(path, header, file.size_bytes() - header_size);
+  const DataType type = type_of(path, header);
+  check_payload(path, header, type, file.size_bytes() - header_size);
   check_window(path, header, expected);
   std::vector<int32_t> ids(header.n_tokens);
   file.read(header_size, std::as_writable_bytes(std::span(ids)));
@@ -139,10 +150,11 @@ std::shared_ptr<EncodedSource> EncodedSource::load(const std::string& path, cons
       throw ModelFormatError(path,
                              "has token id " + std::to_string(id) + ", outside the vocabulary. The file is damaged.");
   }
-  const size_t state_bytes = ids.size() * static_cast<size_t>(expected.hidden_size) * sizeof(float);
-  Buffer states(state_bytes);
-  file.read(header_size + ids.size() * sizeof(int32_t), {states.data(), state_bytes});
-  return std::make_shared<EncodedSource>(std::move(ids), std::move(states), expected.hidden_size, expected.origin);
+  const size_t state_bytes = ids.size() * state_row_bytes(type, expected.hidden_size);
+  auto bytes = std::make_shared<Buffer>(state_bytes);
+  file.read(header_size + ids.size() * sizeof(int32_t), {bytes->data(), state_bytes});
+  StateRows states(type, expected.hidden_size, std::ssize(ids), std::move(bytes));
+  return std::make_shared<EncodedSource>(std::move(ids), std::move(states), expected.origin);
 }
 
 }  // namespace t5g

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "tensor/buffer.h"
+#include "tensor/state_rows.h"
 
 namespace t5g {
 
@@ -36,18 +36,16 @@ class SourceObserver {
 
 class EncodedSource {
  public:
-  // hidden_states: room for ids.size() rows of hidden_size floats.
-  EncodedSource(std::vector<int32_t> ids, Buffer hidden_states, int64_t hidden_size, const SourceOrigin& origin);
+  // hidden_states: a row for each id.
+  EncodedSource(std::vector<int32_t> ids, StateRows hidden_states, const SourceOrigin& origin);
   ~EncodedSource();
   EncodedSource(const EncodedSource&) = delete;
   EncodedSource& operator=(const EncodedSource&) = delete;
 
   const std::vector<int32_t>& ids() const { return ids_; }
   // [S, D], in the host's memory: so that a source can be saved, and used on any device.
-  std::span<const float> hidden_states() const {
-    return {hidden_states_.floats(), ids_.size() * static_cast<size_t>(hidden_size_)};
-  }
-  int64_t hidden_size() const { return hidden_size_; }
+  const StateRows& hidden_states() const { return hidden_states_; }
+  int64_t hidden_size() const { return hidden_states_.cols(); }
   const SourceOrigin& origin() const { return origin_; }
 
   // Another one for every source of the process.
@@ -71,8 +69,7 @@ class EncodedSource {
  private:
   const uint64_t id_;
   const std::vector<int32_t> ids_;
-  const Buffer hidden_states_;
-  const int64_t hidden_size_;
+  const StateRows hidden_states_;
   const SourceOrigin origin_;
   mutable std::mutex observers_mutex_;
   mutable std::vector<std::weak_ptr<SourceObserver>> observers_;

@@ -77,7 +77,7 @@ void Generator::check(const Model& model, GenerationConfig& config, const TextOp
 
 size_t Generator::check_and_add(const Model& model, GenerationRequest request) {
   const Config& config = model.config();
-  const int64_t limit = config.decoder.max_position_embeddings;
+  const int64_t limit = config.decoder.max_tokens;
   std::vector<int32_t>& prefix = request.decoder_prefix;
   if (prefix.empty() || prefix.front() != config.decoder_start_token_id)
     prefix.insert(prefix.begin(), config.decoder_start_token_id);

@@ -42,6 +42,33 @@ DataType resolve_kv_type(const std::string& name, DataType weights) {
   throw InvalidArgument("kv_type is '" + name + "', expected 'auto', 'f32', 'f16' or 'q8_0'.");
 }
 
+SourceCacheKind resolve_source_cache(const std::string& name, const Ops& ops, const std::string& device) {
+  if (name == "auto") return ops.has_latents() ? SourceCacheKind::kAuto : SourceCacheKind::kKeys;
+  if (name == "keys") return SourceCacheKind::kKeys;
+  if (name != "latent") throw InvalidArgument("source_cache is '" + name + "', expected 'auto', 'keys' or 'latent'.");
+  if (ops.has_latents()) return SourceCacheKind::kLatent;
+  throw Unsupported("source_cache is 'latent', but the device '" + device +
+                    "' keeps keys and values only. Use 'keys' or 'auto', or another device.");
+}
+
+int64_t check_budget(int64_t bytes) {
+  if (bytes >= 0) return bytes;
+  throw InvalidArgument("source_cache_budget is " + std::to_string(bytes) + ", expected a number of bytes, 0 or more.");
+}
+
+// The file's config with the caller's limits.
+Config limited(Config config, const ModelOptions& options) {
+  const auto set = [](const char* name, int64_t limit, int64_t& to) {
+    if (limit < 0 || limit > kMostTokens)
+      throw InvalidArgument(std::string(name) + " is " + std::to_string(limit) + ", expected 1 to " +
+                            std::to_string(kMostTokens) + ".");
+    if (limit > 0) to = limit;
+  };
+  set("max_source_tokens", options.max_source_tokens, config.encoder.max_tokens);
+  set("max_target_tokens", options.max_target_tokens, config.decoder.max_tokens);
+  return config;
+}
+
 // For the attention of many rows at once. With weights or activations that are rounded to 8 bits anyway, products of
 // bfloat16 are exact enough, and twice as fast.
 DataType prefill_kv_type(DataType weights) {
@@ -99,12 +126,14 @@ std::shared_ptr<KvPool> make_image_pool(const std::optional<VisionTower>& vision
 
 Model::Model(const std::string& path, const ModelOptions& options)
     : file_(path),
-      config_(load_config(file_, options.encoder_window)),
+      config_(limited(load_config(file_, options.encoder_window), options)),
       tokenizer_(load_tokenizer(file_, config_)),
       source_origin_{fingerprint_of(file_), config_.encoder.sliding_attention_window.before},
       backend_(make_backend(options.device, check_threads(options.n_threads))),
       weights_(load_weights(file_, config_, backend_, options.load)),
       kv_type_(resolve_kv_type(options.kv_type, decoder_type(weights_))),
+      source_cache_(resolve_source_cache(options.source_cache, *backend_.ops, backend_.device->name())),
+      source_cache_budget_(check_budget(options.source_cache_budget)),
       encoder_(config_, weights_, *backend_.ops, prefill_kv_type(type_of(weights_.encoder_layers.front().mlp))),
       decoder_(config_, weights_, *backend_.ops, kv_type_),
       vision_(make_vision(config_, weights_, *backend_.ops)),
@@ -122,9 +151,15 @@ Model::Model(const std::string& path, const ModelOptions& options)
   if (options.load == LoadMode::kCopy) file_.close();
 }
 
+bool Model::keeps_latent(int64_t n_tokens) const {
+  if (n_tokens == 0 || !config_.has_decoder || source_cache_ == SourceCacheKind::kKeys) return false;
+  return source_cache_ == SourceCacheKind::kLatent ||
+         kv_chunks(n_tokens) * decoder_pool_->page_bytes() > source_cache_budget_;
+}
+
 void Model::check_ids(const std::string& name, std::span<const int32_t> ids, const TextConfig& side) {
   const auto n = static_cast<int64_t>(ids.size());
-  if (n > side.max_position_embeddings) throw InputTooLong(name, n, side.max_position_embeddings);
+  if (n > side.max_tokens) throw InputTooLong(name, n, side.max_tokens);
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || ids[i] >= side.vocab_size) {
       throw InvalidArgument(name + " token " + std::to_string(i) + " is " + std::to_string(ids[i]) +

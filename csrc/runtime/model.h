@@ -30,12 +30,22 @@
 
 namespace t5g {
 
+inline constexpr int64_t kDefaultSourceCacheBudget = int64_t{512} << 20;
+
+enum class SourceCacheKind : uint8_t { kAuto, kKeys, kLatent };
+
 struct ModelOptions {
   LoadMode load = LoadMode::kMap;
   std::string device = "auto";  // see make_backend()
   int64_t n_threads = 0;        // 0: default_thread_count()
   EncoderWindow encoder_window = EncoderWindow::kExclusive;
   std::string kv_type = "auto";  // "auto", "f32", "f16", "q8_0": how the decoder's keys and values are stored
+  // What is kept of a source for the decoder: "keys", "latent", or "auto": keys where they take no more bytes than the
+  // budget.
+  std::string source_cache = "auto";
+  int64_t source_cache_budget = kDefaultSourceCacheBudget;
+  int64_t max_source_tokens = 0;  // 0: what the file says
+  int64_t max_target_tokens = 0;
 };
 
 class Model {
@@ -53,8 +63,10 @@ class Model {
   // "cpu", ...
   std::string device() const { return backend_.device->name(); }
   int n_threads() const { return backend_.device->n_threads(); }
-  // Of the decoder's keys and values.
+  // Of the decoder's keys and values, and of the encoder's output where that stands in for them.
   DataType kv_type() const { return kv_type_; }
+  // Whether a source of so many tokens is kept as the encoder's output alone.
+  bool keeps_latent(int64_t n_tokens) const;
 
   // An image, 8-bit pixels [image_size, image_size, 3] -> its features; from the cache, where it was seen just before.
   // Throws Unsupported for a file without image tower, InvalidArgument for another size, Cancelled.
@@ -119,7 +131,14 @@ class Model {
 
  private:
   void check_has_vision() const;
-  void fill(const SourceCache& cache, const EncodedSource& source, Device::Lease& lease);
+  void run_encoder(std::span<const int32_t> ids, std::span<const Tensor> features, std::span<float> states,
+                   Interrupt* interrupt);
+  // Made and filled, within a lease that they outlive.
+  void make_cache(const EncodedSource& source, std::shared_ptr<SourceCache>& made, Device::Lease& lease);
+  void fill_keys(const SourceCache& cache, const StateRows& states, Device::Lease& lease);
+  void fill_latent(const SourceCache& cache, const StateRows& states, Device::Lease& lease);
+  template <typename Body>
+  void for_blocks_of(const StateRows& states, Body body);
   Tensor forward(std::span<const Step> steps);
   void answer(std::span<const Step> steps, Tensor x);
   // Runs the first steps, as many as go together -> their number.
@@ -132,6 +151,8 @@ class Model {
   const Backend backend_;
   const Weights weights_;
   const DataType kv_type_;
+  const SourceCacheKind source_cache_;
+  const int64_t source_cache_budget_;
   const Encoder encoder_;
   const Decoder decoder_;
   const std::optional<VisionTower> vision_;
@@ -143,10 +164,11 @@ class Model {
   ImageCache image_cache_;
   Workspace encoder_workspace_;
   std::optional<Workspace> decoder_workspace_;
-  Batch batch_;           // of the decode step in hand
-  Floats source_block_;   // [b, D of the encoder]
-  Floats hidden_;         // [b, D], final hidden states,
-  Floats wanted_hidden_;  // and those of them that somebody asks about
+  Batch batch_;                       // of the decode step in hand
+  Floats source_block_;               // [b, D of the encoder],
+  std::vector<float> source_floats_;  // and on the host
+  Floats hidden_;                     // [b, D], final hidden states,
+  Floats wanted_hidden_;              // and those of them that somebody asks about
   std::vector<int32_t> wanted_rows_;
   std::vector<Selection*> selections_;
   std::shared_ptr<std::atomic<int64_t>> kept_state_bytes_;

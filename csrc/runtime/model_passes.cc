@@ -71,8 +71,20 @@ std::shared_ptr<const EncodedSource> Model::encode(std::vector<int32_t> ids, con
   for (const auto& image : images) features.push_back(image->view());
   const auto n = static_cast<int64_t>(ids.size());
   const int64_t width = config_.encoder.hidden_size;
-  Buffer states(ids.size() * static_cast<size_t>(width) * sizeof(float));
-  DeviceRows x(*backend_.device, {states.floats(), ids.size() * static_cast<size_t>(width)}, n, width);
+  const size_t n_values = ids.size() * static_cast<size_t>(width);
+  auto states = std::make_shared<Buffer>(n_values * sizeof(float));
+  run_encoder(ids, features, {states->floats(), n_values}, interrupt);
+  // Many states take less memory rounded, as the decoder will read them anyway.
+  StateRows rows(DataType::kF32, width, n, std::move(states));
+  if (keeps_latent(n) && kv_type_ != DataType::kF32) rows = StateRows::rounded(kv_type_, width, rows.floats(), interrupt);
+  return std::make_shared<EncodedSource>(std::move(ids), std::move(rows), source_origin_);
+}
+
+// Keys and values of the pass have gone when it returns.
+void Model::run_encoder(std::span<const int32_t> ids, std::span<const Tensor> features, std::span<float> states,
+                        Interrupt* interrupt) {
+  const auto n = static_cast<int64_t>(ids.size());
+  DeviceRows x(*backend_.device, states, n, config_.encoder.hidden_size);
   const KvRun kv(encoder_pool_, kv_chunks(n));
   const int32_t first_page = kv.first();
 
@@ -85,23 +97,54 @@ std::shared_ptr<const EncodedSource> Model::encode(std::vector<int32_t> ids, con
     if (lease.give_way()) backend_.ops->upload(batch);
   });
   x.fetch();
-  return std::make_shared<EncodedSource>(std::move(ids), std::move(states), width, source_origin_);
 }
 
-// `cache` outlives the lease.
-void Model::fill(const SourceCache& cache, const EncodedSource& source, Device::Lease& lease) {
-  const std::span<const float> states = source.hidden_states();
-  const auto n = static_cast<int64_t>(source.ids().size()), width = source.hidden_size();
+void Model::make_cache(const EncodedSource& source, std::shared_ptr<SourceCache>& made, Device::Lease& lease) {
+  const StateRows& states = source.hidden_states();
+  if (!keeps_latent(states.rows())) {
+    made = std::make_shared<SourceCache>(decoder_pool_, states.rows());
+    return fill_keys(*made, states, lease);
+  }
+  const bool is_exact = states.type() == DataType::kF32 && kv_type_ != DataType::kF32;
+  const StateRows rows = is_exact ? StateRows::rounded(kv_type_, states.cols(), states.floats()) : states;
+  const LatentFormat format = decoder_.latent_format(rows.type());
+  const int64_t scales = int64_t{format.n_layers} * format.n_kv_heads * rows.rows();
+  made = std::make_shared<SourceCache>(backend_.ops->load_latent(format, rows.rows(), rows.bytes()), rows,
+                                       static_cast<size_t>(scales) * sizeof(float));
+  fill_latent(*made, rows, lease);
+}
+
+// Calls body(rows [b, D of the encoder] on the device, first) for blocks of them.
+template <typename Body>
+void Model::for_blocks_of(const StateRows& states, Body body) {
+  const int64_t most = backend_.ops->block_rows();
+  source_floats_.resize(static_cast<size_t>(most * states.cols()));
+  for (int64_t first = 0; first < states.rows(); first += most) {
+    const int64_t n = std::min(most, states.rows() - first);
+    const Tensor block = source_block_.view(n);
+    states.read(first, n, source_floats_.data());
+    backend_.device->upload(std::span(source_floats_).first(static_cast<size_t>(block.size())), block);
+    body(block, first);
+  }
+}
+
+void Model::fill_keys(const SourceCache& cache, const StateRows& states, Device::Lease& lease) {
   Batch batch;
   batch.clear(*decoder_pool_);
-  batch.add_rows(n, 0, cache.view());
+  batch.add_rows(states.rows(), 0, cache.view());
   backend_.ops->upload(batch);
-  for_each_block(*backend_.ops, batch, [&](BatchRows rows) {
-    const Tensor block = source_block_.view(rows.n);
-    backend_.device->upload(
-        states.subspan(static_cast<size_t>(rows.first * width), static_cast<size_t>(rows.n * width)), block);
-    decoder_.project_source(rows, block, *decoder_workspace_);
+  for_blocks_of(states, [&](Tensor block, int64_t first) {
+    decoder_.project_source(batch.rows(first, block.rows), block, *decoder_workspace_);
     if (lease.give_way()) backend_.ops->upload(batch);
+  });
+  backend_.device->wait();
+}
+
+void Model::fill_latent(const SourceCache& cache, const StateRows& states, Device::Lease& lease) {
+  if (!config_.decoder.use_qk_norm) return;
+  for_blocks_of(states, [&](Tensor block, int64_t first) {
+    decoder_.scale_latent(*cache.latent(), block, first, *decoder_workspace_);
+    lease.give_way();
   });
   backend_.device->wait();
 }
@@ -109,9 +152,9 @@ void Model::fill(const SourceCache& cache, const EncodedSource& source, Device::
 std::shared_ptr<const SourceCache> Model::project(const EncodedSource& source, Interrupt* interrupt) {
   check_has_decoder();
   check_source(source);
-  auto made = std::make_shared<SourceCache>(decoder_pool_, std::ssize(source.ids()));
+  std::shared_ptr<SourceCache> made;
   Device::Lease lease(*backend_.device, interrupt);
-  fill(*made, source, lease);
+  make_cache(source, made, lease);
   return made;
 }
 
@@ -121,8 +164,7 @@ std::shared_ptr<const SourceCache> Model::project_and_keep(const EncodedSource& 
   std::shared_ptr<SourceCache> made;
   Device::Lease lease(*backend_.device, interrupt);
   if (auto found = source_caches_->find(source)) return found;
-  made = std::make_shared<SourceCache>(decoder_pool_, std::ssize(source.ids()));
-  fill(*made, source, lease);
+  make_cache(source, made, lease);
   if (auto found = source_caches_->find(source)) return found;  // somebody else was quicker
   source_caches_->insert(source, made);
   return made;
@@ -134,7 +176,7 @@ Tensor Model::forward(std::span<const Step> steps) {
   for (const Step& step : steps) {
     const auto n = static_cast<int64_t>(step.ids.size());
     step.cache->reserve(n);
-    batch_.add_tokens(step.ids, step.cache->length(), step.cache->view(n), step.source->view());
+    batch_.add_tokens(step.ids, step.cache->length(), step.cache->view(n), step.source->view(), step.source->latent());
   }
   backend_.ops->upload(batch_);
   const Tensor x = hidden_.view(batch_.n_rows());

@@ -1,5 +1,5 @@
-// The decoder's keys and values of one source: written once, read in every step. Unlike the pages of a growing
-// sequence they are one run, layer after layer, so that reading a layer is one long stream.
+// What the decoder looks at of one source, written once and read in every step: keys and values of every layer, or the
+// encoder's output alone (see ops/latent.h).
 #pragma once
 
 #include <cstddef>
@@ -10,32 +10,44 @@
 #include <utility>
 
 #include "ops/kv_pool.h"
+#include "ops/latent.h"
 #include "runtime/encoded_source.h"
 
 namespace t5g {
 
 class SourceCache {
  public:
-  // Room for so many tokens.
+  // Room for keys and values of so many tokens: one run, layer after layer, so that reading a layer is one long stream.
   SourceCache(std::shared_ptr<KvPool> pool, int64_t length)
       : length_(length),
         size_bytes_(static_cast<size_t>(kv_chunks(length) * pool->page_bytes())),
         run_(std::move(pool), kv_chunks(length)),
         first_page_(run_.first()) {}
+  // states: what the latent reads.
+  SourceCache(std::unique_ptr<Latent> latent, const StateRows& states, size_t more_bytes)
+      : length_(0),
+        size_bytes_(states.size_bytes() + more_bytes),
+        states_(states.memory()),
+        latent_(std::move(latent)) {}
   SourceCache(const SourceCache&) = delete;
   SourceCache& operator=(const SourceCache&) = delete;
 
+  // One of both has the source; neither, where that is empty.
   KvPages view() const {
     if (length_ == 0) return {};
     return {.pages = {&first_page_, 1}, .length = length_, .is_run = true};
   }
+  Latent* latent() const { return latent_.get(); }
   size_t size_bytes() const { return size_bytes_; }
 
  private:
   const int64_t length_;
   const size_t size_bytes_;
   const KvRun run_;
-  const int32_t first_page_;
+  const int32_t first_page_ = -1;
+  // Not the source: that would never go while this keeps it.
+  const std::shared_ptr<const Buffer> states_;
+  const std::unique_ptr<Latent> latent_;
 };
 
 // What one model has derived from the sources used last, so that asking again about a source projects nothing. An entry

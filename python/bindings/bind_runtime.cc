@@ -122,8 +122,14 @@ auto compute(ModelHandle& handle, Body&& body) {
 
 std::shared_ptr<ModelHandle> open_model(const std::string& path, const std::string& device, int64_t n_threads,
                                         const std::string& encoder_window, const std::string& kv_type,
-                                        const std::string& load) {
+                                        const std::string& load, const std::string& source_cache,
+                                        int64_t source_cache_budget, int64_t max_source_tokens,
+                                        int64_t max_target_tokens) {
   ModelOptions options;
+  options.max_source_tokens = max_source_tokens;
+  options.max_target_tokens = max_target_tokens;
+  options.source_cache = source_cache;
+  options.source_cache_budget = source_cache_budget;
   options.kv_type = kv_type;
   options.device = device;
   options.n_threads = n_threads;
@@ -221,10 +227,19 @@ void save_source(const EncodedSource& source, const py::bytes& path) {
   source.save(copied);
 }
 
+// The states themselves where they are floats, and else a copy as floats.
 py::array_t<float> hidden_states(const std::shared_ptr<EncodedSource>& source) {
-  const std::span<const float> states = source->hidden_states();
-  py::array_t<float> array({std::ssize(source->ids()), static_cast<py::ssize_t>(source->hidden_size())}, states.data(),
-                           py::cast(source));
+  const StateRows& states = source->hidden_states();
+  const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(states.rows()),
+                                       static_cast<py::ssize_t>(states.cols())};
+  py::array_t<float> array = states.type() == DataType::kF32
+                                 ? py::array_t<float>(shape, states.floats().data(), py::cast(source))
+                                 : py::array_t<float>(shape);
+  if (states.type() != DataType::kF32) {
+    float* out = array.mutable_data();
+    const py::gil_scoped_release release;
+    states.read(0, states.rows(), out);
+  }
   array.attr("flags").attr("writeable") = false;
   return array;
 }
@@ -432,6 +447,9 @@ void bind_runtime(py::module_& m) {
   using py::arg;
   py::class_<EncodedSource, std::shared_ptr<EncodedSource>>(m, "EncodedSource")
       .def_property_readonly("hidden_states", &hidden_states)
+      .def_property_readonly(
+          "type", [](const EncodedSource& source) { return type_name(source.hidden_states().type()); },
+          "How the states are kept.")
       .def_property_readonly("token_ids", &EncodedSource::ids)
       .def_property_readonly("n_tokens", [](const EncodedSource& source) { return source.ids().size(); })
       .def("save", &save_source, arg("path"));
@@ -443,7 +461,12 @@ void bind_runtime(py::module_& m) {
 
   py::class_<ModelHandle, std::shared_ptr<ModelHandle>>(m, "Model")
       .def(py::init(&open_model), arg("path"), py::kw_only(), arg("device"), arg("n_threads"), arg("encoder_window"),
-           arg("kv_type"), arg("load"))
+           arg("kv_type"), arg("load"), arg("source_cache"), arg("source_cache_budget"), arg("max_source_tokens"),
+           arg("max_target_tokens"))
+      .def_property_readonly("max_source_tokens",
+                             known([](const Model& model) { return model.config().encoder.max_tokens; }))
+      .def_property_readonly("max_target_tokens",
+                             known([](const Model& model) { return model.config().decoder.max_tokens; }))
       .def("close", &ModelHandle::close, py::call_guard<py::gil_scoped_release>(),
            "Ends the calls under way and frees the memory; all further calls raise.")
       .def_property_readonly("closed", &ModelHandle::is_closed)
@@ -453,6 +476,12 @@ void bind_runtime(py::module_& m) {
       .def_property_readonly("device", known([](const Model& model) { return model.device(); }))
       .def_property_readonly("n_threads", known([](const Model& model) { return model.n_threads(); }))
       .def_property_readonly("kv_type", known([](const Model& model) { return type_name(model.kv_type()); }))
+      .def(
+          "keeps_latent",
+          [](ModelHandle& handle, int64_t n) {
+            return known([n](const Model& model) { return model.keeps_latent(n); })(handle);
+          },
+          arg("n_tokens"), "Whether a source of so many tokens is kept as the encoder's output alone.")
       .def("memory", known(&memory_dict))
       .def("generation_defaults", known(&generation_defaults))
       .def("chat_templates", known(&chat_templates))

@@ -189,6 +189,18 @@ def threads(value: object) -> int:
     return n
 
 
+def limit(name: str, value: object) -> int:
+    """Take a number of tokens; None becomes 0, which the native module understands as the file's own."""
+    if value is None:
+        return 0
+    return min(integer(name, value, low=1, advice="None takes the file's own limit."), _INT64_MAX)
+
+
+def size(name: str, value: object) -> int:
+    """Take a number of bytes."""
+    return min(integer(name, value, low=0, advice="It is a number of bytes."), _INT64_MAX)
+
+
 def rows(value: object) -> int:
     """Take ``max_batch_size``."""
     return min(integer("max_batch_size", value, low=1), _MAX_ROWS)

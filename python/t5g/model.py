@@ -64,6 +64,17 @@ class Model:
         How the decoder's keys and values are stored. ``"f32"`` is exact, ``"f16"`` halves their memory, and
         ``"q8_0"`` brings it to 28 %. ``"auto"``: ``"f32"`` for files with f32 or f16 weights, ``"f16"`` for all
         others, whose weights are much less exact than that.
+    source_cache
+        What is kept of a source for the decoder. ``"keys"``: keys and values of every layer. ``"latent"``: the
+        encoder's output alone, once for all layers and as exact as ``kv_type`` says, which takes an eighth of the
+        memory or less, and more arithmetic for every token; ``hidden_states`` of sources are then as exact as that.
+        ``"auto"``: keys for sources whose keys take at most ``source_cache_budget`` bytes, and the output alone for
+        longer ones (docs/long-sources.md).
+    source_cache_budget
+        Bytes of one source's keys and values up to which ``"auto"`` keeps those. Default: 512 MiB.
+    max_source_tokens, max_target_tokens
+        The longest source and target accepted. ``None``: what the file says. More is possible, as nothing in a model
+        ends there; what it is worth, ``t5g-eval recall`` measures.
 
     Raises
     ------
@@ -95,6 +106,10 @@ class Model:
         encoder_window: Literal["exclusive", "inclusive"] = "exclusive",
         kv_type: Literal["auto", "f32", "f16", "q8_0"] = "auto",
         load: Literal["map", "copy"] = "map",
+        source_cache: Literal["auto", "keys", "latent"] = "auto",
+        source_cache_budget: int = 512 * 1024 * 1024,
+        max_source_tokens: int | None = None,
+        max_target_tokens: int | None = None,
     ) -> None:
         self.path = find_model(path)
         """The file."""
@@ -106,6 +121,10 @@ class Model:
             encoder_window=arguments.word("encoder_window", encoder_window),
             kv_type=arguments.word("kv_type", kv_type),
             load=arguments.word("load", load),
+            source_cache=arguments.word("source_cache", source_cache),
+            source_cache_budget=arguments.size("source_cache_budget", source_cache_budget),
+            max_source_tokens=arguments.limit("max_source_tokens", max_source_tokens),
+            max_target_tokens=arguments.limit("max_target_tokens", max_target_tokens),
         )
         self.load_seconds = time.perf_counter() - start
         """Time that opening the file took."""
@@ -139,6 +158,16 @@ class Model:
     def kv_type(self) -> str:
         """How the decoder's keys and values are stored: ``"f32"``, ``"f16"`` or ``"q8_0"``."""
         return self._native.kv_type
+
+    @property
+    def max_source_tokens(self) -> int:
+        """The longest source accepted, in tokens."""
+        return self._native.max_source_tokens
+
+    @property
+    def max_target_tokens(self) -> int:
+        """The longest target accepted, in tokens: start token, prefix and what is generated."""
+        return self._native.max_target_tokens
 
     @property
     def has_chat_template(self) -> bool:

@@ -103,7 +103,8 @@ void check_kept_sources(Model& model) {
   const auto store = std::make_shared<SourceCacheStore>(3 * pool->page_bytes() - 1);  // entries have one page or four
   std::vector<std::unique_ptr<EncodedSource>> sources;
   const auto add = [&](int64_t n_pages) {
-    sources.push_back(std::make_unique<EncodedSource>(std::vector<int32_t>(1), Buffer(64), 1, SourceOrigin{}));
+    StateRows state(DataType::kF32, 1, 1, std::make_shared<Buffer>(64));
+    sources.push_back(std::make_unique<EncodedSource>(std::vector<int32_t>(1), std::move(state), SourceOrigin{}));
     store->insert(*sources.back(), std::make_shared<SourceCache>(pool, n_pages * kKvChunk));
   };
   for (int i = 0; i < 2; ++i) add(1);

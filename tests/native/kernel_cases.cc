@@ -233,6 +233,55 @@ Result attend(const KernelTable& table, DataType type, int n_rows, int head_dim,
   return result;
 }
 
+// Rows as tensor/state_rows.h lays them out, scaled keys.
+Result attend_latent(const KernelTable& table, DataType type, int n_rows, int n_keys, float softcap) {
+  constexpr int kSize = 72, kPadded = 96, kStride = 80;
+  Random random(n_rows * 1000 + n_keys);
+  const auto rows = static_cast<size_t>(n_rows), keys = static_cast<size_t>(n_keys);
+  std::vector<uint8_t> stored;
+  for (size_t i = 0; i < keys; ++i) {
+    if (type == DataType::kF32) append(stored, random.floats(kSize));
+    if (type == DataType::kF16) {
+      std::vector<uint16_t> halves(kPadded);
+      for (size_t d = 0; d < kSize; ++d) halves[d] = static_cast<uint16_t>(random.below(0x3c00) | random.below(2) << 15);
+      append(stored, halves);
+    }
+    if (type == DataType::kQ8_0) {
+      append(stored, random.integers<int8_t>(kPadded));
+      append(stored, random.floats(kPadded / 32, 0.01f));
+    }
+  }
+  std::vector<std::vector<float>> q, scales;
+  std::vector<const float*> q_rows, scale_rows;
+  for (size_t r = 0; r < rows; ++r) {
+    q.push_back(random.floats(kSize));
+    q.back().resize(kStride);
+    scales.push_back(random.floats(keys));
+  }
+  for (size_t r = 0; r < rows; ++r) {
+    q_rows.push_back(q[r].data());
+    scale_rows.push_back(scales[r].data());
+  }
+  std::vector<float> max(rows), sum(rows), acc(rows * kStride);
+  kernels::AttendLatentArgs args = {};
+  args.type = type;
+  args.hidden_size = kSize;
+  args.row_bytes = static_cast<int64_t>(stored.size() / keys);
+  args.keys = reinterpret_cast<const std::byte*>(stored.data());
+  args.n_keys = n_keys;
+  args.q = q_rows.data();
+  args.scales = scale_rows.data();
+  args.rows = n_rows;
+  args.softcap = softcap;
+  args.max = max.data();
+  args.sum = sum.data();
+  args.acc = acc.data();
+  table.attend_latent(args);
+  Result result;
+  for (const auto* part : {&max, &sum, &acc}) append(result, *part);
+  return result;
+}
+
 // Every third row of the state is empty, and every fourth of the part.
 Result merge(const KernelTable& table, int n_rows, int head_dim) {
   Random random(n_rows * 1000 + head_dim);
@@ -302,6 +351,22 @@ std::vector<Case> attend_cases() {
           cases.push_back({"attend " + t5g::type_name(type) + size_text("rows", rows) +
                                size_text("head_dim", head_dim) + (softcap > 0 ? " softcap" : ""),
                            [=](const KernelTable& table) { return attend(table, type, rows, head_dim, softcap); }});
+        }
+      }
+    }
+  }
+  return cases;
+}
+
+std::vector<Case> attend_latent_cases() {
+  std::vector<Case> cases;
+  for (const DataType type : {DataType::kF32, DataType::kF16, DataType::kQ8_0}) {
+    for (const int rows : {1, 2, 4, 7, 70}) {
+      for (const int keys : {1, 15, 64}) {
+        for (const float softcap : {0.0f, 3.0f}) {
+          cases.push_back({"attend_latent " + t5g::type_name(type) + size_text("rows", rows) + size_text("keys", keys) +
+                               (softcap > 0 ? " softcap" : ""),
+                           [=](const KernelTable& table) { return attend_latent(table, type, rows, keys, softcap); }});
         }
       }
     }

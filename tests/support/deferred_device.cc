@@ -183,6 +183,13 @@ class DeferredOps final : public Ops {
   void attention(Tensor q, const AttentionSpec& spec, BatchRows rows, int layer, Tensor out) override {
     device_.enqueue([this, q, spec, own = own(rows), layer, out] { cpu_.attention(q, spec, own.rows(), layer, out); });
   }
+  bool has_latents() const override { return true; }
+  std::unique_ptr<Latent> load_latent(const LatentFormat& format, int64_t n, std::span<const std::byte> rows) override {
+    return cpu_.load_latent(format, n, rows);
+  }
+  void scale_latent(Latent& latent, Tensor k, int64_t first, int layer, float eps) override {
+    device_.enqueue([=, this, &latent] { cpu_.scale_latent(latent, k, first, layer, eps); });
+  }
   void select(Tensor x, const Head& head, float softcap, std::span<Selection* const> selections) override {
     device_.enqueue([=, this, &head] { cpu_.select(x, head, softcap, selections); });
     device_.wait();

@@ -120,6 +120,23 @@ struct AttendArgs {
   float* scratch;  // [attend_scratch()]
 };
 
+// A chunk of latent keys: rows of the encoder's output, whose products with absorbed queries are the scores, and which
+// are their own values (see tensor/state_rows.h for how they lie). All query rows see all of them.
+struct AttendLatentArgs {
+  DataType type;               // F32, F16 or Q8_0
+  int hidden_size;             // values of a row
+  int64_t row_bytes;           // from one to the next
+  const std::byte* keys;       // [n_keys] rows
+  int n_keys;                  // 1 to kChunkKeys
+  const float* const* q;       // [rows], of acc_stride(hidden_size) floats each, zeros behind
+  const float* const* scales;  // [rows], of a number for each key, which its scores are multiplied with; or null
+  int rows;
+  float softcap;  // as in AttendArgs, like what follows
+  float* max;     // out [rows]
+  float* sum;     // out [rows]
+  float* acc;     // out [rows, acc_stride(hidden_size)]
+};
+
 // A running softmax state and a part's result, of `rows` rows: state = merge(state, part).
 struct MergeArgs {
   int rows;

@@ -90,7 +90,90 @@ void pack_rows<BlockBF16>(const std::byte* rows, int n_rows, int64_t k, std::byt
   }
 }
 
+// ---- The inverse ----
+
+void get_bytes(const std::byte* vectors, size_t n_vectors, int row, void* bytes) {
+  auto* to = static_cast<std::byte*>(bytes);
+  for (size_t g = 0; g < n_vectors; ++g) std::memcpy(to + g * 4, vectors + g * kVectorBytes + row * 4, 4);
+}
+void get_fifth_bits(const std::byte* vector, int row, uint8_t (&fifth_bits)[4]) {
+  std::fill_n(fifth_bits, 4, uint8_t{0});
+  for (int j = 0; j < 4; ++j) {
+    const int packed = static_cast<int>(vector[row * 4 + j]);
+    for (int g = 0; g < 8; ++g)
+      fifth_bits[g / 2] = static_cast<uint8_t>(fifth_bits[g / 2] | ((packed >> g) & 1) << (g % 2 * 4 + j));
+  }
+}
+uint16_t get_half(const std::byte* halves, int row) {
+  uint16_t half;
+  std::memcpy(&half, halves + row * 2, sizeof half);
+  return half;
+}
+
+template <typename Block>
+void get_value(const std::byte* from, int row, Block& block) {
+  std::memcpy(&block, from + row * sizeof block, sizeof block);
+}
+void get(const std::byte* from, int row, BlockF32& block) { get_value(from, row, block); }
+void get(const std::byte* from, int row, BlockF16& block) { get_value(from, row, block); }
+void get(const std::byte* from, int row, BlockQ8_0& block) {
+  block.scale = get_half(from, row);
+  get_bytes(from + kHalvesBytes, 8, row, block.values);
+}
+void get(const std::byte* from, int row, BlockQ4_0& block) {
+  block.scale = get_half(from, row);
+  get_bytes(from + kHalvesBytes, 4, row, block.nibbles);
+}
+void get(const std::byte* from, int row, BlockQ4_1& block) {
+  block.scale = get_half(from, row);
+  block.minimum = get_half(from + kHalvesBytes, row);
+  get_bytes(from + 2 * kHalvesBytes, 4, row, block.nibbles);
+}
+void get(const std::byte* from, int row, BlockQ5_0& block) {
+  block.scale = get_half(from, row);
+  get_bytes(from + kHalvesBytes, 4, row, block.nibbles);
+  get_fifth_bits(from + kHalvesBytes + 4 * kVectorBytes, row, block.fifth_bits);
+}
+void get(const std::byte* from, int row, BlockQ5_1& block) {
+  block.scale = get_half(from, row);
+  block.minimum = get_half(from + kHalvesBytes, row);
+  get_bytes(from + 2 * kHalvesBytes, 4, row, block.nibbles);
+  get_fifth_bits(from + 2 * kHalvesBytes + 4 * kVectorBytes, row, block.fifth_bits);
+}
+
+template <typename Block>
+void unpack_rows(const std::byte* packed, int64_t k, int64_t block_values, float* out) {
+  for (int row = 0; row < kGroupRows; ++row, out += k) {
+    for (int64_t b = 0; b < k / block_values; ++b) {
+      Block block;
+      get(packed + b * static_cast<int64_t>(sizeof block) * kGroupRows, row, block);
+      decode(block, out + b * block_values);
+    }
+  }
+}
+
+template <>
+void unpack_rows<BlockBF16>(const std::byte* packed, int64_t k, int64_t, float* out) {
+  for (int row = 0; row < kGroupRows; ++row, out += k) {
+    for (int64_t i = 0; i < k; ++i) {
+      BlockBF16 block;
+      std::memcpy(&block, packed + i / 2 * 4 * kGroupRows + row * 4 + i % 2 * 2, sizeof block);
+      decode(block, out + i);
+    }
+  }
+}
+
 }  // namespace
+
+void unpack_group(DataType type, const std::byte* group, int64_t k, float* out) {
+  switch (type) {
+#define T5G_TYPE(name, id, values, bytes) \
+  case DataType::k##name:                 \
+    return unpack_rows<Block##name>(group, k, values, out);
+#include "quant/types.inc"
+#undef T5G_TYPE
+  }
+}
 
 size_t packed_group_bytes(DataType type, int64_t k) {
   return kGroupRows * row_bytes(type, type == DataType::kBF16 ? padded_to_pairs(k) : k);

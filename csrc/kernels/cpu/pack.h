@@ -27,6 +27,8 @@ void pack_group(DataType type, const std::byte* matrix, int64_t n, int64_t k, in
 
 // Packs the same rows of a matrix of a float type as Q8_0, each padded with zeros to padded_to_blocks(k) values.
 void pack_group_as_q8_0(DataType type, const std::byte* matrix, int64_t n, int64_t k, int64_t group, std::byte* out);
+// The other way: the floats that a packed group stands for, out [16, k]. k as it was packed.
+void unpack_group(DataType type, const std::byte* group, int64_t k, float* out);
 inline constexpr int64_t padded_to_blocks(int64_t k) { return (k + kBlock - 1) / kBlock * kBlock; }
 
 }  // namespace t5g::kernels

@@ -10,6 +10,7 @@
 
 #include "kernels/cpu/kv_layout.h"
 #include "ops/cpu/cpu_ops.h"
+#include "ops/cpu/source_parts.h"
 
 namespace t5g {
 namespace {
@@ -34,10 +35,14 @@ struct SoftmaxState {
   float* acc;  // [rows, acc_stride]
 };
 
+}  // namespace
+
 // One call of CpuOps::attention.
 class Attention {
  public:
-  Attention(const kernels::KernelTable& kernels, const AttentionSpec& spec, int layer, HostTensor q, HostTensor out)
+  // own_sums: out, the largest score and the sum of weights of every row and head; null where nobody wants them.
+  Attention(const kernels::KernelTable& kernels, const AttentionSpec& spec, int layer, HostTensor q, HostTensor out,
+            float* own_sums)
       : kernels_(kernels),
         kv_(kernels.kv[static_cast<size_t>(spec.kv.type)]),
         spec_(spec),
@@ -48,12 +53,13 @@ class Attention {
         part_chunks_(kernels::chunks_per_part(spec.kv.type)),
         part_keys_(part_chunks_ * kKvChunk),
         q_(q),
-        out_(out) {}
+        out_(out),
+        own_sums_(own_sums) {}
 
   int64_t floats_per_block() const { return int64_t{kMaxRows} * acc_stride_; }
   // Each thread's scratch.
   int64_t floats_per_thread() const {
-    return 3 * floats_per_block() + static_cast<int64_t>(kernels::attend_scratch(spec_.kv.type, head_dim_));
+    return 4 * floats_per_block() + static_cast<int64_t>(kernels::attend_scratch(spec_.kv.type, head_dim_));
   }
 
   void split(std::span<const AttentionInput> inputs, std::vector<AttentionBlock>& blocks) const {
@@ -68,8 +74,10 @@ class Attention {
           const int64_t position = input.first_position + first;
           const int64_t begin = std::max<int64_t>(0, position - spec_.window.before) / part_keys_;
           const int64_t end = ceil_div(std::min(input.self.length, position + n + spec_.window.after), part_keys_);
+          const int64_t source_units = ceil_div(input.source.length, part_keys_);
+          const int64_t units = source_part_chunks(source_units);
           blocks.push_back({&input, head, first, static_cast<int>(n) * group_, begin, std::max<int64_t>(0, end - begin),
-                            ceil_div(input.source.length, part_keys_), n_parts});
+                            ceil_div(source_units, units), units, n_parts});
           n_parts += blocks.back().n_parts();
         }
       }
@@ -137,25 +145,58 @@ class Attention {
     }
   }
 
-  // The first n chunks of the i-th part in the block's order: first the parts of its own keys, then the source's.
-  // Returns how many keys the part has.
-  int64_t chunks(const AttentionBlock& block, int64_t i, int n, const std::byte** chunks) const {
-    const bool is_self = i < block.n_self;
-    const HostKv& kv = is_self ? block.input->self : block.input->source;
-    const int64_t first = (is_self ? block.self_begin + i : i - block.n_self) * part_chunks_;
+  // What the kernel takes at once, counted from the first key: a part of a sequence's own keys, and one or several to a
+  // part of the source.
+  struct Unit {
+    bool is_self;
+    int64_t index;
+  };
+  Unit first_unit(const AttentionBlock& block, int64_t part) const {
+    if (part < block.n_self) return {true, block.self_begin + part};
+    return {false, (part - block.n_self) * block.source_units};
+  }
+  int64_t n_units(const AttentionBlock& block, int64_t part) const {
+    if (part < block.n_self) return 1;
+    const int64_t first = first_unit(block, part).index;
+    return std::min(block.source_units, ceil_div(block.input->source.length, part_keys_) - first);
+  }
+
+  // Its first n chunks. Returns how many keys it has.
+  int64_t chunks(const AttentionBlock& block, Unit unit, int n, const std::byte** chunks) const {
+    const HostKv& kv = unit.is_self ? block.input->self : block.input->source;
+    const int64_t first = unit.index * part_chunks_;
     const int64_t filled = std::min(kv.length - first * kKvChunk, part_keys_);
     for (int chunk = 0; chunk < n && chunk * kKvChunk < filled; ++chunk)
       chunks[chunk] = kv.chunk(layer_, first + chunk) + block.kv_head * head_bytes(spec_.kv);
     return filled;
   }
 
-  // n: where the caller's walk over the parts ends. scratch: for the kernel.
+  // The result of the i-th part: of its units, each on its own and then merged in order. n: where the caller's walk
+  // over the parts ends. scratch: floats_per_block() and the kernel's.
   void attend(const AttentionBlock& block, int64_t i, int64_t n, const float* const* queries, float* max, float* sum,
               float* acc, float* scratch) const {
-    const bool is_self = i < block.n_self;
-    const std::byte *own[kernels::kMaxPartChunks], *next = nullptr;
-    const int64_t filled = chunks(block, i, part_chunks_, own);
-    if (i + 1 < n) chunks(block, i + 1, 1, &next);
+    Unit unit = first_unit(block, i);
+    const int64_t units = n_units(block, i);
+    const std::byte* after = nullptr;
+    if (i + 1 < n) chunks(block, first_unit(block, i + 1), 1, &after);
+    if (units == 1) return attend(block, unit, after, queries, max, sum, acc, scratch + floats_per_block());
+    SoftmaxState part = empty_state(block, acc);
+    float unit_max[kMaxRows], unit_sum[kMaxRows];
+    for (const int64_t end = unit.index + units; unit.index < end; ++unit.index) {
+      const std::byte* next = after;
+      if (unit.index + 1 < end) chunks(block, {unit.is_self, unit.index + 1}, 1, &next);
+      attend(block, unit, next, queries, unit_max, unit_sum, scratch, scratch + floats_per_block());
+      merge(block, part, unit_max, unit_sum, scratch);
+    }
+    std::copy_n(part.max, block.rows, max);
+    std::copy_n(part.sum, block.rows, sum);
+  }
+
+  // One unit's own result. next: the chunk that will be asked for next, or null. scratch: the kernel's.
+  void attend(const AttentionBlock& block, Unit unit, const std::byte* next, const float* const* queries, float* max,
+              float* sum, float* acc, float* scratch) const {
+    const std::byte* own[kernels::kMaxPartChunks];
+    const int64_t filled = chunks(block, unit, part_chunks_, own);
     kernels::AttendArgs args{};
     args.q = queries;
     args.rows = block.rows;
@@ -169,8 +210,8 @@ class Attention {
     args.acc = acc;
     args.scratch = scratch;
     int32_t begin[kMaxRows], end[kMaxRows];
-    const int64_t first_key = (block.self_begin + i) * part_keys_;
-    if (is_self && !all_visible(block, first_key, filled)) {
+    const int64_t first_key = unit.index * part_keys_;
+    if (unit.is_self && !all_visible(block, first_key, filled)) {
       for (int row = 0; row < block.rows; ++row) {
         const int64_t position = block.input->first_position + block.first + row / group_;
         begin[row] = static_cast<int32_t>(std::clamp<int64_t>(position - spec_.window.before - first_key, 0, filled));
@@ -200,6 +241,12 @@ class Attention {
       float* to = row_of(out_, block, row);
       const float* from = state.acc + row * acc_stride_;
       const float sum = state.sum[row];
+      if (own_sums_ != nullptr) {
+        const int64_t at = (block.input->first_row + block.first + row / group_) * spec_.n_heads +
+                           block.kv_head * group_ + row % group_;
+        own_sums_[2 * at] = state.max[row];
+        own_sums_[2 * at + 1] = sum;
+      }
       for (int d = 0; d < head_dim_; ++d) to[d] = sum > 0.0f ? from[d] / sum : 0.0f;
     }
   }
@@ -214,9 +261,8 @@ class Attention {
   const int part_chunks_;
   const int64_t part_keys_;  // of a full part
   const HostTensor q_, out_;
+  float* const own_sums_;
 };
-
-}  // namespace
 
 std::shared_ptr<KvPool> CpuOps::make_kv_pool(const KvFormat& format, int n_layers) {
   return std::make_shared<CpuKvPool>(device_, format, n_layers, format.n_kv_heads * head_bytes(format));
@@ -261,17 +307,39 @@ void CpuOps::store_kv(Tensor k_rows, Tensor v_rows, BatchRows rows, int layer) {
 void CpuOps::attention(Tensor q, const AttentionSpec& spec, BatchRows rows, int layer, Tensor out) {
   std::vector<AttentionInput>& inputs = attention_inputs_;
   inputs.clear();
+  latent_inputs_.clear();
   for_each_sequence(rows, [&](const Batch::Sequence& sequence, const Located& at, int64_t begin, int64_t n) {
+    if (sequence.latent != nullptr && spec.segments != Segments::kSelf)
+      add_latent_input(static_cast<const CpuLatent*>(sequence.latent), begin - rows.first, n);
     inputs.push_back({.first_row = begin - rows.first,
                       .n_rows = n,
                       .first_position = sequence.first_position + begin - sequence.first_row,
                       .self = spec.segments == Segments::kSource ? HostKv{} : at.self,
                       .source = spec.segments == Segments::kSelf ? HostKv{} : at.source});
   });
-  const Attention attention(kernels_, spec, layer, on_host(q), on_host(out));
-  std::vector<AttentionBlock>& blocks = attention_blocks_;
-  attention.split(inputs, blocks);
-  if (blocks.empty()) return;
+  if (!latent_inputs_.empty()) own_sums_.resize(static_cast<size_t>(2 * rows.n * spec.n_heads));
+  const Attention attention(kernels_, spec, layer, on_host(q), on_host(out),
+                            latent_inputs_.empty() ? nullptr : own_sums_.data());
+  attention.split(inputs, attention_blocks_);
+  if (!attention_blocks_.empty()) attend(attention);
+  if (!latent_inputs_.empty()) attend_to_latents(on_host(q), spec, layer, on_host(out));
+}
+
+// Sequences that share a source, beams for example, look at it together.
+void CpuOps::add_latent_input(const CpuLatent* latent, int64_t first_row, int64_t n) {
+  if (!latent_inputs_.empty()) {
+    LatentInput& last = latent_inputs_.back();
+    if (last.latent == latent && last.first_row + last.n_rows == first_row) {
+      last.n_rows += n;
+      return;
+    }
+  }
+  latent_inputs_.push_back({latent, first_row, n});
+}
+
+// Walks the parts of all attention_blocks_.
+void CpuOps::attend(const Attention& attention) {
+  const std::vector<AttentionBlock>& blocks = attention_blocks_;
   const auto n_blocks = static_cast<int64_t>(blocks.size());
   const int64_t n_parts = blocks.back().first_part + blocks.back().n_parts();
   const int64_t per_thread = attention.floats_per_thread();

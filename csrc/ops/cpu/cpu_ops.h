@@ -9,6 +9,7 @@
 #include "kernels/cpu/kernels.h"
 #include "ops/cpu/cpu_device.h"
 #include "ops/cpu/cpu_kv_pool.h"
+#include "ops/cpu/cpu_latent.h"
 #include "ops/cpu/head_search.h"
 #include "ops/cpu/host.h"
 #include "ops/ops.h"
@@ -31,13 +32,20 @@ class CpuMatrix final : public Matrix {
   DataType packed_type() const;
   int64_t packed_cols() const;
 
+  // Each head's part [head_dim, cols] the other way round, [cols, head_dim]: made when it is first asked for, in f16
+  // where the matrix itself is rounded further. After pack().
+  const CpuMatrix& transposed_head(int head, int head_dim, ThreadPool& pool, Interrupt* interrupt) const;
+
  private:
   size_t packed_bytes() const;
   void pack_groups(int64_t begin, int64_t end) const;
+  // group: kept from row to row of the same one.
+  void unpack_row(int64_t i, std::vector<float>& group, float* out) const;
 
   Arena& arena_;
   mutable std::byte* packed_ = nullptr;
   mutable bool is_packed_ = false;  // false after an interruption too
+  mutable std::vector<std::unique_ptr<CpuMatrix>> transposed_heads_;
 };
 
 // Rows of activations as int8, with the scales and sums of their blocks. The memory is kept from use to use.
@@ -103,11 +111,21 @@ struct AttentionBlock {
   int64_t first;  // first query, counted within the input
   int rows;       // queries times the query heads of the key/value head
   int64_t self_begin;
-  int64_t n_self;      // parts [self_begin, self_begin + n_self) of the sequence's own keys
-  int64_t n_source;    // parts of the source's keys
+  int64_t n_self;    // parts [self_begin, self_begin + n_self) of the sequence's own keys
+  int64_t n_source;  // parts of the source's keys, of `source_units` units each
+  int64_t source_units;
   int64_t first_part;  // parts of all blocks before this one
   int64_t n_parts() const { return n_self + n_source; }
 };
+
+// Rows of an op that look at one latent source: of one sequence, or of several that share it.
+struct LatentInput {
+  const CpuLatent* latent;
+  int64_t first_row;
+  int64_t n_rows;
+};
+
+class Attention;  // attention.cc
 
 class CpuOps final : public Ops {
  public:
@@ -139,6 +157,9 @@ class CpuOps final : public Ops {
   void mean_pool(Tensor x, int64_t window, Tensor out) override;
   void store_kv(Tensor k, Tensor v, BatchRows rows, int layer) override;
   void attention(Tensor q, const AttentionSpec& spec, BatchRows rows, int layer, Tensor out) override;
+  bool has_latents() const override { return true; }
+  std::unique_ptr<Latent> load_latent(const LatentFormat& format, int64_t n, std::span<const std::byte> rows) override;
+  void scale_latent(Latent& latent, Tensor k, int64_t first, int layer, float eps) override;
   void select(Tensor x, const Head& head, float softcap, std::span<Selection* const> selections) override;
 
  private:
@@ -152,6 +173,13 @@ class CpuOps final : public Ops {
   void for_each_sequence(BatchRows rows, Body body) const;
   void multiply(HostTensor x, std::span<const Product> products);
   void multiply(const MatmulInput& x, std::span<const Product> products);
+  void attend(const Attention& attention);
+  void add_latent_input(const CpuLatent* latent, int64_t first_row, int64_t n);
+  // Attention of latent_inputs_ to their sources, merged into what `out` and own_sums_ have of their own keys.
+  void attend_to_latents(HostTensor q, const AttentionSpec& spec, int layer, HostTensor out);
+  void attend_to_latent(const LatentInput& input, HostTensor q, const AttentionSpec& spec, int layer, HostTensor out);
+  void absorb_queries(const LatentWork& work, const CpuMatrix& k_proj);
+  void take_values_back(const LatentWork& work, const CpuMatrix& v_proj);
   void multiply_quantized(int64_t rows, const kernels::QuantizedRows& x, const Projection& projection);
   // Panels of inner activations (see mlp.cc): activate() makes them of `n` columns of each layer's output.
   bool suits_panels(int64_t rows, std::initializer_list<const Matrix*> weights) const;
@@ -190,6 +218,9 @@ class CpuOps final : public Ops {
   std::vector<AttentionInput> attention_inputs_;
   std::vector<AttentionBlock> attention_blocks_;
   Buffer attention_scratch_;  // scaled queries and partial results
+  std::vector<LatentInput> latent_inputs_;
+  std::vector<float> own_sums_;  // largest score and sum of weights of each row and head, where there are such inputs
+  Buffer latent_scratch_;
 };
 
 // Every matrix that these ops are given was loaded by them.

@@ -290,6 +290,11 @@ class EncodedSource:
     def n_tokens(self) -> int: ...
     @property
     def token_ids(self) -> list[int]: ...
+    @property
+    def type(self) -> str:
+        """
+        How the states are kept.
+        """
 
 class StopFlag:
     """
@@ -311,6 +316,10 @@ class Model:
         encoder_window: str,
         kv_type: str,
         load: str,
+        source_cache: str,
+        source_cache_budget: typing.SupportsInt | typing.SupportsIndex,
+        max_source_tokens: typing.SupportsInt | typing.SupportsIndex,
+        max_target_tokens: typing.SupportsInt | typing.SupportsIndex,
     ) -> None: ...
     def chat_prompt(self, messages: collections.abc.Sequence[tuple[str, str]]) -> list[int]: ...
     def chat_templates(self) -> dict: ...
@@ -336,6 +345,10 @@ class Model:
         None when the flag was set before the end.
         """
     def generation_defaults(self) -> tuple: ...
+    def keeps_latent(self, n_tokens: typing.SupportsInt | typing.SupportsIndex) -> bool:
+        """
+        Whether a source of so many tokens is kept as the encoder's output alone.
+        """
     def load_source(self, path: str) -> EncodedSource: ...
     def logits(
         self, source: EncodedSource, target_ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
@@ -360,6 +373,10 @@ class Model:
     def device(self) -> str: ...
     @property
     def kv_type(self) -> str: ...
+    @property
+    def max_source_tokens(self) -> int: ...
+    @property
+    def max_target_tokens(self) -> int: ...
     @property
     def n_threads(self) -> int: ...
     @property

@@ -77,6 +77,22 @@ def add_kv_type(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_source_cache(parser: argparse._ActionsContainer) -> None:
+    """Add --source-cache and --source-cache-budget to a parser or a group of one."""
+    parser.add_argument(
+        "--source-cache",
+        choices=["auto", "keys", "latent"],
+        default="auto",
+        help="what is kept of a source: keys and values, or the encoder's output alone (default: by the budget)",
+    )
+    parser.add_argument(
+        "--source-cache-budget",
+        metavar="MIB",
+        type=int,
+        help="auto keeps keys and values of a source up to so many MiB (default: 512)",
+    )
+
+
 def add_load(parser: argparse._ActionsContainer) -> None:
     """Add --load."""
     parser.add_argument(
@@ -101,9 +117,14 @@ def add_text_options(parser: argparse._ActionsContainer) -> None:
 
 
 def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What a command that has --device, --threads, --kv-type and --load hands to t5g.Model."""
+    """What a command that has --device, --threads, --kv-type and --load (and --source-cache) hands to t5g.Model."""
     names = {"device": "device", "n_threads": "threads", "kv_type": "kv_type", "load": "load"}
-    return {option: getattr(arguments, name) for option, name in names.items()}
+    options = {option: getattr(arguments, name) for option, name in names.items()}
+    if getattr(arguments, "source_cache", None) is not None:
+        options["source_cache"] = arguments.source_cache
+        if arguments.source_cache_budget is not None:
+            options["source_cache_budget"] = arguments.source_cache_budget << 20
+    return options
 
 
 def report(prog: str, message: str, kind: str = "error") -> None:

@@ -84,6 +84,7 @@ def _parser() -> _common.Parser:
     _common.add_threads(machine)
     _common.add_device(machine)
     _common.add_kv_type(machine)
+    _common.add_source_cache(machine)
     _common.add_load(machine)
 
     output = parser.add_argument_group("output")

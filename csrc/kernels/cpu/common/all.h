@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cpu/common/kv_table.h"
+#include "kernels/cpu/common/latent.h"
 #include "kernels/cpu/common/matmul.h"
 #include "kernels/cpu/common/merge.h"
 #include "kernels/cpu/common/planes.h"

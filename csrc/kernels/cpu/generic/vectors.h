@@ -321,13 +321,14 @@ inline Bytes64 flip_top_bits(const Bytes64& a) {
   return r;
 }
 
-// How much of a matrix product is held in registers at once (see common/matmul.h and common/attention.h).
+// How much of a matrix product is held in registers at once (see common/matmul.h, attention.h and latent.h).
 struct Tiles {
   static constexpr int kFloatGroups = 1, kFloatRows = 1, kFloatMatvecGroups = 1;
   static constexpr int kQuantizedGroups = 1, kQuantizedRows = 1;
   static constexpr int kScoreRows = 1, kScoreTiles = 1;
   static constexpr int kValueRows = 1, kValueVectors = 1;
   static constexpr int kPairVectors = 1;
+  static constexpr int kLatentRows = 1, kLatentKeys = 1;
 };
 
 }  // namespace

@@ -241,6 +241,7 @@ struct Tiles {
   static constexpr int kScoreRows = 6, kScoreTiles = 1;
   static constexpr int kValueRows = 6, kValueVectors = 1;
   static constexpr int kPairVectors = 1;
+  static constexpr int kLatentRows = 2, kLatentKeys = 2;
 };
 
 }  // namespace

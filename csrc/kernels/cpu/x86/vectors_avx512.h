@@ -149,6 +149,7 @@ struct Tiles {
   static constexpr int kScoreRows = 8, kScoreTiles = 2;
   static constexpr int kValueRows = 8, kValueVectors = 2;
   static constexpr int kPairVectors = 4;
+  static constexpr int kLatentRows = 4, kLatentKeys = 4;
 };
 
 }  // namespace
