@@ -3,6 +3,7 @@
 
 #include "kernels/gpu/attention.h"
 #include "kernels/gpu/elements.h"
+#include "kernels/gpu/flash.h"
 #include "kernels/gpu/image.h"
 #include "kernels/gpu/linear.h"
 #include "kernels/gpu/matmul.h"

@@ -271,18 +271,18 @@ struct AttentionMergeArgs {
 };
 
 CONSTEXPR u32 kFlashThreads = 128;
-CONSTEXPR u32 kFlashRows = 16;
+CONSTEXPR u32 kFlashRows = 16;  // of a tile, with `tiles` 1
 
-// Some rows of one sequence that a group looks after: rows times the heads that share keys are at most kFlashRows.
+// Some rows of one sequence that a group looks after: n_rows * (heads / kv_heads) is at most kFlashRows * `tiles`.
 struct AttentionTile {
   u32 sequence, first_row, n_rows, unused;  // first_row: of the batch
 };
 
-// What a tile does with its rows' queries first, and with their own keys and values, which then need no kernel of
-// theirs. Both need the tile to have all rows of its sequence that the launch has.
+// What a tile does with its rows' queries first, and with their own keys and values, which then need no kernels of
+// theirs. kPrepareStore needs the tile to have all new rows of its sequence.
 CONSTEXPR u32 kPrepareNorm = 1;   // queries (and keys) are rms_normed, head by head
 CONSTEXPR u32 kPrepareRope = 2;   // and rotated
-CONSTEXPR u32 kPrepareStore = 4;  // keys and values are stored
+CONSTEXPR u32 kPrepareStore = 4;  // keys and values are stored; then `segments` has kSelfKeys
 struct Prepare {
   GLOBAL const f32* q_norm;    // [head_dim]
   GLOBAL const f32* k_norm;    // [head_dim]
@@ -293,11 +293,12 @@ struct Prepare {
   f32 eps;
 };
 
-// flash_<type>_<dims>: attention in fragments, for keys and values in F16 (queries and weights are rounded to half) and
-// BF16 (to bfloat16); dims is head_dim rounded up to 16. Parts as in `attention`, merged by attention_merge or
-// kFromParts. Grid (tiles, kv_heads, parts).
+// flash_<type>_<dims>_<tiles>: attention in fragments, for keys and values in F16 (queries and weights are rounded to
+// half) and BF16 (to bfloat16); head_dim rounded up to 16 is at most dims. A group has 16 * tiles rows, 1 for few
+// queries and 2 for many; results of the two differ in their last bits. Parts as in `attention`, those that any row of
+// the tile sees, merged by attention_merge or kFromParts. Grid (tiles, kv_heads, parts).
 struct FlashArgs {
-  AttentionArgs attention;  // row_sequence is not used
+  AttentionArgs attention;  // row_sequence and positions are not used
   GLOBAL const AttentionTile* tiles;
   Prepare prepare;
 };

@@ -7,6 +7,11 @@
 namespace t5g {
 namespace gpu {
 
+// Value d of a head that is rotated: with (i, i + head_dim / 2) for pairs.
+GPU_FN f32 rotated(f32 a, f32 b, CosSin at, bool second) {
+  return second ? b * at.cos + a * at.sin : a * at.cos - b * at.sin;
+}
+
 // The pairs (i, i + head_dim / 2) of every head.
 GPU_FN void rope(CONSTANT RopeArgs& args, SHARED Nothing&, Thread t) {
   const u32 pairs = args.head_dim / 2;
@@ -17,8 +22,8 @@ GPU_FN void rope(CONSTANT RopeArgs& args, SHARED Nothing&, Thread t) {
     for (u32 head = 0; head < args.heads; ++head) {
       GLOBAL f32* x = row + head * args.head_dim + i;
       const f32 a = x[0], b = x[pairs];
-      x[0] = a * at.cos - b * at.sin;
-      x[pairs] = b * at.cos + a * at.sin;
+      x[0] = rotated(a, b, at, false);
+      x[pairs] = rotated(a, b, at, true);
     }
   }
 }

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "kernels/gpu/args.h"
@@ -52,6 +53,14 @@ inline constexpr KernelId matvec_for(DataType type, uint32_t rows) {
 enum class KvType : uint32_t { kF32, kF16, kBF16, kQ8_0 };
 inline constexpr KernelId for_kv_type(KernelId f32_row, KvType type) {
   return static_cast<KernelId>(static_cast<uint32_t>(f32_row) + static_cast<uint32_t>(type));
+}
+
+// flash_<type>_<dims>_<tiles>; none where there are no fragments of the type, or no room for the head_dim.
+inline constexpr std::optional<KernelId> flash_for(KvType type, int head_dim, uint32_t tiles) {
+  if ((type != KvType::kF16 && type != KvType::kBF16) || head_dim > 256) return std::nullopt;
+  const auto first = static_cast<uint32_t>(type == KvType::kF16 ? KernelId::flash_F16_64_1 : KernelId::flash_BF16_64_1);
+  const uint32_t place = head_dim <= 64 ? tiles - 1 : head_dim <= 128 && tiles == 2 ? 2 : 2 + tiles;
+  return static_cast<KernelId>(first + place);
 }
 
 }  // namespace t5g::gpu

@@ -28,6 +28,8 @@ GPU_FN Thread this_thread() {
 }
 
 GPU_FN void group_barrier() { __syncthreads(); }
+// Also for what the group's threads wrote to device memory.
+GPU_FN void group_barrier_device() { __syncthreads(); }
 GPU_FN void warp_barrier() { __syncwarp(); }
 template <typename T>
 GPU_FN T warp_shuffle_xor(T x, u32 mask) {
@@ -87,11 +89,24 @@ GPU_FN u32 float_to_half(f32 x) {
 // ---- Fragments: mma.sync m16n8k16
 // ------------------------------------------------------------------------------------
 
-struct FragA {
+// As bits: what they are, only the multiplication asks.
+struct AnyA {
   u32 r[4];
 };
-struct FragB {
+struct AnyB {
   u32 r[2];
+};
+struct FragA {
+  AnyA bits;
+};
+struct FragB {
+  AnyB bits;
+};
+struct HalfA {
+  AnyA bits;
+};
+struct HalfB {
+  AnyB bits;
 };
 struct FragC {
   f32 v[4];
@@ -104,49 +119,61 @@ GPU_FN void set(FragC& c, u32 i, f32 x) { c.v[i] = x; }
 GPU_FN void clear(FragC& c) { c.v[0] = c.v[1] = c.v[2] = c.v[3] = 0; }
 
 // Rows of 16 bytes come from the addresses of the lanes: 8 rows for each 8 x 8 quarter.
-GPU_FN void load_a(FragA& a, const u16* tile, u32 stride, Thread t) {
+template <typename A>
+GPU_FN void load_a(A& a, const u16* tile, u32 stride, Thread t) {
   const u16* row = tile + t.lane % 16 * stride + t.lane / 16 * 8;
   const u32 address = static_cast<u32>(__cvta_generic_to_shared(row));
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-               : "=r"(a.r[0]), "=r"(a.r[1]), "=r"(a.r[2]), "=r"(a.r[3])
+               : "=r"(a.bits.r[0]), "=r"(a.bits.r[1]), "=r"(a.bits.r[2]), "=r"(a.bits.r[3])
                : "r"(address)
                : "memory");
 }
-GPU_FN void load_b(FragB& b, const u16* tile, u32 stride, Thread t) {
+template <typename B>
+GPU_FN void load_b(B& b, const u16* tile, u32 stride, Thread t) {
   const u16* row = tile + t.lane % 8 * stride + t.lane / 8 % 2 * 8;
   const u32 address = static_cast<u32>(__cvta_generic_to_shared(row));
   asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];"
-               : "=r"(b.r[0]), "=r"(b.r[1])
+               : "=r"(b.bits.r[0]), "=r"(b.bits.r[1])
                : "r"(address)
                : "memory");
 }
-GPU_FN void load_b_global(FragB& b, const u16* tile, u32 stride, Thread t) {
+template <typename B>
+GPU_FN void load_b_global(B& b, const u16* tile, u32 stride, Thread t) {
   const u16* row = tile + t.lane / 4 * stride + t.lane % 4 * 2;
-  b.r[0] = *reinterpret_cast<const u32*>(row);
-  b.r[1] = *reinterpret_cast<const u32*>(row + 8);
+  b.bits.r[0] = *reinterpret_cast<const u32*>(row);
+  b.bits.r[1] = *reinterpret_cast<const u32*>(row + 8);
 }
 
 #if __CUDA_ARCH__ >= 800
-GPU_FN void multiply_add(FragC& c, const FragA& a, const FragB& b) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
-      "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(c.v[0]), "+f"(c.v[1]), "+f"(c.v[2]), "+f"(c.v[3])
-      : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b.r[0]), "r"(b.r[1]));
-}
+#define T5G_MMA(type)                                                                                      \
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." type "." type                                      \
+               ".f32 "                                                                                     \
+               "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                           \
+               : "+f"(c.v[0]), "+f"(c.v[1]), "+f"(c.v[2]), "+f"(c.v[3])                                    \
+               : "r"(a.bits.r[0]), "r"(a.bits.r[1]), "r"(a.bits.r[2]), "r"(a.bits.r[3]), "r"(b.bits.r[0]), \
+                 "r"(b.bits.r[1]))
+GPU_FN void multiply_add(FragC& c, const FragA& a, const FragB& b) { T5G_MMA("bf16"); }
+GPU_FN void multiply_add(FragC& c, const HalfA& a, const HalfB& b) { T5G_MMA("f16"); }
+#undef T5G_MMA
 #else
-// Turing multiplies half floats only: values beyond 65504 become that.
+// Turing multiplies half floats only, eight values of k at a time: bfloat16 beyond 65504 become that.
 GPU_FN u32 pair_to_half(u32 pair) {
   return float_to_half(float_of(pair << 16)) | float_to_half(float_of(pair & 0xFFFF0000u)) << 16;
 }
+GPU_FN void multiply_add_8(FragC& c, u32 a0, u32 a1, u32 b) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
+      "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+      : "+f"(c.v[0]), "+f"(c.v[1]), "+f"(c.v[2]), "+f"(c.v[3])
+      : "r"(a0), "r"(a1), "r"(b));
+}
 GPU_FN void multiply_add(FragC& c, const FragA& a, const FragB& b) {
-  UNROLL for (int half = 0; half < 2; ++half) {
-    asm volatile(
-        "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 "
-        "{%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
-        : "+f"(c.v[0]), "+f"(c.v[1]), "+f"(c.v[2]), "+f"(c.v[3])
-        : "r"(pair_to_half(a.r[2 * half])), "r"(pair_to_half(a.r[2 * half + 1])), "r"(pair_to_half(b.r[half])));
+  UNROLL for (int i = 0; i < 2; ++i) {
+    multiply_add_8(c, pair_to_half(a.bits.r[2 * i]), pair_to_half(a.bits.r[2 * i + 1]), pair_to_half(b.bits.r[i]));
   }
+}
+GPU_FN void multiply_add(FragC& c, const HalfA& a, const HalfB& b) {
+  UNROLL for (int i = 0; i < 2; ++i) multiply_add_8(c, a.bits.r[2 * i], a.bits.r[2 * i + 1], b.bits.r[i]);
 }
 #endif
 

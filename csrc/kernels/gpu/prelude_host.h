@@ -22,6 +22,7 @@ using emulator::Thread;
 #define T5G_LINE int line = __builtin_LINE()
 
 GPU_FN void group_barrier(T5G_LINE) { emulator::group_barrier(line); }
+GPU_FN void group_barrier_device(T5G_LINE) { emulator::group_barrier(line); }
 GPU_FN void warp_barrier(T5G_LINE) { emulator::warp_collective(nullptr, nullptr, line); }
 
 template <typename T>
@@ -124,12 +125,21 @@ GPU_FN u32 float_to_half(f32 x) {
 
 // ---- Fragments ------------------------------------------------------------------------------------------------------
 
-struct FragA {
+inline f32 float_of_bf16(u16 bits) { return float_of(static_cast<u32>(bits) << 16); }
+
+// Element i is at row a_row(lane, i), column a_col(lane, i).
+template <f32 (*kValue)(u16)>
+struct MatrixA {
   u16 e[8];
-};  // element i is at row a_row(lane, i), column a_col(lane, i)
-struct FragB {
+};
+template <f32 (*kValue)(u16)>
+struct MatrixB {
   u16 e[4];
 };
+using FragA = MatrixA<float_of_bf16>;
+using FragB = MatrixB<float_of_bf16>;
+using HalfA = MatrixA<half_to_float>;
+using HalfB = MatrixB<half_to_float>;
 struct FragC {
   f32 v[4];
 };
@@ -148,50 +158,57 @@ GPU_FN void set(FragC& c, u32 i, f32 x) { c.v[i] = x; }
 GPU_FN void clear(FragC& c) { c = {}; }
 
 // The devices' loads are the business of the whole warp, at rows of 16 bytes.
-GPU_FN void load_a(FragA& a, const u16* tile, u32 stride, Thread t, T5G_LINE) {
+template <typename A>
+GPU_FN void load_a(A& a, const u16* tile, u32 stride, Thread t, T5G_LINE) {
   emulator::warp_collective(nullptr, nullptr, line);
   emulator::check_aligned(tile + t.lane % 16 * stride + t.lane / 16 * 8, 16, line);
   for (u32 i = 0; i < 8; ++i) a.e[i] = tile[a_row(t.lane, i) * stride + a_col(t.lane, i)];
 }
-GPU_FN void load_b_lane(FragB& b, const u16* tile, u32 stride, u32 lane) {
+template <typename B>
+GPU_FN void load_b_lane(B& b, const u16* tile, u32 stride, u32 lane) {
   for (u32 i = 0; i < 4; ++i) b.e[i] = tile[sub_row(lane) * stride + sub_col(lane) + i % 2 + i / 2 * 8];
 }
-GPU_FN void load_b(FragB& b, const u16* tile, u32 stride, Thread t, T5G_LINE) {
+template <typename B>
+GPU_FN void load_b(B& b, const u16* tile, u32 stride, Thread t, T5G_LINE) {
   emulator::warp_collective(nullptr, nullptr, line);
   emulator::check_aligned(tile + t.lane % 8 * stride, 16, line);
   load_b_lane(b, tile, stride, t.lane);
 }
-GPU_FN void load_b_global(FragB& b, const u16* tile, u32 stride, Thread t, T5G_LINE) {
+template <typename B>
+GPU_FN void load_b_global(B& b, const u16* tile, u32 stride, Thread t, T5G_LINE) {
   emulator::check_aligned(tile + t.lane % 8 * stride, 4, line);
   load_b_lane(b, tile, stride, t.lane);
 }
 
+template <f32 (*kValue)(u16)>
 struct Product {
   FragC* c;
-  const FragA* a;
-  const FragB* b;
+  const MatrixA<kValue>* a;
+  const MatrixB<kValue>* b;
 };
-GPU_FN void multiply_warp(void* const* lanes) {
-  f32 a[16][16], b[8][16];
+template <f32 (*kValue)(u16)>
+void multiply_warp(void* const* lanes) {
+  f32 a[16][16], b[16][8];
   for (u32 lane = 0; lane < 32; ++lane) {
-    const auto* p = static_cast<const Product*>(lanes[lane]);
-    for (u32 i = 0; i < 8; ++i) a[a_row(lane, i)][a_col(lane, i)] = float_of(static_cast<u32>(p->a->e[i]) << 16);
-    for (u32 i = 0; i < 4; ++i)
-      b[sub_row(lane)][sub_col(lane) + i % 2 + i / 2 * 8] = float_of(static_cast<u32>(p->b->e[i]) << 16);
+    const auto* p = static_cast<const Product<kValue>*>(lanes[lane]);
+    for (u32 i = 0; i < 8; ++i) a[a_row(lane, i)][a_col(lane, i)] = kValue(p->a->e[i]);
+    for (u32 i = 0; i < 4; ++i) b[sub_col(lane) + i % 2 + i / 2 * 8][sub_row(lane)] = kValue(p->b->e[i]);
   }
-  for (u32 lane = 0; lane < 32; ++lane) {
-    const auto* p = static_cast<const Product*>(lanes[lane]);
-    for (u32 i = 0; i < 4; ++i) {
-      const f32 *row = a[element_row(lane, i)], *col = b[element_col(lane, i)];
-      f32 sum = 0;
-      for (int k = 0; k < 16; ++k) sum += row[k] * col[k];
-      p->c->v[i] += sum;
+  f32 sums[16][8] = {};
+  for (u32 r = 0; r < 16; ++r) {
+    for (u32 k = 0; k < 16; ++k) {
+      for (u32 c = 0; c < 8; ++c) sums[r][c] += a[r][k] * b[k][c];
     }
   }
+  for (u32 lane = 0; lane < 32; ++lane) {
+    const auto* p = static_cast<const Product<kValue>*>(lanes[lane]);
+    for (u32 i = 0; i < 4; ++i) p->c->v[i] += sums[element_row(lane, i)][element_col(lane, i)];
+  }
 }
-GPU_FN void multiply_add(FragC& c, const FragA& a, const FragB& b, T5G_LINE) {
-  Product mine{&c, &a, &b};
-  emulator::warp_collective(&mine, multiply_warp, line);
+template <f32 (*kValue)(u16)>
+GPU_FN void multiply_add(FragC& c, const MatrixA<kValue>& a, const MatrixB<kValue>& b, T5G_LINE) {
+  Product<kValue> mine{&c, &a, &b};
+  emulator::warp_collective(&mine, multiply_warp<kValue>, line);
 }
 
 }  // namespace gpu

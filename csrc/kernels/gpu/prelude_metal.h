@@ -32,6 +32,10 @@ struct Thread {
 };
 
 GPU_FN void group_barrier() { metal::threadgroup_barrier(metal::mem_flags::mem_threadgroup); }
+// Also for what the group's threads wrote to device memory.
+GPU_FN void group_barrier_device() {
+  metal::threadgroup_barrier(metal::mem_flags::mem_threadgroup | metal::mem_flags::mem_device);
+}
 GPU_FN void warp_barrier() { metal::simdgroup_barrier(metal::mem_flags::mem_threadgroup); }
 template <typename T>
 GPU_FN T warp_shuffle_xor(T x, u32 mask) {
@@ -80,12 +84,18 @@ GPU_FN u32 float_to_half(f32 x) {
 // ---- Fragments: simdgroup matrices of 8 x 8
 // --------------------------------------------------------------------------
 
-struct FragA {
-  metal::simdgroup_bfloat8x8 m[4];
-};  // quarters: top left, bottom left, top right, bottom right
-struct FragB {
-  metal::simdgroup_bfloat8x8 m[2];
+template <typename T>
+struct MatrixA {
+  metal::simdgroup_matrix<T, 8, 8> m[4];  // quarters: top left, bottom left, top right, bottom right
 };
+template <typename T>
+struct MatrixB {
+  metal::simdgroup_matrix<T, 8, 8> m[2];
+};
+typedef MatrixA<bfloat> FragA;
+typedef MatrixB<bfloat> FragB;
+typedef MatrixA<half> HalfA;
+typedef MatrixB<half> HalfB;
 struct FragC {
   metal::simdgroup_float8x8 m[2];
 };
@@ -101,24 +111,28 @@ GPU_FN void clear(thread FragC& c) {
   c.m[1] = metal::make_filled_simdgroup_matrix<float, 8, 8>(0.f);
 }
 
-GPU_FN void load_a(thread FragA& a, threadgroup const u16* tile, u32 stride, Thread) {
-  threadgroup const bfloat* p = reinterpret_cast<threadgroup const bfloat*>(tile);
+template <typename T>
+GPU_FN void load_a(thread MatrixA<T>& a, threadgroup const u16* tile, u32 stride, Thread) {
+  threadgroup const T* p = reinterpret_cast<threadgroup const T*>(tile);
   metal::simdgroup_load(a.m[0], p, stride);
   metal::simdgroup_load(a.m[1], p + 8 * stride, stride);
   metal::simdgroup_load(a.m[2], p + 8, stride);
   metal::simdgroup_load(a.m[3], p + 8 * stride + 8, stride);
 }
-GPU_FN void load_b(thread FragB& b, threadgroup const u16* tile, u32 stride, Thread) {
-  threadgroup const bfloat* p = reinterpret_cast<threadgroup const bfloat*>(tile);
+template <typename T>
+GPU_FN void load_b(thread MatrixB<T>& b, threadgroup const u16* tile, u32 stride, Thread) {
+  threadgroup const T* p = reinterpret_cast<threadgroup const T*>(tile);
   metal::simdgroup_load(b.m[0], p, stride, ulong2(0, 0), true);
   metal::simdgroup_load(b.m[1], p + 8, stride, ulong2(0, 0), true);
 }
-GPU_FN void load_b_global(thread FragB& b, device const u16* tile, u32 stride, Thread) {
-  device const bfloat* p = reinterpret_cast<device const bfloat*>(tile);
+template <typename T>
+GPU_FN void load_b_global(thread MatrixB<T>& b, device const u16* tile, u32 stride, Thread) {
+  device const T* p = reinterpret_cast<device const T*>(tile);
   metal::simdgroup_load(b.m[0], p, stride, ulong2(0, 0), true);
   metal::simdgroup_load(b.m[1], p + 8, stride, ulong2(0, 0), true);
 }
-GPU_FN void multiply_add(thread FragC& c, thread const FragA& a, thread const FragB& b) {
+template <typename T>
+GPU_FN void multiply_add(thread FragC& c, thread const MatrixA<T>& a, thread const MatrixB<T>& b) {
   UNROLL for (u32 i = 0; i < 2; ++i) {
     metal::simdgroup_multiply_accumulate(c.m[i], a.m[i], b.m[0], c.m[i]);
     metal::simdgroup_multiply_accumulate(c.m[i], a.m[2 + i], b.m[1], c.m[i]);

@@ -1,4 +1,6 @@
 // Keys and values stored and looked at: types, windows, soft caps, groups of heads, both kinds of keys, parts.
+#include <memory>
+
 #include "base/half.h"
 #include "cases.h"
 
@@ -25,6 +27,10 @@ class Filled {
  public:
   Filled(const Setting& s, KvType type);
   void attend(const std::string& what) const;
+  // In fragments, with so many tiles of 16 rows in a group.
+  void attend_flash(const std::string& what, uint32_t tiles) const;
+  // New tokens' queries, keys and values, prepared by the kernel itself, and by those that do nothing else.
+  void prepare(const std::string& what) const;
 
  private:
   struct Kept {
@@ -32,7 +38,12 @@ class Filled {
   };
   void store(const Values& k, const Values& v, const Sequence& of) const;
   BatchView view() const { return {pages_.data(), sequences_.data(), row_sequence_.data(), positions_.data()}; }
-  double expected(size_t sequence, uint32_t row, uint32_t head, std::vector<double>& out) const;
+  void expected(size_t sequence, uint32_t row, uint32_t head, std::vector<double>& out) const;
+  uint32_t n_parts() const;
+  AttentionArgs args(const float* q, float* out) const;
+  double worst(const Memory<float>& out) const;
+  void merge(const AttentionArgs& args) const;
+  std::vector<AttentionTile> make_tiles(uint32_t tiles) const;
   float stored(float x) const;
 
   static constexpr uint32_t kLayers = 3, kLayer = 1;
@@ -45,6 +56,7 @@ class Filled {
   std::vector<int32_t> position_;
   std::vector<Kept> kept_;
   Values q_;
+  mutable std::unique_ptr<Memory<float>> acc_, state_;
   Memory<uint8_t> pool_;
   Memory<Page> pages_;
   Memory<Sequence> sequences_;
@@ -133,8 +145,7 @@ float Filled::stored(float x) const {
   return x;
 }
 
-// -> the sum of weights' sizes, which errors are relative to.
-double Filled::expected(size_t sequence, uint32_t row, uint32_t head, std::vector<double>& out) const {
+void Filled::expected(size_t sequence, uint32_t row, uint32_t head, std::vector<double>& out) const {
   const Lengths& l = s_.sequences[sequence];
   const float* q = q_.data() + (size_t{list_[sequence].first_row + row} * s_.heads + head) * s_.head_dim;
   const int64_t position = l.cached + row;
@@ -160,40 +171,49 @@ double Filled::expected(size_t sequence, uint32_t row, uint32_t head, std::vecto
   for (size_t j = 0; j < scores.size(); ++j) {
     for (uint32_t d = 0; d < s_.head_dim; ++d) out[d] += scores[j] / sum * stored(values[j][d]);
   }
-  return 1;
 }
 
-void Filled::attend(const std::string& what) const {
+uint32_t Filled::n_parts() const {
   uint32_t parts = 1;
   for (const Lengths& l : s_.sequences) {
     const auto of = [&](uint32_t keys) { return divide_up(divide_up(keys, kChunkKeys), s_.part_chunks); };
     parts = std::max(parts, of(l.rows + l.cached) + of(l.source));
   }
-  const size_t size = size_t{rows_} * s_.heads * s_.head_dim;
-  const Memory<float> q(q_), out(size, NAN), acc(size * parts, NAN), state(size_t{rows_} * s_.heads * 2 * parts, NAN);
-  AttentionArgs args{q.data(),
-                     out.data(),
-                     acc.data(),
-                     state.data(),
-                     view(),
-                     rows_,
-                     0,
-                     kLayer,
-                     s_.segments,
-                     s_.heads,
-                     s_.kv_heads,
-                     s_.head_dim,
-                     parts,
-                     s_.part_chunks,
-                     s_.before,
-                     s_.after,
-                     0.3f * 1.44269504f,
-                     s_.softcap * 1.44269504f,
-                     0};
-  launch(for_kv_type(KernelId::attention_F32, type_), {rows_, s_.heads, parts}, args);
-  if (parts > 1)
-    launch(KernelId::attention_merge, {divide_up(uint64_t{rows_} * s_.heads, 4)},
-           AttentionMergeArgs{acc.data(), state.data(), out.data(), rows_, s_.heads, s_.head_dim, parts});
+  return parts;
+}
+
+AttentionArgs Filled::args(const float* q, float* out) const {
+  const size_t size = size_t{rows_} * s_.heads * n_parts();
+  acc_ = std::make_unique<Memory<float>>(size * s_.head_dim, NAN);
+  state_ = std::make_unique<Memory<float>>(size * 2, NAN);
+  return {q,
+          out,
+          acc_->data(),
+          state_->data(),
+          view(),
+          rows_,
+          0,
+          kLayer,
+          s_.segments,
+          s_.heads,
+          s_.kv_heads,
+          s_.head_dim,
+          n_parts(),
+          s_.part_chunks,
+          s_.before,
+          s_.after,
+          0.3f * 1.44269504f,
+          s_.softcap * 1.44269504f,
+          0};
+}
+
+void Filled::merge(const AttentionArgs& a) const {
+  if (a.parts == 1) return;
+  launch(KernelId::attention_merge, {divide_up(uint64_t{a.rows} * a.heads, 4)},
+         AttentionMergeArgs{a.acc, a.state, a.out, a.rows, a.heads, a.head_dim, a.parts});
+}
+
+double Filled::worst(const Memory<float>& out) const {
   double worst = 0;
   std::vector<double> row;
   for (size_t b = 0; b < list_.size(); ++b) {
@@ -206,22 +226,107 @@ void Filled::attend(const std::string& what) const {
       }
     }
   }
-  // Q8_0: keys and values are rounded to 1 / 254 of the largest of 32.
-  check(worst <= (type_ == KvType::kQ8_0 ? 2e-2 : 2e-6), what, worst);
+  return worst;
+}
 
-  // The last row alone, as part of the batch, and in as many parts as it needs itself: the same bits.
-  const Memory<float> alone(size_t{s_.heads} * s_.head_dim, NAN);
-  args.q = q.data() + size_t{rows_ - 1} * s_.heads * s_.head_dim;
-  args.out = alone.data();
-  args.rows = 1;
-  args.first_row = rows_ - 1;
-  launch(for_kv_type(KernelId::attention_F32, type_), {1, s_.heads, parts}, args);
-  if (parts > 1)
-    launch(KernelId::attention_merge, {divide_up(s_.heads, 4)},
-           AttentionMergeArgs{acc.data(), state.data(), alone.data(), 1, s_.heads, s_.head_dim, parts});
-  for (size_t i = 0; i < alone.size(); ++i)
-    check(alone[i] == out[size - alone.size() + i], what + ": other bits alone",
-          alone[i] - out[size - alone.size() + i]);
+void check_end(const Memory<float>& all, const Memory<float>& end, const std::string& what) {
+  for (size_t i = 0; i < end.size(); ++i) {
+    const float expected = all[all.size() - end.size() + i];
+    check(end[i] == expected, what + ": other bits alone", end[i] - expected);
+  }
+}
+
+void Filled::attend(const std::string& what) const {
+  const size_t row = size_t{s_.heads} * s_.head_dim;
+  const Memory<float> q(q_), out(rows_ * row, NAN), alone(row, NAN);
+  AttentionArgs a = args(q.data(), out.data());
+  launch(for_kv_type(KernelId::attention_F32, type_), {rows_, s_.heads, a.parts}, a);
+  merge(a);
+  // Q8_0: keys and values are rounded to 1 / 254 of the largest of 32.
+  const double error = worst(out);
+  check(error <= (type_ == KvType::kQ8_0 ? 2e-2 : 2e-6), what, error);
+
+  a.q += (rows_ - 1) * row;
+  a.out = alone.data();
+  a.rows = 1;
+  a.first_row = rows_ - 1;
+  launch(for_kv_type(KernelId::attention_F32, type_), {1, s_.heads, a.parts}, a);
+  merge(a);
+  check_end(out, alone, what);
+}
+
+std::vector<AttentionTile> Filled::make_tiles(uint32_t tiles) const {
+  const uint32_t most = kFlashRows * tiles / (s_.heads / s_.kv_heads);
+  std::vector<AttentionTile> list;
+  for (uint32_t b = 0; b < list_.size(); ++b) {
+    for (uint32_t i = 0; i < list_[b].n_rows; i += most)
+      list.push_back({b, list_[b].first_row + i, std::min(most, list_[b].n_rows - i), 0});
+  }
+  return list;
+}
+
+void Filled::attend_flash(const std::string& what, uint32_t n_tiles) const {
+  const KernelId kernel = flash_for(type_, static_cast<int>(s_.head_dim), n_tiles).value();
+  const size_t row = size_t{s_.heads} * s_.head_dim;
+  const Memory<float> q(q_), out(rows_ * row, NAN), alone(row, NAN);
+  const Memory<AttentionTile> tiles(make_tiles(n_tiles));
+  FlashArgs flash{args(q.data(), out.data()), tiles.data(), {}};
+  AttentionArgs& a = flash.attention;
+  a.batch.row_sequence = nullptr;
+  a.batch.positions = nullptr;
+  launch(kernel, {static_cast<uint32_t>(tiles.size()), s_.kv_heads, a.parts}, flash);
+  merge(a);
+  // Queries and weights are rounded, half a unit in 2^11 or 2^8 of values up to 2.
+  const double error = worst(out);
+  check(error <= (type_ == KvType::kF16 ? 1.5e-3 : 1.2e-2), what, error);
+
+  const Memory<AttentionTile> last(
+      std::vector<AttentionTile>{{static_cast<uint32_t>(list_.size() - 1), rows_ - 1, 1, 0}});
+  flash.tiles = last.data();
+  a.q += (rows_ - 1) * row;
+  a.out = alone.data();
+  a.rows = 1;
+  a.first_row = rows_ - 1;
+  launch(kernel, {1, s_.kv_heads, a.parts}, flash);
+  merge(a);
+  check_end(out, alone, what);
+}
+
+void Filled::prepare(const std::string& what) const {
+  Random random(21);
+  const uint32_t kv_width = s_.kv_heads * s_.head_dim;
+  const Memory<float> q(q_), k(random.floats(size_t{rows_} * kv_width)), v(random.floats(size_t{rows_} * kv_width));
+  const Memory<float> own_q(q_), own_k(k.values()), q_norm(random.floats(s_.head_dim)),
+      k_norm(random.floats(s_.head_dim));
+  const Memory<float> inv_freq(random.floats(s_.head_dim / 2)), out(q.size(), NAN), again(q.size(), NAN);
+  const Memory<AttentionTile> tiles(make_tiles(1));
+  const Grid grid{static_cast<uint32_t>(tiles.size()), s_.kv_heads, n_parts()};
+  const KernelId kernel = flash_for(type_, static_cast<int>(s_.head_dim), 1).value();
+
+  FlashArgs flash{args(q.data(), out.data()), tiles.data(), {}};
+  flash.prepare = {q_norm.data(), k_norm.data(), inv_freq.data(),
+                   k.data(),      v.data(),      kPrepareNorm | kPrepareRope | kPrepareStore,
+                   1e-6f};
+  launch(kernel, grid, flash);
+  merge(flash.attention);
+  const std::vector<uint8_t> stored = pool_.values();
+
+  const uint32_t q_heads = rows_ * s_.heads, k_heads = rows_ * s_.kv_heads, dim = s_.head_dim;
+  launch(KernelId::rms_norm, {divide_up(q_heads, kNormRows)},
+         NormArgs{own_q.data(), q_norm.data(), nullptr, own_q.data(), q_heads, dim, 1e-6f, 0});
+  launch(KernelId::rms_norm, {divide_up(k_heads, kNormRows)},
+         NormArgs{own_k.data(), k_norm.data(), nullptr, own_k.data(), k_heads, dim, 1e-6f, 0});
+  launch(KernelId::rope, {rows_}, RopeArgs{own_q.data(), positions_.data(), inv_freq.data(), s_.heads, dim});
+  launch(KernelId::rope, {rows_}, RopeArgs{own_k.data(), positions_.data(), inv_freq.data(), s_.kv_heads, dim});
+  // Over what is stored already, so that nothing is left of it.
+  for (const float* key : {q.data(), own_k.data()})
+    launch(for_kv_type(KernelId::store_kv_F32, type_), {rows_, s_.kv_heads},
+           StoreKvArgs{key, v.data(), view(), 0, kLayer, s_.kv_heads, dim});
+  check(stored == pool_.values(), what + ": other keys and values");
+  flash = {args(own_q.data(), again.data()), tiles.data(), {}};
+  launch(kernel, grid, flash);
+  merge(flash.attention);
+  check(out.values() == again.values(), what + ": other bits than prepared apart");
 }
 
 }  // namespace
@@ -247,10 +352,23 @@ void test_attention() {
                         .after = width,
                         .part_chunks = kWholePartChunks});
   }
+  const std::vector<Setting> decoders = {
+      {.name = "several sequences", .sequences = {{3, 62, 5}, {1, 0, 0}, {1, 130, 70}, {8, 60, 10}}},
+      {.name = "window", .head_dim = 72, .sequences = {{4, 200, 10}}, .before = 70},
+      {.name = "head_dim 256", .heads = 4, .kv_heads = 1, .head_dim = 256, .sequences = {{2, 127, 3}}}};
+  for (const Setting& setting : decoders) {
+    for (const KvType type : {KvType::kF16, KvType::kBF16}) Filled(setting, type).prepare("prepare, " + setting.name);
+  }
   const char* names[] = {"f32", "f16", "bf16", "q8_0"};
   for (uint32_t type = 0; type < 4; ++type) {
-    for (const Setting& setting : settings)
-      Filled(setting, static_cast<KvType>(type)).attend(std::string("attention ") + names[type] + ", " + setting.name);
+    for (const Setting& setting : settings) {
+      const Filled filled(setting, static_cast<KvType>(type));
+      const std::string name = std::string(names[type]) + ", " + setting.name;
+      filled.attend("attention " + name);
+      if (!flash_for(static_cast<KvType>(type), static_cast<int>(setting.head_dim), 1)) continue;
+      for (const uint32_t tiles : {1u, 2u})
+        filled.attend_flash("flash " + name + ", tiles " + std::to_string(tiles), tiles);
+    }
   }
 }
 
