@@ -294,9 +294,10 @@ struct Prepare {
 };
 
 // flash_<type>_<dims>_<tiles>: attention in fragments, for keys and values in F16 (queries and weights are rounded to
-// half) and BF16 (to bfloat16); head_dim rounded up to 16 is at most dims. A group has 16 * tiles rows, 1 for few
-// queries and 2 for many; results of the two differ in their last bits. Parts as in `attention`, those that any row of
-// the tile sees, merged by attention_merge or kFromParts. Grid (tiles, kv_heads, parts).
+// half) and BF16 (to bfloat16); head_dim rounded up to 16 is at most dims. Which there are, flash_for() knows. A group
+// has 16 * tiles rows, 1 for few queries and 2 for many; results of the two differ in their last bits. Parts as in
+// `attention`, those that any row of the tile sees, merged by attention_merge or kFromParts. Grid (tiles, kv_heads,
+// parts).
 struct FlashArgs {
   AttentionArgs attention;  // row_sequence and positions are not used
   GLOBAL const AttentionTile* tiles;

@@ -44,6 +44,9 @@ struct Running {
   f32 largest, sum;
 };
 
+// What a row's sums are multiplied with in the end. One that sees no key at all has a result of zeros.
+GPU_FN f32 inverse_sum(f32 sum) { return sum > 0 ? 1 / sum : 0; }
+
 // One chunk's keys, of which [begin, end) are seen (counted in the chunk).
 template <typename Kv>
 GPU_FN void attend_chunk(CONSTANT AttentionArgs& args, SHARED AttentionShared& shared, GLOBAL const u8* head, u32 dims,
@@ -114,7 +117,8 @@ GPU_FN void attention(CONSTANT AttentionArgs& args, SHARED AttentionShared& shar
     }
     return;
   }
-  for (u32 d = t.lane; d < args.head_dim; d += kWarpLanes) acc[d] = running.sum > 0 ? acc[d] / running.sum : 0;
+  const f32 inverse = inverse_sum(running.sum);
+  for (u32 d = t.lane; d < args.head_dim; d += kWarpLanes) acc[d] *= inverse;
 }
 
 // What a part weighs among all: 0 where it sees no key, and has a result of zeros.
@@ -125,8 +129,8 @@ GPU_FN f32 part_weight(f32 own, f32 largest) {
 // A head's largest score and sum over all parts, and one dimension of its result.
 GPU_FN Running merged_state(GLOBAL const f32* state, u32 parts, u64 rows, u64 row) {
   Running all{minus_infinity(), 0};
-  for (u32 p = 0; p < parts; ++p) all.largest = max_(all.largest, state[2 * (p * rows + row)]);
-  for (u32 p = 0; p < parts; ++p) {
+  UNROLL_BY(2) for (u32 p = 0; p < parts; ++p) all.largest = max_(all.largest, state[2 * (p * rows + row)]);
+  NO_UNROLL for (u32 p = 0; p < parts; ++p) {
     GLOBAL const f32* part = state + 2 * (p * rows + row);
     all.sum = mul_add(part[1], part_weight(part[0], all.largest), all.sum);
   }
@@ -135,11 +139,11 @@ GPU_FN Running merged_state(GLOBAL const f32* state, u32 parts, u64 rows, u64 ro
 GPU_FN f32 merged_value(GLOBAL const f32* acc, GLOBAL const f32* state, u32 parts, u64 rows, u64 row, u32 head_dim,
                         u32 d, PRIVATE const Running& all) {
   f32 value = 0;
-  for (u32 p = 0; p < parts; ++p) {
+  NO_UNROLL for (u32 p = 0; p < parts; ++p) {
     const u64 part = p * rows + row;
     value = mul_add(acc[part * head_dim + d], part_weight(state[2 * part], all.largest), value);
   }
-  return all.sum > 0 ? value / all.sum : 0;
+  return value * inverse_sum(all.sum);
 }
 
 // Puts parts together, in their order: a warp for each row and head.

@@ -35,18 +35,23 @@ typedef FlashShared<256, 2> FlashShared_256_2;
 
 // ---- Queries, and new keys and values -------------------------------------------------------------------------------
 
-// Value d of a head x as the model wants it: normed, rotated, or as it is. inverse: 1 / rms of the head.
-GPU_FN f32 prepared(CONSTANT FlashArgs& args, GLOBAL const f32* x, GLOBAL const f32* norm, f32 inverse, u32 position,
-                    u32 d) {
-  const u32 flags = args.prepare.flags, head_dim = args.attention.head_dim, pairs = head_dim / 2;
-  if (d >= head_dim) return 0;
-  const bool norms = (flags & kPrepareNorm) != 0;
-  if ((flags & kPrepareRope) == 0) return norms ? x[d] * inverse * norm[d] : x[d];
-  const bool second = d >= pairs;
-  const u32 i = second ? d - pairs : d;
-  const f32 a = norms ? x[i] * inverse * norm[i] : x[i];
-  const f32 b = norms ? x[i + pairs] * inverse * norm[i + pairs] : x[i + pairs];
-  return rotated(a, b, cos_sin(static_cast<f32>(position) * args.prepare.inv_freq[i]), second);
+// Two values of a head.
+struct Pair {
+  f32 low, high;
+};
+GPU_FN u32 pairs_of(u32 head_dim) { return (head_dim + 1) / 2; }
+// Values i and i + pairs of a head x as the model wants them: normed, rotated, or as they are. inverse: 1 / rms of it.
+GPU_FN Pair prepared(CONSTANT FlashArgs& args, GLOBAL const f32* x, GLOBAL const f32* norm, f32 inverse, u32 position,
+                     u32 i) {
+  const u32 flags = args.prepare.flags, head_dim = args.attention.head_dim, second = i + pairs_of(head_dim);
+  Pair pair{x[i], second < head_dim ? x[second] : 0.f};
+  if ((flags & kPrepareNorm) != 0) {
+    pair.low = pair.low * inverse * norm[i];
+    if (second < head_dim) pair.high = pair.high * inverse * norm[second];
+  }
+  if ((flags & kPrepareRope) == 0) return pair;
+  const CosSin at = cos_sin(static_cast<f32>(position) * args.prepare.inv_freq[i]);
+  return Pair{rotated(pair.low, pair.high, at, false), rotated(pair.low, pair.high, at, true)};
 }
 
 GPU_FN f32 inverse_of_head(CONSTANT FlashArgs& args, GLOBAL const f32* x, u32 lane) {
@@ -54,47 +59,54 @@ GPU_FN f32 inverse_of_head(CONSTANT FlashArgs& args, GLOBAL const f32* x, u32 la
   return inverse_rms(x, args.attention.head_dim, args.prepare.eps, lane);
 }
 
-// The group's queries, rounded; rows that there are not are zero. A warp takes a row.
+// The group's queries, rounded; rows that there are not, and the padding, are zero. A warp takes a row.
 template <typename Kv, u32 kDims, u32 kTiles>
 GPU_FN void load_queries(CONSTANT FlashArgs& args, SHARED FlashShared<kDims, kTiles>& shared,
                          PRIVATE const AttentionTile& tile, u32 first_position, u32 dims, Thread t) {
   CONSTANT AttentionArgs& a = args.attention;
-  const u32 heads = a.heads / a.kv_heads, n_rows = tile.n_rows * heads;
+  const u32 heads = a.heads / a.kv_heads, n_rows = tile.n_rows * heads, pairs = pairs_of(a.head_dim);
   NO_UNROLL for (u32 row = t.warp; row < 16 * kTiles; row += kFlashWarps) {
-    SHARED u32* to = reinterpret_cast<SHARED u32*>(shared.q + row * (kDims + 8));
-    if (row >= n_rows) {
-      for (u32 d = t.lane; d < dims / 2; d += kWarpLanes) to[d] = 0;
-      continue;
-    }
+    SHARED u16* to = shared.q + row * (kDims + 8);
+    for (u32 d = (row < n_rows ? a.head_dim : 0) + t.lane; d < dims; d += kWarpLanes) to[d] = 0;
+    if (row >= n_rows) continue;
     const u32 query = row / heads;
     const u64 at = static_cast<u64>(tile.first_row - a.first_row + query) * a.heads + t.group_y * heads + row % heads;
     GLOBAL const f32* q = a.q + at * a.head_dim;
     const f32 inverse = inverse_of_head(args, q, t.lane);
-    NO_UNROLL for (u32 d = 2 * t.lane; d < dims; d += 2 * kWarpLanes) {
-      const f32 low = prepared(args, q, args.prepare.q_norm, inverse, first_position + query, d);
-      const f32 high = prepared(args, q, args.prepare.q_norm, inverse, first_position + query, d + 1);
-      to[d / 2] = Kv::pair(low, high);
+    NO_UNROLL for (u32 i = t.lane; i < pairs; i += kWarpLanes) {
+      const Pair pair = prepared(args, q, args.prepare.q_norm, inverse, first_position + query, i);
+      to[i] = static_cast<u16>(Kv::round(pair.low));
+      if (i + pairs < a.head_dim) to[i + pairs] = static_cast<u16>(Kv::round(pair.high));
     }
   }
 }
 
-// Keys and values of the tile's own tokens that lie in chunks [first, last). A warp takes a token.
+// Keys and values of the tile's own tokens that lie in chunks [first, last), as store_kv() has them. A warp takes a
+// token.
 template <typename Kv>
 GPU_FN void store_own(CONSTANT FlashArgs& args, PRIVATE const AttentionTile& tile, PRIVATE const KvSpan& span,
                       u32 first_position, u32 first, u32 last, u32 dims, Thread t) {
   CONSTANT AttentionArgs& a = args.attention;
+  const u32 pairs = pairs_of(a.head_dim);
   NO_UNROLL for (u32 i = t.warp; i < tile.n_rows; i += kFlashWarps) {
-    const u32 position = first_position + i, chunk = position / kChunkKeys;
+    const u32 position = first_position + i, chunk = position / kChunkKeys, slot = position % kChunkKeys;
     if (chunk < first || chunk >= last) continue;
-    GLOBAL u8* head = head_of<Kv>(a.batch, span, chunk, a.layer, t.group_y, dims);
+    GLOBAL u16* keys = reinterpret_cast<GLOBAL u16*>(head_of<Kv>(a.batch, span, chunk, a.layer, t.group_y, dims));
+    GLOBAL u16* values = keys + kChunkKeys * dims + slot;
+    keys += slot * dims;
     const u64 at = static_cast<u64>(tile.first_row - a.first_row + i) * a.kv_heads + t.group_y;
     GLOBAL const f32* k = args.prepare.k + at * a.head_dim;
     GLOBAL const f32* v = args.prepare.v + at * a.head_dim;
     const f32 inverse = inverse_of_head(args, k, t.lane);
-    NO_UNROLL for (u32 d = 0; d < dims; d += kWarpLanes) {
-      const f32 key = prepared(args, k, args.prepare.k_norm, inverse, position, d + t.lane);
-      const f32 value = d + t.lane < a.head_dim ? v[d + t.lane] : 0.f;
-      Kv::store(head, dims, position % kChunkKeys, d, t.lane, key, value);
+    NO_UNROLL for (u32 p = t.lane; p < pairs; p += kWarpLanes) {
+      const Pair pair = prepared(args, k, args.prepare.k_norm, inverse, position, p);
+      keys[p] = static_cast<u16>(Kv::round(pair.low));
+      if (p + pairs < a.head_dim) keys[p + pairs] = static_cast<u16>(Kv::round(pair.high));
+    }
+    NO_UNROLL for (u32 d = t.lane; d < dims; d += kWarpLanes) {
+      const f32 value = d < a.head_dim ? v[d] : 0.f;
+      if (d >= a.head_dim) keys[d] = 0;
+      values[d * kChunkKeys] = static_cast<u16>(Kv::round(value));
     }
   }
 }
@@ -109,7 +121,7 @@ GPU_FN void score_chunk(SHARED FlashShared<kDims, kTiles>& shared, GLOBAL const 
     clear(scores[i][0]);
     clear(scores[i][1]);
   }
-  UNROLL_BY_2 for (u32 d = 0; d < dims; d += 16) {
+  UNROLL_BY(2) for (u32 d = 0; d < dims; d += 16) {
     typename Kv::B b[2];
     UNROLL for (u32 j = 0; j < 2; ++j) load_b_global(b[j], keys + (t.warp * 16 + j * 8) * dims + d, dims, t);
     UNROLL for (u32 i = 0; i < kTiles; ++i) {
@@ -136,13 +148,17 @@ GPU_FN void weigh_chunk(CONSTANT AttentionArgs& a, SHARED FlashShared<kDims, kTi
                         PRIVATE Running& running, Thread t) {
   constexpr u32 kSharers = kFlashThreads / (16 * kTiles), kOwnKeys = kChunkKeys / kSharers;
   const u32 row = t.index / kSharers, first = t.index % kSharers * kOwnKeys;
+  SHARED f32* scores = shared.scores + row * kScoreStride + first;
+  if (a.softcap > 0) {
+    const f32 inverse = a.scale / a.softcap;
+    NO_UNROLL for (u32 i = 0; i < kOwnKeys; ++i) scores[i] = a.softcap * tanh_(scores[i] * inverse);
+  }
+  const f32 scale = a.softcap > 0 ? 1 : a.scale;
   f32 own[kOwnKeys];
   f32 largest = running.largest;
   UNROLL for (u32 i = 0; i < kOwnKeys; ++i) {
     const u32 key = first + i;
-    f32 score = shared.scores[row * kScoreStride + key] * a.scale;
-    if (a.softcap > 0) score = a.softcap * tanh_(score / a.softcap);
-    own[i] = key >= seen.begin && key < seen.end ? score : minus_infinity();
+    own[i] = key >= seen.begin && key < seen.end ? scores[i] * scale : minus_infinity();
     largest = max_(largest, own[i]);
   }
   largest = lanes_max<kSharers>(largest);
@@ -152,7 +168,8 @@ GPU_FN void weigh_chunk(CONSTANT AttentionArgs& a, SHARED FlashShared<kDims, kTi
   UNROLL for (u32 i = 0; i < kOwnKeys; i += 2) {
     const f32 low = any ? exp2_(own[i] - largest) : 0, high = any ? exp2_(own[i + 1] - largest) : 0;
     added += low + high;
-    *reinterpret_cast<SHARED u32*>(shared.weights + row * kWeightStride + first + i) = Kv::pair(low, high);
+    *reinterpret_cast<SHARED u32*>(shared.weights + row * kWeightStride + first + i) = Kv::round(low) | Kv::round(high)
+                                                                                                            << 16;
   }
   running.sum = running.sum * factor + lanes_sum<kSharers>(added);
   running.largest = largest;
@@ -198,11 +215,10 @@ GPU_FN void store_result(CONSTANT AttentionArgs& a, SHARED FlashShared<kDims, kT
       const u32 row = 16 * i + element_row(t.lane, e);
       if (row >= n_rows) continue;
       const u64 at = part + static_cast<u64>(first + row / heads) * a.heads + t.group_y * heads + row % heads;
-      const f32 sum = shared.sum[row];
+      const f32 factor = a.parts > 1 ? 1 : inverse_sum(shared.sum[row]);
       UNROLL for (u32 j = 0; j < kDims / 32; ++j) {
         const u32 col = (j * kFlashWarps + t.warp) * 8 + element_col(t.lane, e);
-        const f32 x = get(out[i][j], e);
-        if (col < a.head_dim) result[at * a.head_dim + col] = a.parts > 1 ? x : sum > 0 ? x / sum : 0;
+        if (col < a.head_dim) result[at * a.head_dim + col] = get(out[i][j], e) * factor;
       }
     }
   }

@@ -58,9 +58,10 @@ inline constexpr KernelId for_kv_type(KernelId f32_row, KvType type) {
 // flash_<type>_<dims>_<tiles>; none where there are no fragments of the type, or no room for the head_dim.
 inline constexpr std::optional<KernelId> flash_for(KvType type, int head_dim, uint32_t tiles) {
   if ((type != KvType::kF16 && type != KvType::kBF16) || head_dim > 256) return std::nullopt;
-  const auto first = static_cast<uint32_t>(type == KvType::kF16 ? KernelId::flash_F16_64_1 : KernelId::flash_BF16_64_1);
-  const uint32_t place = head_dim <= 64 ? tiles - 1 : head_dim <= 128 && tiles == 2 ? 2 : 2 + tiles;
-  return static_cast<KernelId>(first + place);
+  if (type == KvType::kBF16) return tiles == 1 ? KernelId::flash_BF16_256_1 : KernelId::flash_BF16_256_2;
+  if (head_dim <= 64) return tiles == 1 ? KernelId::flash_F16_64_1 : KernelId::flash_F16_64_2;
+  if (head_dim <= 128 && tiles == 2) return KernelId::flash_F16_128_2;
+  return tiles == 1 ? KernelId::flash_F16_256_1 : KernelId::flash_F16_256_2;
 }
 
 }  // namespace t5g::gpu

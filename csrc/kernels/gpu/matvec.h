@@ -21,6 +21,8 @@ CONSTEXPR u32 kWarpOutputs = kWarpLanes / kRowLanes * kOutputs;
 CONSTEXPR u32 kMatvecWarps = kMatvecThreads / kWarpLanes;
 CONSTEXPR u32 kPieceBytes = 16384;
 
+CONSTEXPR f32 kByteScale = 1.f / 127;
+
 // A type's input in the group's memory.
 template <typename Format, u32 kRows>
 struct Piece {
@@ -56,7 +58,7 @@ GPU_FN void measure_rows(CONSTANT MatvecArgs& args, SHARED MatvecShared<kRows>& 
     NO_UNROLL for (u32 i = 0; i < kRows; ++i) {
       const u64 row = static_cast<u64>(row_of(args, first_row + i)) * args.k;
       f32 sum = 0;
-      for (u32 k = t.index; k < args.k; k += kSumThreads) {
+      UNROLL_BY(2) for (u32 k = t.index; k < args.k; k += kSumThreads) {
         const f32 x = pass == 0 ? in.added[row + k]
                       : adds    ? sum_of_row(in, row + k, k, shared.inverse[0][i])
                                 : in.x[row + k];
@@ -106,7 +108,7 @@ GPU_FN void stage(CONSTANT MatvecArgs& args, SHARED MatvecShared<kRows>& shared,
       const f32 largest = lanes_max<kWarpLanes>(abs_(x));
       const f32 inverse = largest > 0 ? 127 / largest : 0;
       shared.piece[i * kValues + at] = static_cast<u8>(round_away(x * inverse));
-      if (t.lane == 0) shared.scales[i * (kValues / kBlock) + block] = largest / 127;
+      if (t.lane == 0) shared.scales[i * (kValues / kBlock) + block] = largest * kByteScale;
     } else {
       const u32 chunk = at / kChunk, quarter = at % kChunk / 4;
       reinterpret_cast<SHARED f32*>(shared.piece)[i * kValues + (quarter * (kValues / kChunk) + chunk) * 4 + at % 4] =
@@ -173,7 +175,7 @@ struct Multiply<Format, 1> {
   template <u32 kRows>
   static GPU_FN void add(SHARED MatvecShared<kRows>& shared, PRIVATE const OutputRows& rows, u32 k, u32 chunks,
                          u32 lane, PRIVATE f32 (&sums)[kRows][kOutputs]) {
-    UNROLL_BY_2 for (u32 chunk = lane; chunk < chunks; chunk += kRowLanes) {
+    UNROLL_BY(kRows == 1 ? 4 : 1) for (u32 chunk = lane; chunk < chunks; chunk += kRowLanes) {
       typename Format::Raw raw[kOutputs];
       Scale scale[kOutputs];
       UNROLL for (u32 j = 0; j < kOutputs; ++j) {

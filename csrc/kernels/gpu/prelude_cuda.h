@@ -5,7 +5,8 @@
 #define GPU_FN __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
 #define NO_UNROLL _Pragma("unroll 1")
-#define UNROLL_BY_2 _Pragma("unroll 2")
+#define PRAGMA_OF(text) _Pragma(#text)
+#define UNROLL_BY(n) PRAGMA_OF(unroll n)
 
 // extern "C": the driver finds kernels by name. At least one group a processor: else registers are spilled to have
 // more.

@@ -11,7 +11,7 @@
 #define GPU_FN inline
 #define UNROLL
 #define NO_UNROLL
-#define UNROLL_BY_2
+#define UNROLL_BY(n)
 
 namespace t5g {
 namespace gpu {

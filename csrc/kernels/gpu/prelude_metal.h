@@ -9,7 +9,8 @@
 #define GPU_FN inline
 #define UNROLL _Pragma("unroll")
 #define NO_UNROLL _Pragma("unroll 1")
-#define UNROLL_BY_2 _Pragma("unroll 2")
+#define PRAGMA_OF(text) _Pragma(#text)
+#define UNROLL_BY(n) PRAGMA_OF(unroll n)
 
 #ifndef GROUP_MEMORY
 #define GROUP_MEMORY(Shared) threadgroup Shared shared

@@ -111,7 +111,7 @@ GPU_FN void best_merge(CONSTANT SelectArgs& args, SHARED SearchShared& shared, T
   Scored before = no_token();
   for (u32 n = 0; n < args.n_best; ++n) {
     Scored best = no_token();
-    for (u64 i = t.index; i < n_found; i += kSearchThreads) {
+    NO_UNROLL for (u64 i = t.index; i < n_found; i += kSearchThreads) {
       const Scored own = found[i];
       if (own.id >= 0 && (n == 0 || is_better(before, own))) best = better_of(best, own);
     }

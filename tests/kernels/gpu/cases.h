@@ -94,6 +94,7 @@ inline std::vector<DataType> all_types() {
 
 inline uint32_t divide_up(uint64_t a, uint64_t b) { return static_cast<uint32_t>((a + b - 1) / b); }
 
+void test_emulator();   // cases_emulator.cc
 void test_rows();       // cases_rows.cc
 void test_linear();     // cases_linear.cc
 void test_matvecs();    // cases_linear.cc

@@ -333,7 +333,7 @@ void Filled::prepare(const std::string& what) const {
 
 void test_attention() {
   const std::vector<Lengths> several = {{1, 0, 5}, {4, 130, 0}, {2, 63, 64}, {20, 1, 200}, {1, 5, 65}};
-  std::vector<Setting> settings = {
+  const std::vector<Setting> settings = {
       {.name = "both kinds of keys"},
       {.name = "several sequences", .sequences = several},
       {.name = "head_dim 2", .heads = 3, .kv_heads = 3, .head_dim = 2},
@@ -343,31 +343,42 @@ void test_attention() {
       {.name = "own keys", .sequences = several, .segments = kSelfKeys},
       {.name = "source", .sequences = several, .segments = kSourceKeys},
   };
+  std::vector<Setting> windows;
   for (const uint32_t width : {0u, 1u, 62u, 63u, 64u, 65u, 200u}) {
-    settings.push_back({.name = "window of " + std::to_string(width), .sequences = {{3, 200, 10}}, .before = width});
-    settings.push_back({.name = "encoder, window of " + std::to_string(width),
-                        .sequences = {{70, 0, 0}},
-                        .segments = kSelfKeys,
-                        .before = width,
-                        .after = width,
-                        .part_chunks = kWholePartChunks});
+    windows.push_back({.name = "window of " + std::to_string(width), .sequences = {{3, 200, 10}}, .before = width});
+    windows.push_back({.name = "encoder, window of " + std::to_string(width),
+                       .sequences = {{70, 0, 0}},
+                       .segments = kSelfKeys,
+                       .before = width,
+                       .after = width,
+                       .part_chunks = kWholePartChunks});
   }
   const std::vector<Setting> decoders = {
       {.name = "several sequences", .sequences = {{3, 62, 5}, {1, 0, 0}, {1, 130, 70}, {8, 60, 10}}},
       {.name = "window", .head_dim = 72, .sequences = {{4, 200, 10}}, .before = 70},
       {.name = "head_dim 256", .heads = 4, .kv_heads = 1, .head_dim = 256, .sequences = {{2, 127, 3}}}};
-  for (const Setting& setting : decoders) {
-    for (const KvType type : {KvType::kF16, KvType::kBF16}) Filled(setting, type).prepare("prepare, " + setting.name);
-  }
-  const char* names[] = {"f32", "f16", "bf16", "q8_0"};
+
+  const char* names[] = {"f32 ", "f16 ", "bf16 ", "q8_0 "};
+  const auto plain = [&](const Setting& setting, KvType type) {
+    Filled(setting, type).attend(std::string("attention ") + names[static_cast<uint32_t>(type)] + setting.name);
+  };
+  const auto fragments = [&](const Setting& setting, KvType type, uint32_t tiles) {
+    const std::string name = std::string("flash ") + names[static_cast<uint32_t>(type)] + setting.name;
+    Filled(setting, type).attend_flash(name + ", tiles " + std::to_string(tiles), tiles);
+  };
   for (uint32_t type = 0; type < 4; ++type) {
-    for (const Setting& setting : settings) {
-      const Filled filled(setting, static_cast<KvType>(type));
-      const std::string name = std::string(names[type]) + ", " + setting.name;
-      filled.attend("attention " + name);
-      if (!flash_for(static_cast<KvType>(type), static_cast<int>(setting.head_dim), 1)) continue;
-      for (const uint32_t tiles : {1u, 2u})
-        filled.attend_flash("flash " + name + ", tiles " + std::to_string(tiles), tiles);
+    for (const Setting& setting : settings) plain(setting, static_cast<KvType>(type));
+  }
+  for (const Setting& setting : windows) {
+    plain(setting, KvType::kF32);
+    fragments(setting, KvType::kF16, setting.part_chunks == kWholePartChunks ? 2 : 1);
+  }
+  // Fragments laid out as on CUDA, and as on Metal.
+  for (const bool metal : {false, true}) {
+    emulator::use_metal_fragments(metal);
+    for (const KvType type : {KvType::kF16, KvType::kBF16}) {
+      for (const Setting& setting : settings) fragments(setting, type, metal == (type == KvType::kF16) ? 1 : 2);
+      for (const Setting& setting : decoders) Filled(setting, type).prepare("prepare, " + setting.name);
     }
   }
 }

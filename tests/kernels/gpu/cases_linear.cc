@@ -104,7 +104,7 @@ Values as_int8(const Values& row) {
     for (size_t i = at; i < end; ++i) largest = std::max(largest, std::abs(row[i]));
     const float inverse = largest > 0 ? 127 / largest : 0;
     for (size_t i = at; i < end; ++i)
-      out[i] = std::trunc(row[i] * inverse + std::copysign(0.5f, row[i])) * (largest / 127);
+      out[i] = std::trunc(row[i] * inverse + std::copysign(0.5f, row[i])) * (largest * (1.0f / 127));
   }
   return out;
 }
@@ -296,8 +296,12 @@ void test_linear() {
   for (const DataType type : all_types()) {
     for (const auto& [m, k] : {std::pair{1u, 32u}, {33u, 96u}, {5u, 640u}}) test_plain(type, m, k);
     if (!is_quantized(type)) test_plain(type, 2, 75);
-    for (const auto& [m, k] : {std::pair{1u, 32u}, {67u, 96u}}) test_matmul(type, m, k);
-    if (!is_quantized(type)) test_matmul(type, 3, 75);
+    // Fragments laid out as on CUDA, and as on Metal.
+    for (const bool metal : {false, true}) {
+      emulator::use_metal_fragments(metal);
+      for (const auto& [m, k] : {std::pair{1u, 32u}, {67u, 96u}}) test_matmul(type, m, k);
+      if (!is_quantized(type)) test_matmul(type, 3, 75);
+    }
   }
 }
 

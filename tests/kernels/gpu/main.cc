@@ -89,21 +89,18 @@ PackedWeight::PackedWeight(DataType type, int64_t rows, int64_t cols, uint32_t s
 
 int main() {
   using namespace t5g::gpu::test;
-  namespace emulator = t5g::emulator;
   try {
+    test_emulator();
     test_rows();
     test_select();
     test_matvecs();
-    for (const bool metal : {false, true}) {
-      emulator::use_metal_fragments(metal);
-      test_linear();
-      test_attention();
-    }
+    test_linear();
+    test_attention();
   } catch (const std::exception& error) {
     check(false, error.what());
   }
   for (const std::string& name : not_launched()) check(false, name + ": no test launches it");
-  const emulator::Statistics s = emulator::statistics();
+  const t5g::emulator::Statistics s = t5g::emulator::statistics();
   std::printf("%d failures, %llu launches, %llu groups, %.2f M switches, %.2f M lane collectives\n", failures(),
               static_cast<unsigned long long>(s.launches), static_cast<unsigned long long>(s.groups),
               static_cast<double>(s.switches) / 1e6, static_cast<double>(s.collectives) / 1e6);
