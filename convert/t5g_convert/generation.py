@@ -25,27 +25,34 @@ _DIRECT = (
     "num_return_sequences",
     "repetition_penalty",
     "no_repeat_ngram_size",
+    "encoder_repetition_penalty",
+    "encoder_no_repeat_ngram_size",
+    "forced_bos_token_id",
+    "suppress_tokens",
 )
-_SAMPLING = ("temperature", "top_k", "top_p", "min_p")
+_SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 _SAMPLING_DEFAULTS = {"temperature": 1.0, "top_k": 50}  # transformers', where do_sample is true
 _LENGTHS = {"max_length": "max_new_tokens", "min_length": "min_new_tokens"}
+_RENAMED = {"bad_words_ids": "bad_words"}
+# Of those above, the values that ask for nothing and are not worth a key.
+_NOTHING: dict[str, Any] = {
+    "typical_p": 1.0,
+    "epsilon_cutoff": 0.0,
+    "eta_cutoff": 0.0,
+    "encoder_repetition_penalty": 1.0,
+    "encoder_no_repeat_ngram_size": 0,
+    "suppress_tokens": [],
+    "bad_words_ids": [],
+}
 # What t5g has no option for, with the value that changes nothing.
 _WITHOUT_OPTION: dict[str, Any] = {
-    "forced_bos_token_id": None,
     "forced_eos_token_id": None,
-    "suppress_tokens": [],
     "begin_suppress_tokens": [],
-    "bad_words_ids": [],
     "force_words_ids": [],
     "sequence_bias": {},
     "constraints": [],
-    "encoder_repetition_penalty": 1.0,
-    "encoder_no_repeat_ngram_size": 0,
     "exponential_decay_length_penalty": None,
-    "typical_p": 1.0,
     "top_h": None,
-    "epsilon_cutoff": 0.0,
-    "eta_cutoff": 0.0,
     "num_beam_groups": 1,
     "diversity_penalty": 0.0,
     "penalty_alpha": None,
@@ -109,9 +116,13 @@ def read_generation_defaults(folder: Path) -> GenerationDefaults:
         wishes = read_json(path)
     else:
         path = folder / "config.json"
-        known = (*_DIRECT, *_SAMPLING, *_LENGTHS, *_WITHOUT_OPTION, "do_sample", "stop_strings")
+        known = (*_DIRECT, *_SAMPLING, *_LENGTHS, *_RENAMED, *_WITHOUT_OPTION, "do_sample", "stop_strings")
         wishes = {key: value for key, value in read_json(path).items() if key in known}
-    wishes = {key: value for key, value in wishes.items() if value is not None}
+    wishes = {
+        key: value
+        for key, value in wishes.items()
+        if value is not None and not (key in _NOTHING and value == _NOTHING[key])
+    }
     found = GenerationDefaults()
     left_out = _without_option(wishes)
     asked = _asked(wishes, found.notes, path.name)
@@ -135,7 +146,7 @@ def read_generation_defaults(folder: Path) -> GenerationDefaults:
 
 
 def _without_option(wishes: Mapping[str, Any]) -> dict[str, Any]:
-    handled = {*_DIRECT, *_SAMPLING, *_LENGTHS, *_ELSEWHERE, *_WITHOUT_EFFECT}
+    handled = {*_DIRECT, *_SAMPLING, *_LENGTHS, *_RENAMED, *_ELSEWHERE, *_WITHOUT_EFFECT}
     return {
         key: value
         for key, value in wishes.items()
@@ -146,6 +157,7 @@ def _without_option(wishes: Mapping[str, Any]) -> dict[str, Any]:
 def _asked(wishes: Mapping[str, Any], notes: list[str], file: str) -> dict[str, Any]:
     """Give the options that are asked for, in t5g's terms."""
     asked = {name: wishes[name] for name in _DIRECT if name in wishes}
+    asked |= {ours: wishes[theirs] for theirs, ours in _RENAMED.items() if theirs in wishes}
     for theirs, ours in _LENGTHS.items():
         # Theirs count the start token.
         if theirs in wishes and ours not in asked:

@@ -42,7 +42,17 @@ class Value(NamedTuple):
 Metadata = dict[str, Value]
 
 
-_REAL = ("temperature", "top_p", "min_p", "repetition_penalty", "length_penalty")
+_REAL = (
+    "temperature",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "epsilon_cutoff",
+    "eta_cutoff",
+    "repetition_penalty",
+    "encoder_repetition_penalty",
+    "length_penalty",
+)
 # Of options that other tools look for, under the keys that GGUF has for them.
 _COMMON_SAMPLING = {"temperature": "temp", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p"}
 
@@ -140,12 +150,19 @@ def _vision(vision: VisionConfig) -> Metadata:
     }
 
 
+def _flat(ids: list[Any]) -> list[int]:
+    """Ids as they are; of lists of them, each is ended by -1."""
+    return [token for item in ids for token in ([*item, -1] if isinstance(item, list) else [item])]
+
+
 def _generation(arch: str, generation: GenerationDefaults) -> Metadata:
     pairs: Metadata = {}
     for name, value in generation.options.items():
         key = f"{arch}.generation.{name}"
         if name == "early_stopping":
             pairs[key] = Value(str(value).lower(), T.STRING)
+        elif isinstance(value, list):
+            pairs[key] = Value(_flat(value), T.ARRAY, T.INT32)
         elif name in _REAL:
             pairs[key] = Value(float(value), T.FLOAT64)
         else:

@@ -39,14 +39,28 @@ LatentFormat Decoder::latent_format(DataType type) const {
           .n_kv_heads = config_.use_qk_norm ? config_.num_key_value_heads : 0};
 }
 
-void Decoder::forward(const Batch& batch, Tensor x, Workspace& ws) const {
+Tensor Decoder::source_keys(size_t index, Tensor hidden_states, Workspace& ws) const {
+  const AttentionWeights& w = source_projections(weights_.decoder_layers[index]);
+  const Tensor k = ws.keys(hidden_states.rows);
+  ops_.linear(hidden_states, {{w.k_proj.get(), k}});  // [n, K * Dh]
+  if (config_.use_qk_norm) ops_.rms_norm_heads(k, w.k_norm, config_.rms_norm_eps);
+  return k;
+}
+
+AttentionSpec Decoder::source_attention(size_t index) const {
+  const DecoderLayer& layer = weights_.decoder_layers[index];
+  return is_merged() ? spec(Segments::kBoth, config_.window(config_.layer_types[index]), layer)
+                     : spec(Segments::kSource, Window{}, layer);
+}
+
+void Decoder::forward(const Batch& batch, Tensor x, Workspace& ws, AttentionWatcher* watcher) const {
   embed(ops_, weights_.decoder_embedding, model_.eoi_token_id, batch.all(), x);  // [R, D]
   for (size_t i = 0; i < weights_.decoder_layers.size(); ++i) {
     const DecoderLayer& layer = weights_.decoder_layers[i];
-    if (model_.decoder_attention == DecoderAttention::kMerged) {
-      merged_attention(i, batch, x, ws);  // [R, D]
+    if (is_merged()) {
+      merged_attention(i, batch, x, ws, watcher);  // [R, D]
     } else {
-      self_then_cross_attention(i, batch, x, ws);  // [R, D]
+      self_then_cross_attention(i, batch, x, ws, watcher);  // [R, D]
     }
     feed_forward(ops_, layer.mlp, layer.pre_feedforward_norm, layer.post_feedforward_norm, config_.rms_norm_eps, x,
                  ws);  // [R, D]
@@ -55,16 +69,18 @@ void Decoder::forward(const Batch& batch, Tensor x, Workspace& ws) const {
 }
 
 // T5Gemma 2: one softmax over the target's own keys and the source's, which were made with the same weights.
-void Decoder::merged_attention(size_t index, const Batch& batch, Tensor x, Workspace& ws) const {
+void Decoder::merged_attention(size_t index, const Batch& batch, Tensor x, Workspace& ws,
+                               AttentionWatcher* watcher) const {
   const DecoderLayer& layer = weights_.decoder_layers[index];
-  const Window window = config_.window(config_.layer_types[index]);
-  const Tensor q = project_self(index, batch, x, ws), a = ws.attended(x.rows);                       // [R, H * Dh]
-  ops_.attention(q, spec(Segments::kBoth, window, layer), batch.all(), static_cast<int>(index), a);  // [R, H * Dh]
-  add_output(layer.self_attn, layer.post_self_attn_norm, a, x, ws);                                  // [R, D]
+  const Tensor q = project_self(index, batch, x, ws), a = ws.attended(x.rows);  // [R, H * Dh]
+  if (watcher != nullptr) watcher->see(index, q, ws.keys(x.rows));
+  ops_.attention(q, source_attention(index), batch.all(), static_cast<int>(index), a);  // [R, H * Dh]
+  add_output(layer.self_attn, layer.post_self_attn_norm, a, x, ws);                     // [R, D]
 }
 
 // T5Gemma: attention to the target's own keys, then a sub-block of its own for the source, without positions.
-void Decoder::self_then_cross_attention(size_t index, const Batch& batch, Tensor x, Workspace& ws) const {
+void Decoder::self_then_cross_attention(size_t index, const Batch& batch, Tensor x, Workspace& ws,
+                                        AttentionWatcher* watcher) const {
   const DecoderLayer& layer = weights_.decoder_layers[index];
   const Window window = config_.window(config_.layer_types[index]);
   const int i = static_cast<int>(index);
@@ -73,10 +89,11 @@ void Decoder::self_then_cross_attention(size_t index, const Batch& batch, Tensor
   add_output(layer.self_attn, layer.post_self_attn_norm, a, x, ws);             // [R, D]
 
   const Tensor h = ws.hidden(x.rows);
-  ops_.rms_norm(x, layer.pre_cross_attn_norm, config_.rms_norm_eps, h);            // [R, D]
-  ops_.linear(h, {{layer.cross_attn.q_proj.get(), q}});                            // [R, H * Dh]
-  ops_.attention(q, spec(Segments::kSource, Window{}, layer), batch.all(), i, a);  // [R, H * Dh]
-  add_output(layer.cross_attn, layer.post_cross_attn_norm, a, x, ws);              // [R, D]
+  ops_.rms_norm(x, layer.pre_cross_attn_norm, config_.rms_norm_eps, h);  // [R, D]
+  ops_.linear(h, {{layer.cross_attn.q_proj.get(), q}});                  // [R, H * Dh]
+  if (watcher != nullptr) watcher->see(index, q, std::nullopt);
+  ops_.attention(q, source_attention(index), batch.all(), i, a);       // [R, H * Dh]
+  add_output(layer.cross_attn, layer.post_cross_attn_norm, a, x, ws);  // [R, D]
 }
 
 // Queries [R, H * Dh] of the new tokens; their keys and values join the sequences' caches.

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "model/blocks.h"
@@ -12,6 +13,14 @@
 #include "ops/ops.h"
 
 namespace t5g {
+
+// Who wants to know what a pass looks at the source with: gets the queries of the new tokens of every layer, and their
+// own keys where these share a softmax with the source's.
+class AttentionWatcher {
+ public:
+  virtual ~AttentionWatcher() = default;
+  virtual void see(size_t layer, Tensor queries, std::optional<Tensor> own_keys) = 0;  // [R, H * Dh], [R, K * Dh]
+};
 
 // Shapes: R rows = tokens of all sequences of the batch, at most Ops::block_rows(); D hidden_size, V vocab_size.
 class Decoder {
@@ -30,7 +39,12 @@ class Decoder {
 
   // Runs the new tokens of every sequence, storing their keys and values, -> x [R, D], final hidden states. The batch's
   // pool is of kv_format(), with every layer.
-  void forward(const Batch& batch, Tensor x, Workspace& ws) const;
+  void forward(const Batch& batch, Tensor x, Workspace& ws, AttentionWatcher* watcher = nullptr) const;
+
+  // One layer's keys of a source's hidden states [n, D_encoder] -> [n, K * Dh], as project_source() stores them.
+  Tensor source_keys(size_t index, Tensor hidden_states, Workspace& ws) const;
+  // How a layer looks at the source, and at its own tokens where it does so at once.
+  AttentionSpec source_attention(size_t index) const;
 
   // Answers selections[i] about the logits [V] of x's row i, softcapped where the model does that.
   void select(Tensor x, std::span<Selection* const> selections) const;
@@ -38,13 +52,15 @@ class Decoder {
   const KvFormat& kv_format() const { return kv_format_; }
 
  private:
-  void merged_attention(size_t index, const Batch& batch, Tensor x, Workspace& ws) const;
-  void self_then_cross_attention(size_t index, const Batch& batch, Tensor x, Workspace& ws) const;
+  bool is_merged() const { return model_.decoder_attention == DecoderAttention::kMerged; }
+  void merged_attention(size_t index, const Batch& batch, Tensor x, Workspace& ws, AttentionWatcher* watcher) const;
+  void self_then_cross_attention(size_t index, const Batch& batch, Tensor x, Workspace& ws,
+                                 AttentionWatcher* watcher) const;
   Tensor project_self(size_t index, const Batch& batch, Tensor x, Workspace& ws) const;
   void add_output(const AttentionWeights& w, Vector post_norm, Tensor attended, Tensor x, Workspace& ws) const;
   // Of the source's keys and values.
   const AttentionWeights& source_projections(const DecoderLayer& layer) const {
-    return model_.decoder_attention == DecoderAttention::kMerged ? layer.self_attn : layer.cross_attn;
+    return is_merged() ? layer.self_attn : layer.cross_attn;
   }
   AttentionSpec spec(Segments segments, Window window, const DecoderLayer& layer) const {
     AttentionSpec spec = attention_spec(config_, kv_format_.type, segments, window);

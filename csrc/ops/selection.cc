@@ -73,6 +73,16 @@ void select_best(std::span<const float> row, size_t k, bool with_ties, std::span
       });
 }
 
+void keep_allowed(std::span<float> row, std::span<const uint32_t> allowed) {
+  if (allowed.empty()) return;
+  for (size_t first = 0; first < row.size(); first += 32) {
+    const uint32_t word = first / 32 < allowed.size() ? allowed[first / 32] : 0;
+    if (word == ~uint32_t{0}) continue;
+    const size_t n = std::min<size_t>(32, row.size() - first);
+    for (size_t i = 0; i < n; ++i) row[first + i] = (word >> i & 1) != 0 ? row[first + i] : kNone;
+  }
+}
+
 void answer(std::span<float> row, std::optional<float> log_sum_exp, Selection& selection) {
   selection.found_log_sum_exp = log_sum_exp;
   if (!selection.all.empty() && selection.all.data() != row.data())
@@ -81,11 +91,13 @@ void answer(std::span<float> row, std::optional<float> log_sum_exp, Selection& s
     const float sum = log_sum_exp.value();
     for (float& x : row) x -= sum;
   }
+  select_best(row, selection.n_top, false, {}, selection.top);
   selection.values.resize(selection.ids.size());
   for (size_t i = 0; i < selection.ids.size(); ++i)
     selection.values[i] = selection.ids[i] >= 0 && selection.ids[i] < std::ssize(row)
                               ? row[static_cast<size_t>(selection.ids[i])]
                               : kNone;
+  if (selection.n_best > 0) keep_allowed(row, selection.allowed);
   select_best(row, selection.n_best, selection.with_ties, selection.ids, selection.best);
 }
 

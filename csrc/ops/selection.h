@@ -36,13 +36,17 @@ struct Selection {
   std::vector<int32_t> ids;  // whose values are asked for, ascending and without repeats; 0 or more
   size_t n_best = 0;         // the largest of all others; -infinity and NaN are never among them
   bool with_ties = false;    // and all that equal the last of them
+  // Those that may be among the best: bit i % 32 of word i / 32, none beyond the end. Empty: all may.
+  std::span<const uint32_t> allowed;
+  size_t n_top = 0;  // the largest of the whole row, whatever else is asked
   LogSumExp log_sum_exp = LogSumExp::kNo;
   std::span<float> all;      // [V] where everything is asked for (as logits), otherwise empty
   bool keep_hidden = false;  // the row's input of the head, where log_sum_exp is not answered
 
   // ---- The answer ----
   std::vector<float> values;      // [ids.size()], -infinity for ids outside the vocabulary
-  std::vector<ScoredToken> best;  // best first
+  std::vector<ScoredToken> best;  // best first,
+  std::vector<ScoredToken> top;   // and so are these
   std::optional<float> found_log_sum_exp;
   std::vector<float> hidden;  // [D]
 
@@ -52,6 +56,8 @@ struct Selection {
     ids.clear();
     n_best = 0;
     with_ties = false;
+    allowed = {};
+    n_top = 0;
     log_sum_exp = LogSumExp::kNo;
     all = {};
     keep_hidden = false;
@@ -63,8 +69,11 @@ struct Selection {
 void select_best(std::span<const float> row, size_t k, bool with_ties, std::span<const int32_t> skip,
                  std::vector<ScoredToken>& out);
 
+// Makes the values of all tokens that are not allowed -infinity; empty: all are.
+void keep_allowed(std::span<float> row, std::span<const uint32_t> allowed);
+
 // Answers everything but `hidden` from all logits of the row, whose log-sum-exp is given where `selection` needs it.
-// Changes the row where kind is kLogProbabilities.
+// Changes the row where kind is kLogProbabilities, or not all tokens are allowed.
 void answer(std::span<float> row, std::optional<float> log_sum_exp, Selection& selection);
 
 }  // namespace t5g

@@ -29,23 +29,37 @@ class BeamJob final : public GenerationJob {
         config_(input.config),
         text_(input.text),
         prompt_ids_(std::move(input.prompt_ids)),
-        search_(config_, prompt_ids_, nullptr, stop_test()) {
+        allowed_tokens_(config_.constraint == nullptr ? nullptr : config_.constraint->begin(config_, true)),
+        search_(config_, prompt_ids_, input.source_ids, stop_test()) {
     caches_.push_back(input.model.new_cache());
   }
 
-  int64_t n_logit_rows() const override { return search_.needs_all() && !done() ? std::ssize(search_.beams()) : 0; }
-
-  void add_steps(std::vector<Model::Step>& steps, int64_t, std::span<float> logits) override {
+  void add_steps(std::vector<Model::Step>& steps, int64_t, std::span<float>) override {
     if (done()) return;
-    const size_t cols = logits.size() / search_.beams().size();
     const std::vector<Beam>& beams = search_.beams();
     if (next_.size() < beams.size()) next_.resize(beams.size());
+    if (allowed_.size() < beams.size()) allowed_.resize(beams.size());
     for (size_t i = 0; i < beams.size(); ++i) {
-      search_.ask(i, logits.subspan(i * cols, cols), next_[i]);
+      next_[i].clear();
       const auto cached = static_cast<size_t>(caches_[i].length());
       steps.push_back(
           {source_.get(), &caches_[i], std::span<const int32_t>(beams[i].ids).subspan(cached), {&next_[i], 1}});
     }
+  }
+
+  bool thinks_beside() const override {
+    return !done() && allowed_tokens_ != nullptr && config_.constraint->runs_beside();
+  }
+
+  void think() override {
+    if (done() || allowed_tokens_ == nullptr) return;
+    const std::vector<Beam>& beams = search_.beams();
+    for (size_t i = 0; i < beams.size(); ++i) allowed_tokens_->after(search_.generated(beams[i]), allowed_[i]);
+  }
+
+  void ask() override {
+    if (done()) return;
+    for (size_t i = 0; i < search_.beams().size(); ++i) search_.ask(i, allowed_[i], next_[i]);
   }
 
   void take() override {
@@ -69,6 +83,11 @@ class BeamJob final : public GenerationJob {
       StoppedText stopped = stopped_text(hypothesis.generated_ids);
       result.text = std::move(stopped.text);
       result.logprob = hypothesis.logprob;
+      result.score = hypothesis.score;
+      for (TokenScore& token : hypothesis.scores) {
+        result.token_logprobs.push_back(token.logprob);
+        if (config_.logprobs > 0) result.top_logprobs.push_back(std::move(token.top));
+      }
       const bool at_eos = !hypothesis.generated_ids.empty() && config_.is_eos(hypothesis.generated_ids.back());
       const bool complete = stopped.found || at_eos;
       result.finish_reason = complete              ? FinishReason::kStop
@@ -99,9 +118,11 @@ class BeamJob final : public GenerationJob {
   const GenerationConfig& config_;
   const TextOptions& text_;
   const std::vector<int32_t> prompt_ids_;
+  const std::unique_ptr<AllowedTokens> allowed_tokens_;  // null: everything is allowed
   BeamSearch search_;
-  std::vector<KvCache> caches_;  // one per growing beam,
-  std::vector<Selection> next_;  // and what is asked about each, or about more
+  std::vector<Allowed> allowed_;  // after each growing beam
+  std::vector<KvCache> caches_;   // one per growing beam,
+  std::vector<Selection> next_;   // and what is asked about each, or about more
   int64_t n_steps_ = 0;
 };
 

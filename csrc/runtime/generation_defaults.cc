@@ -1,8 +1,11 @@
 // One look-up per row of the table of options, by the type of its field.
 #include "runtime/generation_defaults.h"
 
+#include <optional>
+#include <string>
 #include <utility>
 #include <variant>
+#include <vector>
 
 #include "base/error.h"
 #include "base/printable.h"
@@ -18,6 +21,37 @@ bool read(const GgufFile& file, const std::string& key, int32_t& field) {
   if (found) field = *found;
   return found.has_value();
 }
+
+bool read(const GgufFile& file, const std::string& key, std::optional<int32_t>& field) {
+  field = file.find_i32(key);
+  return field.has_value();
+}
+
+bool read(const GgufFile& file, const std::string& key, std::vector<int32_t>& field) {
+  const auto found = file.find_i32_array(key);
+  if (found) field = *found;
+  return found.has_value();
+}
+
+// Runs of ids, each ended by -1.
+bool read(const GgufFile& file, const std::string& key, std::vector<std::vector<int32_t>>& field) {
+  const auto found = file.find_i32_array(key);
+  if (!found) return false;
+  field.clear();
+  std::vector<int32_t> run;
+  for (const int32_t id : *found) {
+    if (id == -1) {
+      field.push_back(std::exchange(run, {}));
+    } else {
+      run.push_back(id);
+    }
+  }
+  if (!run.empty()) file.fail_key(key, "does not end in -1. Convert the model again.");
+  return true;
+}
+
+// No file has it.
+bool read(const GgufFile&, const std::string&, std::vector<LogitBias>&) { return false; }
 
 bool read(const GgufFile& file, const std::string& key, double& field) {
   const auto found = file.find_f64(key);

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -17,13 +18,17 @@ namespace t5g {
 
 class KeptLogprob;
 
-enum class FinishReason { kStop, kLength, kCancelled };
+enum class FinishReason { kStop, kLength, kCancelled, kTimeout };
 
 struct GeneratedSequence {
   std::vector<int32_t> token_ids;             // generated ones only, with the token that ended it
   std::string text;                           // without special tokens, and without the stop string that ended it
   double logprob = 0;                         // sum of the model's own log-probabilities of token_ids,
-  std::shared_ptr<KeptLogprob> kept_logprob;  // or, where set, what it can be computed from
+  std::vector<float> token_logprobs;          // each of them,
+  std::shared_ptr<KeptLogprob> kept_logprob;  // or, where set, what both can be computed from
+  // Of every token the likeliest ones there and their log-probabilities, where they were asked for.
+  std::vector<std::vector<ScoredToken>> top_logprobs;
+  std::optional<float> score;  // of beam search, by which its sequences are sorted
   FinishReason finish_reason = FinishReason::kCancelled;
 };
 
@@ -37,7 +42,7 @@ struct JobInput {
   const GenerationConfig& config;             // max_new_tokens already within the model's limit
   const TextOptions& text;
   uint64_t seed;
-  std::span<const sampling::Processor> more_processors = {};  // see sampling::LogitsProcessors
+  std::span<const sampling::Processor> more_processors = {};  // see sampling::LogitsProcessors; not in beam search
 };
 
 class GenerationJob {
@@ -49,6 +54,12 @@ class GenerationJob {
   // The sequences to run next, none when done: what they point to stays valid until take(). max_draft: tokens that may
   // be run on the chance that they come next. logits: [n_logit_rows(), V].
   virtual void add_steps(std::vector<Model::Step>& steps, int64_t max_draft, std::span<float> logits) = 0;
+  // Then: finds what may come next, where there is a constraint; on any thread. thinks_beside(): whether that takes
+  // time in which the model can run the steps.
+  virtual void think() = 0;
+  virtual bool thinks_beside() const = 0;
+  // Then, before the steps come to the output head: puts their questions.
+  virtual void ask() = 0;
   // After the steps, whose questions are answered.
   virtual void take() = 0;
   virtual bool done() const = 0;
@@ -63,10 +74,8 @@ class GenerationJob {
   virtual int64_t max_rows() const = 0;
 };
 
-// The likeliest token, always.
-std::unique_ptr<GenerationJob> make_greedy_job(JobInput input);
-// Sampling: num_return_sequences independent sequences.
-std::unique_ptr<GenerationJob> make_sampling_job(JobInput input);
+// Greedy decoding, and sampling: independent sequences.
+std::unique_ptr<GenerationJob> make_sequences_job(JobInput input);
 // Beam search.
 std::unique_ptr<GenerationJob> make_beam_job(JobInput input);
 

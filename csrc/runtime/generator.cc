@@ -3,6 +3,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
+#include <future>
+#include <optional>
 #include <utility>
 
 #include "base/error.h"
@@ -12,6 +15,50 @@ namespace {
 
 // With more sequences than a few, their own rows keep the cores as busy as the memory.
 constexpr int64_t kMaxDraftedRows = 12;
+
+// Seconds, a year: the clock counts not much further.
+constexpr double kLongestTimeout = 3.2e7;
+
+// How often somebody who waits for masks looks whether he should go on waiting.
+constexpr std::chrono::milliseconds kPatience{10};
+
+// Checks what only the model knows about options: how many tokens there are.
+void check_vocabulary(const GenerationConfig& config, int32_t vocab_size) {
+  const auto check = [vocab_size](const char* name, int32_t id) {
+    if (id < vocab_size) return;
+    throw InvalidArgument(std::string(name) + ": token " + std::to_string(id) +
+                          " is outside the model's vocabulary of " + std::to_string(vocab_size) + " tokens.");
+  };
+  for (const LogitBias& bias : config.logit_bias) check("logit_bias", bias.token);
+  for (const int32_t id : config.suppress_tokens) check("suppress_tokens", id);
+  for (const int32_t id : config.eos_token_ids) check("eos_token_ids", id);
+  for (const std::vector<int32_t>& word : config.bad_words) {
+    for (const int32_t id : word) check("bad_words", id);
+  }
+  if (config.forced_bos_token_id) check("forced_bos_token_id", *config.forced_bos_token_id);
+}
+
+using Clock = std::chrono::steady_clock;
+using Deadline = std::optional<Clock::time_point>;
+
+bool has_passed(const Deadline& deadline) { return deadline && Clock::now() >= *deadline; }
+
+// Says stop when `outer` does, which may be null, or when it is time.
+class TimeLimit final : public Interrupt {
+ public:
+  TimeLimit(Deadline deadline, Interrupt* outer) : deadline_(deadline), outer_(outer) {}
+  bool poll() override {
+    if (outer_ != nullptr && outer_->poll()) return true;
+    timed_out_ = timed_out_ || has_passed(deadline_);
+    return timed_out_;
+  }
+  bool timed_out() const { return timed_out_; }
+
+ private:
+  const Deadline deadline_;
+  Interrupt* const outer_;
+  bool timed_out_ = false;
+};
 
 double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
@@ -27,18 +74,17 @@ struct Generator::Entry {
   std::shared_ptr<const TextOptions> text;
   uint64_t seed;
   bool streams;
+  Deadline deadline;
   GenerationResult result;
 
   // Texts that can be taken before the end.
-  size_t n_texts() const {
-    if (config.uses_beams()) return 0;
-    return config.samples() ? static_cast<size_t>(config.num_return_sequences) : 1;
-  }
+  size_t n_texts() const { return config.uses_beams() ? 0 : static_cast<size_t>(config.n_sequences()); }
 };
 
 struct Generator::Running {
   std::unique_ptr<Entry> entry;
   std::unique_ptr<GenerationJob> job;  // until it is done
+  std::exception_ptr error = nullptr;  // that has ended it
 };
 
 Generator::Generator(std::shared_ptr<ModelHandle> handle, std::vector<GenerationRequest> requests,
@@ -71,8 +117,9 @@ void Generator::check(const Model& model, GenerationConfig& config, const TextOp
     if (stop.empty()) throw InvalidArgument("stop has an empty string; it would end every text before it began.");
   }
   if (!text.stop.empty()) model.tokenizer()->require_text();
-  config.eos_token_ids = model.config().eos_token_ids;
   config.validate();
+  check_vocabulary(config, model.config().vocab_size);
+  if (config.eos_token_ids.empty()) config.eos_token_ids = model.config().eos_token_ids;
 }
 
 size_t Generator::check_and_add(const Model& model, GenerationRequest request) {
@@ -94,13 +141,16 @@ size_t Generator::check_and_add(const Model& model, GenerationRequest request) {
   const std::shared_ptr<const RequestOptions> own = std::move(request.options);
   const bool streams = request.streams;
   auto entry = std::make_unique<Entry>(
-      Entry{n_requests_, std::move(request), own ? own->config : config_, text_options_, seed_, streams, {}});
+      Entry{n_requests_, std::move(request), own ? own->config : config_, text_options_, seed_, streams, {}, {}});
   if (own != nullptr) {
     entry->text = std::shared_ptr<const TextOptions>(own, &own->text);
     check(model, entry->config, *entry->text);
     entry->seed = resolve_seed(entry->config);
   }
   entry->config.max_new_tokens = static_cast<int32_t>(std::min<int64_t>(entry->config.max_new_tokens, room));
+  if (const double timeout = entry->config.timeout; timeout > 0 && timeout < kLongestTimeout)
+    entry->deadline =
+        Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(timeout));
   waiting_.push_back(std::move(entry));
   idle_.store(false);
   return n_requests_++;
@@ -108,7 +158,7 @@ size_t Generator::check_and_add(const Model& model, GenerationRequest request) {
 
 bool Generator::fits(const GenerationConfig& config) const {
   if (running_.empty()) return true;
-  int64_t rows = config.uses_beams() ? config.num_beams : config.num_return_sequences;
+  int64_t rows = config.uses_beams() ? config.num_beams : config.n_sequences();
   for (const Running& running : running_) rows += running.job->max_rows();
   return rows <= max_batch_;
 }
@@ -118,7 +168,6 @@ bool Generator::has_room() const {
   return waiting_.empty() && fits(config_);
 }
 
-// The one that has waited longest.
 void Generator::start(Model& model, Interrupt* interrupt) {
   Entry& entry = *waiting_.front();
   GenerationRequest& request = entry.request;
@@ -140,8 +189,7 @@ void Generator::start(Model& model, Interrupt* interrupt) {
                  .config = entry.config,
                  .text = *entry.text,
                  .seed = entry.seed};
-  const GenerationConfig& config = entry.config;
-  const auto make_job = config.uses_beams() ? make_beam_job : config.samples() ? make_sampling_job : make_greedy_job;
+  const auto make_job = entry.config.uses_beams() ? make_beam_job : make_sequences_job;
   auto job = make_job(std::move(input));
   request = {};  // not before: an interrupted call may be taken up again
   running_.push_back({std::move(waiting_.front()), std::move(job)});
@@ -157,23 +205,64 @@ void Generator::take_text(Running& running) {
   }
 }
 
-void Generator::retire(Running& running) {
+void Generator::retire(Running& running, FinishReason unfinished) {
   const std::unique_ptr<GenerationJob> job = std::move(running.job);
+  if (running.error != nullptr) return drop(std::move(running.entry), unfinished, running.error);
   GenerationResult& result = running.entry->result;
   result.n_new_tokens = job->n_generated();
   result.sequences = job->finish();
+  for (GeneratedSequence& sequence : result.sequences) {
+    if (sequence.finish_reason == FinishReason::kCancelled) sequence.finish_reason = unfinished;
+  }
   if (running.entry->number == 0) {
     text_ += job->take_text(0);
     // Beam search knows its text only now.
     if (text_.empty() && !has_text_) text_ = result.sequences.front().text;
   }
-  finished_.push_back({running.entry->number, std::move(result)});
+  finished_.push_back({running.entry->number, std::move(result), nullptr});
 }
 
-// Its turn never came.
-void Generator::drop(std::unique_ptr<Entry> entry) {
-  entry->result.sequences.emplace_back();
-  finished_.push_back({entry->number, std::move(entry->result)});
+// Without a text: its turn never came, or there was an error.
+void Generator::drop(std::unique_ptr<Entry> entry, FinishReason reason, std::exception_ptr error) {
+  entry->result.sequences.emplace_back().finish_reason = reason;
+  finished_.push_back({entry->number, std::move(entry->result), std::move(error)});
+}
+
+// Ends what has taken too long.
+void Generator::expire() {
+  for (Running& running : running_) {
+    if (has_passed(running.entry->deadline)) retire(running, FinishReason::kTimeout);
+  }
+  std::erase_if(running_, [](const Running& running) { return running.job == nullptr; });
+  for (std::unique_ptr<Entry>& entry : waiting_) {
+    if (has_passed(entry->deadline)) drop(std::move(entry), FinishReason::kTimeout);
+  }
+  std::erase(waiting_, nullptr);
+}
+
+// The one that has waited longest, unless that takes too long.
+void Generator::start_in_time(Model& model, Interrupt* interrupt) {
+  TimeLimit limit(waiting_.front()->deadline, interrupt);
+  try {
+    start(model, &limit);
+  } catch (const Cancelled&) {
+    if (!limit.timed_out()) throw;
+    drop(std::move(waiting_.front()), FinishReason::kTimeout);
+    waiting_.pop_front();
+  }
+}
+
+// A part of a job's step. What it throws ends the whole generation, or its request alone.
+void Generator::attempt(Running& running, FunctionRef<void(GenerationJob&)> body) {
+  if (running.error != nullptr) return;
+  try {
+    body(*running.job);
+  } catch (const Cancelled&) {
+    throw;
+  } catch (...) {
+    if (!keeps_errors_) throw;
+    running.error = std::current_exception();
+  }
 }
 
 void Generator::stop() {
@@ -203,20 +292,65 @@ void Generator::add_steps(const Model& model) {
   }
 }
 
-bool Generator::run_step(Model& model, Interrupt* interrupt) {
-  while (!waiting_.empty() && fits(waiting_.front()->config)) start(model, interrupt);
-  if (running_.empty()) return false;
-  const auto begin = std::chrono::steady_clock::now();
-  add_steps(model);
-  model.decode(steps_, interrupt);
+// Runs the steps. What constraints that take time say is found out meanwhile, and asked before the output head is.
+void Generator::decode(Model& model, Interrupt* interrupt) {
+  const auto think = [](GenerationJob& job) { job.think(); };
+  const auto ask = [](GenerationJob& job) { job.ask(); };
+  std::vector<Running*> beside;
   for (Running& running : running_) {
-    running.job->take();
+    if (running.job->thinks_beside()) {
+      beside.push_back(&running);
+    } else {
+      attempt(running, think);
+      attempt(running, ask);
+    }
+  }
+  if (beside.empty()) return model.decode(steps_, interrupt);
+  std::future<void> thought = std::async(std::launch::async, [&] {
+    for (Running* running : beside) attempt(*running, think);
+  });
+  const auto put_questions = [&] {
+    while (thought.wait_for(kPatience) != std::future_status::ready) {
+      if (interrupt != nullptr && interrupt->poll()) throw Cancelled();
+    }
+    thought.get();
+    for (Running* running : beside) attempt(*running, ask);
+  };
+  const FunctionRef<void()> before_head(put_questions);
+  model.decode(steps_, interrupt, &before_head);
+}
+
+// Ends early when all that run have taken too long.
+bool Generator::decode_in_time(Model& model, Interrupt* interrupt) {
+  Deadline last = Clock::time_point::min();
+  for (const Running& running : running_)
+    last = last && running.entry->deadline ? std::max(last, running.entry->deadline) : std::nullopt;
+  TimeLimit limit(last, interrupt);
+  try {
+    decode(model, &limit);
+    return true;
+  } catch (const Cancelled&) {
+    if (!limit.timed_out()) throw;
+    expire();
+    return false;
+  }
+}
+
+bool Generator::run_step(Model& model, Interrupt* interrupt) {
+  expire();
+  while (!waiting_.empty() && fits(waiting_.front()->config)) start_in_time(model, interrupt);
+  if (running_.empty()) return false;
+  const auto begin = Clock::now();
+  add_steps(model);
+  if (!decode_in_time(model, interrupt)) return !running_.empty() || !waiting_.empty();
+  for (Running& running : running_) {
+    attempt(running, [](GenerationJob& job) { job.take(); });
     take_text(running);
   }
   const double seconds = seconds_since(begin);
   for (Running& running : running_) {
     running.entry->result.decode_seconds += seconds;
-    if (running.job->done()) retire(running);
+    if (running.error != nullptr || running.job->done()) retire(running);
   }
   std::erase_if(running_, [](const Running& running) { return running.job == nullptr; });
   return !running_.empty() || !waiting_.empty();

@@ -6,11 +6,13 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "base/ticket_lock.h"
 #include "runtime/generation_job.h"
 #include "runtime/model_handle.h"
@@ -52,6 +54,7 @@ struct FreshText {
 struct FinishedGeneration {
   size_t number;  // of the request: they count from 0 in the order in which they came
   GenerationResult result;
+  std::exception_ptr error;  // that has ended it, where such are kept
 };
 
 // May be used from several threads: they take turns, and each text and result is given to one of them.
@@ -66,6 +69,10 @@ class Generator final : public ModelUser {
   // One request more, behind those that wait; gives its number. Checked like the first ones, and refused alone; refused
   // also when the generator was stopped.
   size_t add(GenerationRequest request);
+
+  // From now on an error of one request (nothing is left to choose from; its constraint fails) is told with its result,
+  // and the others go on. Otherwise it stops the generator.
+  void keep_errors() { keeps_errors_ = true; }
 
   // One request ends as cancelled, with what it has, or has never been one if it has not begun. Nothing happens to one
   // that is done. From any thread: waits for the step in hand.
@@ -116,12 +123,18 @@ class Generator final : public ModelUser {
   size_t check_and_add(const Model& model, GenerationRequest request);
   bool fits(const GenerationConfig& config) const;
   void start(Model& model, Interrupt* interrupt);
+  void start_in_time(Model& model, Interrupt* interrupt);
   bool run_step(Model& model, Interrupt* interrupt);
   bool advance(Interrupt* interrupt);
   void take_text(Running& running);
-  void retire(Running& running);
-  void drop(std::unique_ptr<Entry> entry);
+  void retire(Running& running, FinishReason unfinished = FinishReason::kCancelled);
+  void drop(std::unique_ptr<Entry> entry, FinishReason reason = FinishReason::kCancelled,
+            std::exception_ptr error = nullptr);
+  void expire();
+  void attempt(Running& running, FunctionRef<void(GenerationJob&)> body);
   void add_steps(const Model& model);
+  void decode(Model& model, Interrupt* interrupt);
+  bool decode_in_time(Model& model, Interrupt* interrupt);
   void stop();
 
   const std::shared_ptr<ModelHandle> model_;
@@ -139,6 +152,7 @@ class Generator final : public ModelUser {
   bool has_text_ = false;         // whether somebody has taken any
   std::vector<Model::Step> steps_;
   Buffer logits_;
+  bool keeps_errors_ = false;
   bool stopped_ = false;
   bool lost_model_ = false;  // before it was done, and nobody has been told
   std::atomic<bool> cancelled_{false};

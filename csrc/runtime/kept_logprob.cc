@@ -38,13 +38,25 @@ void KeptLogprob::add(const Selection& answer, float logit) {
 
 void KeptLogprob::end() { keep_less(); }
 
-double KeptLogprob::sum(Interrupt* interrupt) {
-  const TicketLock::Guard guard(lock_, interrupt);
+void KeptLogprob::compute_all(Interrupt* interrupt) {
   try {
     compute(interrupt);
   } catch (const ModelClosed&) {
     throw ModelClosed("logprob: the model was closed before it was asked for. Read it while the model is open.");
   }
+}
+
+std::vector<float> KeptLogprob::each(Interrupt* interrupt) {
+  const TicketLock::Guard guard(lock_, interrupt);
+  compute_all(interrupt);
+  std::vector<float> each(logits_.size());
+  for (size_t i = 0; i < each.size(); ++i) each[i] = logits_[i] - log_sums_[i];
+  return each;
+}
+
+double KeptLogprob::sum(Interrupt* interrupt) {
+  const TicketLock::Guard guard(lock_, interrupt);
+  compute_all(interrupt);
   double sum = 0;
   for (size_t i = 0; i < logits_.size(); ++i) sum += static_cast<double>(logits_[i] - log_sums_[i]);
   return sum;

@@ -34,8 +34,11 @@ class KeptLogprob {
   // After end(), from any thread: the sum of the tokens' log-probabilities. Throws ModelClosed where it is too late to
   // compute it, and Cancelled.
   double sum(Interrupt* interrupt = nullptr);
+  // ... each of them.
+  std::vector<float> each(Interrupt* interrupt = nullptr);
 
  private:
+  void compute_all(Interrupt* interrupt);
   void compute(Interrupt* interrupt);
   void keep_less();
 

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "base/interrupt.h"
 #include "gguf/reader.h"
 #include "model/config.h"
@@ -109,11 +110,18 @@ class Model {
   // Steps of more ids, prompts, run by themselves.
   static constexpr size_t kShortStep = 32;
   // Runs the new tokens of every sequence. When it throws, no cache has changed, so that the same steps may be run
-  // again.
-  void decode(std::span<const Step> steps, Interrupt* interrupt = nullptr);
+  // again. before_head: called once, before the first question is answered: it may be what puts them.
+  void decode(std::span<const Step> steps, Interrupt* interrupt = nullptr,
+              const FunctionRef<void()>* before_head = nullptr);
 
   // Teacher forcing: runs all tokens of one sequence, of any number, and answers one question about each.
   void decode_all(const Step& step, Interrupt* interrupt = nullptr);
+
+  // Where the decoder looked in the source at each of the last tokens of `ids`, from `first` on, on its way to the next
+  // one: [ids.size() - first, S], averaged over layers and heads. The source's part of the weights as they are: in
+  // merged attention they add up to less than 1.
+  std::vector<float> attention(const EncodedSource& source, std::span<const int32_t> ids, size_t first,
+                               Interrupt* interrupt = nullptr);
 
   // log(sum(exp(logits))) of every row of final hidden states [out.size(), D].
   void log_sum_exps(std::span<const float> hidden_states, std::span<float> out, Interrupt* interrupt = nullptr);
@@ -139,10 +147,10 @@ class Model {
   void fill_latent(const SourceCache& cache, const StateRows& states, Device::Lease& lease);
   template <typename Body>
   void for_blocks_of(const StateRows& states, Body body);
-  Tensor forward(std::span<const Step> steps);
+  Tensor forward(std::span<const Step> steps, AttentionWatcher* watcher = nullptr);
   void answer(std::span<const Step> steps, Tensor x);
   // Runs the first steps, as many as go together -> their number.
-  size_t run_some(std::span<const Step> steps);
+  size_t run_some(std::span<const Step> steps, const FunctionRef<void()>* before_head);
 
   GgufFile file_;
   const Config config_;

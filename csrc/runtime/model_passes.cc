@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "runtime/attention_weights.h"
 #include "runtime/model.h"
 
 namespace t5g {
@@ -76,7 +77,8 @@ std::shared_ptr<const EncodedSource> Model::encode(std::vector<int32_t> ids, con
   run_encoder(ids, features, {states->floats(), n_values}, interrupt);
   // Many states take less memory rounded, as the decoder will read them anyway.
   StateRows rows(DataType::kF32, width, n, std::move(states));
-  if (keeps_latent(n) && kv_type_ != DataType::kF32) rows = StateRows::rounded(kv_type_, width, rows.floats(), interrupt);
+  if (keeps_latent(n) && kv_type_ != DataType::kF32)
+    rows = StateRows::rounded(kv_type_, width, rows.floats(), interrupt);
   return std::make_shared<EncodedSource>(std::move(ids), std::move(rows), source_origin_);
 }
 
@@ -171,7 +173,7 @@ std::shared_ptr<const SourceCache> Model::project_and_keep(const EncodedSource& 
 }
 
 // Runs at most Ops::block_rows() tokens in all, and counts them in the caches -> their final hidden states.
-Tensor Model::forward(std::span<const Step> steps) {
+Tensor Model::forward(std::span<const Step> steps, AttentionWatcher* watcher) {
   batch_.clear(*decoder_pool_);
   for (const Step& step : steps) {
     const auto n = static_cast<int64_t>(step.ids.size());
@@ -180,7 +182,7 @@ Tensor Model::forward(std::span<const Step> steps) {
   }
   backend_.ops->upload(batch_);
   const Tensor x = hidden_.view(batch_.n_rows());
-  decoder_.forward(batch_, x, *decoder_workspace_);  // [R, D]
+  decoder_.forward(batch_, x, *decoder_workspace_, watcher);  // [R, D]
   for (const Step& step : steps) step.cache->advance(static_cast<int64_t>(step.ids.size()));
   return x;
 }
@@ -206,13 +208,15 @@ void Model::answer(std::span<const Step> steps, Tensor x) {
   decoder_.select(wanted, selections_);
 }
 
-size_t Model::run_some(std::span<const Step> steps) {
+size_t Model::run_some(std::span<const Step> steps, const FunctionRef<void()>* before_head) {
   const auto block_rows = static_cast<size_t>(backend_.ops->block_rows());
   size_t n = 0, rows = 0;
   while (n < steps.size() && steps[n].ids.size() <= kShortStep && rows + steps[n].ids.size() <= block_rows)
     rows += steps[n++].ids.size();
   if (n > 0) {
-    answer(steps.first(n), forward(steps.first(n)));
+    const Tensor x = forward(steps.first(n));
+    if (before_head != nullptr) (*before_head)();
+    answer(steps.first(n), x);
     return n;
   }
   Step part = steps.front();
@@ -221,16 +225,18 @@ size_t Model::run_some(std::span<const Step> steps) {
     part.ids = left.first(std::min(left.size(), block_rows));
     x = forward({&part, 1});
   }
+  if (before_head != nullptr) (*before_head)();
   answer({&part, 1}, x);
   return 1;
 }
 
-void Model::decode(std::span<const Step> steps, Interrupt* interrupt) {
+void Model::decode(std::span<const Step> steps, Interrupt* interrupt, const FunctionRef<void()>* before_head) {
   const Device::Lease lease(*backend_.device, interrupt);
   lengths_.clear();
   for (const Step& step : steps) lengths_.push_back(step.cache->length());
   try {
-    for (std::span<const Step> left = steps; !left.empty();) left = left.subspan(run_some(left));
+    for (std::span<const Step> left = steps; !left.empty(); before_head = nullptr)
+      left = left.subspan(run_some(left, before_head));
   } catch (...) {
     for (size_t i = 0; i < steps.size(); ++i) steps[i].cache->undo(lengths_[i]);
     throw;
@@ -253,6 +259,42 @@ void Model::decode_all(const Step& step, Interrupt* interrupt) {
     }
     lease.give_way();  // the next block uploads its own batch
   }
+}
+
+std::vector<float> Model::attention(const EncodedSource& source, std::span<const int32_t> ids, size_t first,
+                                    Interrupt* interrupt) {
+  const std::shared_ptr<const SourceCache> projected = project_and_keep(source, interrupt);
+  const size_t n_layers = config_.decoder.layer_types.size();
+  AttentionQueries queries(*backend_.device, n_layers);
+  KvCache cache = new_cache();
+  {
+    Device::Lease lease(*backend_.device, interrupt);
+    const auto block_rows = static_cast<size_t>(backend_.ops->block_rows());
+    for (size_t begin = 0; begin < ids.size(); begin += block_rows) {
+      const Step part{projected.get(), &cache, ids.subspan(begin, std::min(block_rows, ids.size() - begin)), {}};
+      forward({&part, 1}, &queries);
+      lease.give_way();  // the next block uploads its own batch
+    }
+  }
+  const StateRows& states = source.hidden_states();
+  const int64_t key_size = int64_t{config_.decoder.num_key_value_heads} * config_.decoder.head_dim;
+  const AttentionRows rows{static_cast<int64_t>(first), static_cast<int64_t>(ids.size() - first), states.rows()};
+  std::vector<float> keys(static_cast<size_t>(states.rows() * key_size));
+  std::vector<float> out(static_cast<size_t>(rows.n * rows.n_source));
+  for (size_t layer = 0; layer < n_layers; ++layer) {
+    {
+      const Device::Lease lease(*backend_.device, interrupt);
+      for_blocks_of(states, [&](Tensor block, int64_t begin) {
+        backend_.device->download(
+            decoder_.source_keys(layer, block, *decoder_workspace_),
+            std::span(keys).subspan(static_cast<size_t>(begin * key_size), static_cast<size_t>(block.rows * key_size)));
+      });
+    }
+    // What the host computes it computes without the device.
+    add_attention(queries.layer(layer), keys, decoder_.source_attention(layer), rows,
+                  1.0f / static_cast<float>(n_layers), out, interrupt);
+  }
+  return out;
 }
 
 void Model::log_sum_exps(std::span<const float> hidden_states, std::span<float> out, Interrupt* interrupt) {

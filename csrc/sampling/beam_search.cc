@@ -4,37 +4,32 @@
 #include <algorithm>
 #include <cassert>
 #include <cmath>
-#include <limits>
 #include <utility>
 
 #include "base/error.h"
 
 namespace t5g {
 
-BeamSearch::BeamSearch(const GenerationConfig& config, std::span<const int32_t> prompt_ids, AllowedTokens* allowed,
-                       StopTest stop_test)
+BeamSearch::BeamSearch(const GenerationConfig& config, std::span<const int32_t> prompt_ids,
+                       std::span<const int32_t> source_ids, StopTest stop_test)
     : config_(config),
       prompt_length_(prompt_ids.size()),
       // Enough that num_beams continuations are left even if the best ones of every beam are all the end tokens.
       n_candidates_(std::max<size_t>(2, 1 + config.eos_token_ids.size()) * static_cast<size_t>(config.num_beams)),
-      processors_(config, static_cast<int64_t>(prompt_ids.size()), allowed),
+      processors_(config, static_cast<int64_t>(prompt_ids.size()), source_ids),
       stop_test_(std::move(stop_test)) {
   if (prompt_ids.empty()) throw InvalidArgument("prompt_ids: must hold at least the start token, got none.");
   beams_.push_back({0, prompt_ids.back(), 0.0F, 0.0, {prompt_ids.begin(), prompt_ids.end()}});
 }
 
-void BeamSearch::ask(size_t beam, std::span<float> all, Selection& selection) const {
+void BeamSearch::ask(size_t beam, const Allowed& allowed, Selection& selection) const {
   selection.clear();
   selection.log_sum_exp = LogSumExp::kYes;
-  if (needs_all()) {
-    selection.all = all;
-    return;
-  }
   // Beams compete by log-probabilities, and processors act on them: the penalty scales a log-probability here and a
   // logit in greedy decoding.
   selection.kind = LogitKind::kLogProbabilities;
-  processors_.touched(beams_[beam].ids, selection.ids);
-  selection.n_best = n_candidates_;
+  processors_.ask(beams_[beam].ids, allowed, n_candidates_, selection);
+  selection.n_top = static_cast<size_t>(config_.logprobs);
 }
 
 void BeamSearch::advance(std::span<Selection> answers) {
@@ -45,7 +40,7 @@ void BeamSearch::advance(std::span<Selection> answers) {
 
   std::vector<Beam> growing;
   for (size_t rank = 0; rank < candidates.size() && growing.size() < num_beams; ++rank) {
-    Beam beam = extend(candidates[rank]);
+    Beam beam = extend(candidates[rank], answers);
     if (!ends(beam)) {
       growing.push_back(std::move(beam));
     } else if (rank < num_beams) {  // lower ranks only stand by, to keep num_beams growing
@@ -59,18 +54,8 @@ void BeamSearch::advance(std::span<Selection> answers) {
 
 // The best continuations of one beam, to top_.
 void BeamSearch::rank(const Beam& beam, Selection& answer) {
-  if (needs_all()) {
-    for (float& logit : answer.all) logit -= answer.found_log_sum_exp.value();
-    processors_.apply(answer.all, beam.ids);
-    select_best(answer.all, n_candidates_, false, {}, top_);
-    return;
-  }
   processors_.apply(answer, beam.ids);
-  top_ = answer.best;
-  for (size_t i = 0; i < answer.ids.size(); ++i) {
-    if (answer.values[i] > -std::numeric_limits<float>::infinity()) top_.push_back({answer.values[i], answer.ids[i]});
-  }
-  std::sort(top_.begin(), top_.end(), t5g::better);
+  sampling::rank(answer, top_);
   if (top_.size() > n_candidates_) top_.resize(n_candidates_);
 }
 
@@ -81,8 +66,7 @@ std::vector<BeamSearch::Candidate> BeamSearch::best_candidates(std::span<Selecti
     const Beam& beam = beams_[i];
     rank(beam, answers[i]);
     for (const auto& [value, token] : top_) {
-      const double logprob = beam.logprob + static_cast<double>(processors_.original(token, value));
-      candidates.push_back({beam.score + value, logprob, static_cast<int32_t>(i), token});
+      candidates.push_back({beam.score + value, processors_.original(token, value), static_cast<int32_t>(i), token});
     }
   }
   const auto better = [](const Candidate& a, const Candidate& b) {
@@ -94,9 +78,15 @@ std::vector<BeamSearch::Candidate> BeamSearch::best_candidates(std::span<Selecti
   return candidates;
 }
 
-Beam BeamSearch::extend(const Candidate& candidate) const {
-  Beam beam{candidate.beam, candidate.token, candidate.score, candidate.logprob, beams_[candidate.beam].ids};
+Beam BeamSearch::extend(const Candidate& candidate, std::span<const Selection> answers) const {
+  const auto parent = static_cast<size_t>(candidate.beam);
+  Beam beam = beams_[parent];
+  beam.parent = candidate.beam;
+  beam.token = candidate.token;
+  beam.score = candidate.score;
+  beam.logprob += static_cast<double>(candidate.logprob);
   beam.ids.push_back(candidate.token);
+  beam.scores.push_back({candidate.logprob, answers[parent].top});
   return beam;
 }
 
@@ -112,7 +102,7 @@ bool BeamSearch::ends(const Beam& beam) const {
 
 Hypothesis BeamSearch::hypothesis(const Beam& beam, bool finished) const {
   const auto ids = generated(beam);
-  return {penalized(beam.score, ids.size()), beam.logprob, finished, {ids.begin(), ids.end()}};
+  return {penalized(beam.score, ids.size()), beam.logprob, finished, {ids.begin(), ids.end()}, beam.scores};
 }
 
 // Into the pool of the num_beams best; among equals the older one stays ahead.

@@ -34,25 +34,48 @@ void check_range(const Option& option, double value) {
   throw InvalidArgument(std::string(option.name) + ": must be " + range(option) + ", got " + number(value) + ".");
 }
 
-void check_ids(const char* name, const std::vector<int32_t>& ids) {
-  for (const int32_t id : ids) {
-    if (id < 0)
-      throw InvalidArgument(std::string(name) + ": token ids are never negative, got " + std::to_string(id) + ".");
+void check_id(const Option& option, int32_t id) {
+  if (id < 0)
+    throw InvalidArgument(std::string(option.name) + ": token ids are never negative, got " + std::to_string(id) + ".");
+}
+
+// ---- One check for each type of field ------------------------------------------------------------------------------
+
+void check(const Option& option, int32_t value) { check_range(option, value); }
+void check(const Option& option, double value) { check_range(option, value); }
+void check(const Option& option, const std::optional<int32_t>& id) {
+  if (id) check_id(option, *id);
+}
+void check(const Option& option, const std::vector<int32_t>& ids) {
+  for (const int32_t id : ids) check_id(option, id);
+}
+void check(const Option& option, const std::vector<std::vector<int32_t>>& several) {
+  for (const std::vector<int32_t>& ids : several) {
+    if (ids.empty()) throw InvalidArgument(std::string(option.name) + ": has an empty one, which is in every text.");
+    check(option, ids);
   }
 }
+void check(const Option& option, const std::vector<LogitBias>& biases) {
+  for (const LogitBias& bias : biases) {
+    check_id(option, bias.token);
+    // Written so that NaN fails.
+    if (!(bias.bias <= sampling::kMaxReal)) {
+      throw InvalidArgument(std::string(option.name) + ": a bias must be finite, or -infinity, got " +
+                            number(bias.bias) + " for token " + std::to_string(bias.token) + ".");
+    }
+  }
+}
+// Types that admit nothing wrong.
+void check(const Option&, const std::optional<uint64_t>&) {}
+void check(const Option&, EarlyStopping) {}
+void check(const Option&, Draft) {}
 
 }  // namespace
 
 void GenerationConfig::validate() const {
   for (const Option& option : sampling::kOptions) {
-    if (const auto* integer = std::get_if<int32_t GenerationConfig::*>(&option.field)) {
-      check_range(option, this->**integer);
-    } else if (const auto* real = std::get_if<double GenerationConfig::*>(&option.field)) {
-      check_range(option, this->**real);
-    }
+    std::visit([&](auto field) { check(option, this->*field); }, option.field);
   }
-  check_ids("eos_token_ids", eos_token_ids);
-  check_ids("suppress_token_ids", suppress_token_ids);
 
   const std::string sequences = std::to_string(num_return_sequences);
   if (min_new_tokens > max_new_tokens) {
@@ -70,6 +93,11 @@ void GenerationConfig::validate() const {
   if (!uses_beams() && !samples() && num_return_sequences > 1) {
     throw InvalidArgument("num_return_sequences: greedy decoding finds one sequence, got " + sequences +
                           ". Set temperature above 0 to sample several, or num_beams to search for several.");
+  }
+  if (alternatives > 0 && (uses_beams() || samples() || num_return_sequences > 1)) {
+    throw InvalidArgument(
+        "alternatives: their first tokens are the likeliest ones, and each goes on greedily, which goes with neither "
+        "num_beams nor temperature nor num_return_sequences. Set these to their defaults.");
   }
 }
 

@@ -1,5 +1,5 @@
 // The processors, two functions and one table row each. Their order is Hugging Face's: bans may come in any order, but
-// the penalty scales what the model said.
+// a bias comes before the penalties, which scale what is there.
 #include "sampling/processors.h"
 
 #include <algorithm>
@@ -13,19 +13,20 @@ namespace {
 
 constexpr float kBanned = -std::numeric_limits<float>::infinity();
 
+using Tokens = std::vector<int32_t>;
+using Replaced = std::vector<ReplacedLogit>;
+
 void ban(const LogitRow& row, int32_t token) {
   if (float* logit = row.find(token)) *logit = kBanned;
 }
 
-void add(std::vector<int32_t>& tokens, std::span<const int32_t> more) {
-  tokens.insert(tokens.end(), more.begin(), more.end());
-}
+void add(Tokens& tokens, std::span<const int32_t> more) { tokens.insert(tokens.end(), more.begin(), more.end()); }
 
-// Every token of the target, once however often it occurs, is divided (above 0) or multiplied by the penalty.
-void penalise_repetition(const SequenceState& state, const LogitRow& row, std::vector<ReplacedLogit>& replaced) {
-  const float penalty = static_cast<float>(state.config.repetition_penalty);
+// Every token of `ids`, once however often it occurs, is divided (above 0) or multiplied by the penalty.
+void penalise(std::span<const int32_t> ids, double penalty_of_option, const LogitRow& row, Replaced& replaced) {
+  const float penalty = static_cast<float>(penalty_of_option);
   const auto first = std::ssize(replaced);
-  for (const int32_t token : state.ids) {
+  for (const int32_t token : ids) {
     if (const float* logit = row.find(token)) replaced.push_back({token, *logit});
   }
   // A token that occurs twice was recorded twice with the same value, and is penalised to the same value twice.
@@ -33,15 +34,35 @@ void penalise_repetition(const SequenceState& state, const LogitRow& row, std::v
     *row.find(r->token) = r->value < 0 ? r->value * penalty : r->value / penalty;
 }
 
-// Calls body(token) for each token that would complete a run of n tokens that the target already has.
+// Calls body(token) for each token with which the target would end in a run of n tokens that `seen` has.
 template <typename Body>
-void for_each_repeat(const SequenceState& state, Body body) {
-  const size_t n = static_cast<size_t>(state.config.no_repeat_ngram_size);
-  if (state.ids.size() < n) return;
-  const auto last = state.ids.last(n - 1);
-  for (size_t begin = 0; begin + n <= state.ids.size(); ++begin) {
-    if (std::equal(last.begin(), last.end(), state.ids.begin() + static_cast<std::ptrdiff_t>(begin)))
-      body(state.ids[begin + n - 1]);
+void for_each_repeat(std::span<const int32_t> target, std::span<const int32_t> seen, size_t n, Body body) {
+  if (target.size() + 1 < n) return;
+  const auto last = target.last(n - 1);
+  for (size_t begin = 0; begin + n <= seen.size(); ++begin) {
+    if (std::equal(last.begin(), last.end(), seen.begin() + static_cast<std::ptrdiff_t>(begin)))
+      body(seen[begin + n - 1]);
+  }
+}
+
+template <typename Body>
+void for_each_own_repeat(const SequenceState& state, Body body) {
+  for_each_repeat(state.ids, state.ids, static_cast<size_t>(state.config.no_repeat_ngram_size), body);
+}
+
+template <typename Body>
+void for_each_copy(const SequenceState& state, Body body) {
+  for_each_repeat(state.ids, state.source.ids, static_cast<size_t>(state.config.encoder_no_repeat_ngram_size), body);
+}
+
+// ... for each token that would complete a bad word. One that is an end token alone is none.
+template <typename Body>
+void for_each_bad_word(const SequenceState& state, Body body) {
+  for (const Tokens& word : state.config.bad_words) {
+    if (word.size() == 1 && state.config.is_eos(word.front())) continue;
+    if (word.size() > state.ids.size() + 1) continue;
+    const auto last = state.ids.last(word.size() - 1);
+    if (std::equal(last.begin(), last.end(), word.begin())) body(word.back());
   }
 }
 
@@ -51,28 +72,78 @@ std::span<const int32_t> too_early(const SequenceState& state) {
 }
 
 constexpr Processor kProcessors[] = {
+    // logit_bias
+    {[](const GenerationConfig& c) { return !c.logit_bias.empty(); },
+     [](const SequenceState& state, Tokens& tokens) {
+       for (const LogitBias& bias : state.config.logit_bias) tokens.push_back(bias.token);
+     },
+     [](const SequenceState& state, const LogitRow& row, Replaced& replaced) {
+       for (const LogitBias& bias : state.config.logit_bias) {
+         float* logit = row.find(bias.token);
+         if (logit == nullptr) continue;
+         replaced.push_back({bias.token, *logit});
+         *logit += static_cast<float>(bias.bias);
+       }
+     }},
+    // encoder_repetition_penalty: above 1 it makes the tokens of the source likelier
+    {[](const GenerationConfig& c) { return c.encoder_repetition_penalty != 1.0; },
+     [](const SequenceState& state, Tokens& tokens) { add(tokens, state.source.distinct); },
+     [](const SequenceState& state, const LogitRow& row, Replaced& replaced) {
+       penalise(state.source.distinct, 1.0 / state.config.encoder_repetition_penalty, row, replaced);
+     }},
     // repetition_penalty
     {[](const GenerationConfig& c) { return c.repetition_penalty != 1.0; },
-     [](const SequenceState& state, std::vector<int32_t>& tokens) { add(tokens, state.ids); }, penalise_repetition},
+     [](const SequenceState& state, Tokens& tokens) { add(tokens, state.ids); },
+     [](const SequenceState& state, const LogitRow& row, Replaced& replaced) {
+       penalise(state.ids, state.config.repetition_penalty, row, replaced);
+     }},
     // no_repeat_ngram_size
     {[](const GenerationConfig& c) { return c.no_repeat_ngram_size > 0; },
-     [](const SequenceState& state, std::vector<int32_t>& tokens) {
-       for_each_repeat(state, [&](int32_t token) { tokens.push_back(token); });
+     [](const SequenceState& state, Tokens& tokens) {
+       for_each_own_repeat(state, [&](int32_t token) { tokens.push_back(token); });
      },
-     [](const SequenceState& state, const LogitRow& row, std::vector<ReplacedLogit>&) {
-       for_each_repeat(state, [&](int32_t token) { ban(row, token); });
+     [](const SequenceState& state, const LogitRow& row, Replaced&) {
+       for_each_own_repeat(state, [&](int32_t token) { ban(row, token); });
+     }},
+    // encoder_no_repeat_ngram_size
+    {[](const GenerationConfig& c) { return c.encoder_no_repeat_ngram_size > 0; },
+     [](const SequenceState& state, Tokens& tokens) {
+       for_each_copy(state, [&](int32_t token) { tokens.push_back(token); });
+     },
+     [](const SequenceState& state, const LogitRow& row, Replaced&) {
+       for_each_copy(state, [&](int32_t token) { ban(row, token); });
+     }},
+    // bad_words
+    {[](const GenerationConfig& c) { return !c.bad_words.empty(); },
+     [](const SequenceState& state, Tokens& tokens) {
+       for_each_bad_word(state, [&](int32_t token) { tokens.push_back(token); });
+     },
+     [](const SequenceState& state, const LogitRow& row, Replaced&) {
+       for_each_bad_word(state, [&](int32_t token) { ban(row, token); });
      }},
     // min_new_tokens
     {[](const GenerationConfig& c) { return c.min_new_tokens > 0; },
-     [](const SequenceState& state, std::vector<int32_t>& tokens) { add(tokens, too_early(state)); },
-     [](const SequenceState& state, const LogitRow& row, std::vector<ReplacedLogit>&) {
+     [](const SequenceState& state, Tokens& tokens) { add(tokens, too_early(state)); },
+     [](const SequenceState& state, const LogitRow& row, Replaced&) {
        for (const int32_t token : too_early(state)) ban(row, token);
      }},
-    // suppressed tokens
-    {[](const GenerationConfig& c) { return !c.suppress_token_ids.empty(); },
-     [](const SequenceState& state, std::vector<int32_t>& tokens) { add(tokens, state.config.suppress_token_ids); },
-     [](const SequenceState& state, const LogitRow& row, std::vector<ReplacedLogit>&) {
-       for (const int32_t token : state.config.suppress_token_ids) ban(row, token);
+    // forced_bos_token_id: certain, and what was said against it before does not count
+    {[](const GenerationConfig& c) { return c.forced_bos_token_id.has_value(); },
+     [](const SequenceState& state, Tokens& tokens) {
+       if (const int32_t token = forced_token(state.config, state.ids); token >= 0) tokens.push_back(token);
+     },
+     [](const SequenceState& state, const LogitRow& row, Replaced& replaced) {
+       const int32_t token = forced_token(state.config, state.ids);
+       if (float* logit = token < 0 ? nullptr : row.find(token)) {
+         replaced.push_back({token, *logit});
+         *logit = 0;
+       }
+     }},
+    // suppress_tokens
+    {[](const GenerationConfig& c) { return !c.suppress_tokens.empty(); },
+     [](const SequenceState& state, Tokens& tokens) { add(tokens, state.config.suppress_tokens); },
+     [](const SequenceState& state, const LogitRow& row, Replaced&) {
+       for (const int32_t token : state.config.suppress_tokens) ban(row, token);
      }},
 };
 
@@ -80,70 +151,24 @@ constexpr Processor kProcessors[] = {
 
 std::span<const Processor> processors() { return kProcessors; }
 
-void throw_all_banned() {
-  throw Error(
-      "generate: every token is banned at this position. Relax no_repeat_ngram_size, the suppressed tokens or the "
-      "constraint.");
+int32_t forced_token(const GenerationConfig& config, std::span<const int32_t> ids) {
+  return ids.size() == 1 ? config.forced_bos_token_id.value_or(-1) : -1;
+}
+
+SourceTokens::SourceTokens(const GenerationConfig& config, std::span<const int32_t> source_ids) {
+  if (config.encoder_repetition_penalty == 1.0 && config.encoder_no_repeat_ngram_size == 0) return;
+  ids.assign(source_ids.begin(), source_ids.end());
+  distinct = ids;
+  std::sort(distinct.begin(), distinct.end());
+  distinct.erase(std::unique(distinct.begin(), distinct.end()), distinct.end());
 }
 
 float* LogitRow::find(int32_t token) const {
   if (!is_sparse_) return token >= 0 && token < std::ssize(values_) ? &values_[static_cast<size_t>(token)] : nullptr;
   const auto place = std::lower_bound(ids_.begin(), ids_.end(), token);
-  if (place == ids_.end() || *place != token)
-    throw Error("a logits processor changes token " + std::to_string(token) + ", which it did not say it touches.");
-  return &values_[static_cast<size_t>(place - ids_.begin())];
-}
-
-LogitsProcessors::LogitsProcessors(const GenerationConfig& config, int64_t prompt_length, AllowedTokens* allowed,
-                                   std::span<const Processor> more)
-    : config_(config), prompt_length_(prompt_length), allowed_(allowed) {
-  for (const std::span<const Processor> steps : {processors(), more}) {
-    std::copy_if(steps.begin(), steps.end(), std::back_inserter(steps_),
-                 [&](const Processor& step) { return step.is_used(config_); });
-  }
-}
-
-SequenceState LogitsProcessors::state(std::span<const int32_t> ids) const {
-  return {config_, ids, std::ssize(ids) - prompt_length_};
-}
-
-void LogitsProcessors::touched(std::span<const int32_t> ids, std::vector<int32_t>& tokens) const {
-  tokens.clear();
-  for (const Processor& step : steps_) step.touches(state(ids), tokens);
-  std::sort(tokens.begin(), tokens.end());
-  tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
-}
-
-void LogitsProcessors::run(const LogitRow& row, std::span<const int32_t> ids) {
-  replaced_.clear();
-  for (const Processor& step : steps_) step.apply(state(ids), row, replaced_);
-}
-
-void LogitsProcessors::apply(std::span<float> row, std::span<const int32_t> ids) {
-  run(LogitRow(row), ids);
-  if (allowed_ != nullptr) allowed_->mask(ids.subspan(static_cast<size_t>(prompt_length_)), row);
-}
-
-void LogitsProcessors::apply(Selection& answer, std::span<const int32_t> ids) {
-  run(LogitRow(answer.ids, answer.values), ids);
-}
-
-float LogitsProcessors::original(int32_t token, float value) const {
-  const auto found =
-      std::find_if(replaced_.begin(), replaced_.end(), [token](const ReplacedLogit& r) { return r.token == token; });
-  return found == replaced_.end() ? value : found->value;
-}
-
-BestToken choose_best(LogitsProcessors& processors, Selection& answer, std::span<const int32_t> ids) {
-  processors.apply(answer, ids);
-  ScoredToken best{kBanned, -1};
-  if (!answer.best.empty()) best = answer.best.front();
-  for (size_t i = 0; i < answer.ids.size(); ++i) {
-    const ScoredToken token{answer.values[i], answer.ids[i]};
-    if (token.value > kBanned && (best.id < 0 || better(token, best))) best = token;
-  }
-  if (best.id < 0) throw_all_banned();
-  return {best.id, processors.original(best.id, best.value)};
+  if (place != ids_.end() && *place == token) return &values_[static_cast<size_t>(place - ids_.begin())];
+  if (is_all_) return nullptr;
+  throw Error("a logits processor changes token " + std::to_string(token) + ", which it did not say it touches.");
 }
 
 }  // namespace t5g::sampling

@@ -7,45 +7,58 @@
 
 namespace t5g {
 
-Sampler::Sampler(const GenerationConfig& config, int64_t prompt_length, uint64_t seed, int32_t sequence,
-                 AllowedTokens* allowed)
-    : config_(config), processors_(config, prompt_length, allowed), random_(seed, static_cast<uint64_t>(sequence)) {}
+Sampler::Sampler(const GenerationConfig& config, int64_t prompt_length, std::span<const int32_t> source_ids,
+                 uint64_t seed, int32_t sequence, std::span<const sampling::Processor> more)
+    : config_(config),
+      prompt_length_(prompt_length),
+      sequence_(sequence),
+      processors_(config, prompt_length, source_ids, more),
+      random_(seed, static_cast<uint64_t>(sequence)) {}
 
-bool Sampler::needs_all() const { return processors_.touch_all() || (config_.samples() && config_.top_k == 0); }
+// Where alternatives part.
+bool Sampler::is_branch(std::span<const int32_t> ids) const {
+  return config_.alternatives > 0 && std::ssize(ids) == prompt_length_;
+}
 
-void Sampler::ask(std::span<const int32_t> ids, std::span<float> all, Selection& selection) const {
+void Sampler::ask(std::span<const int32_t> ids, const Allowed& allowed, std::span<float> all,
+                  Selection& selection) const {
   selection.clear();
-  selection.log_sum_exp = LogSumExp::kYes;
-  if (needs_all()) {
+  selection.log_sum_exp = config_.logprobs > 0 ? LogSumExp::kYes : LogSumExp::kIfComputed;
+  selection.keep_hidden = true;
+  selection.n_top = static_cast<size_t>(config_.logprobs);
+  if (needs_all() && !processors_.asks_few(ids, allowed)) {
     selection.all = all;
+    if (allowed.kind == Allowed::Kind::kMask) selection.allowed = allowed.mask;
     return;
   }
-  processors_.touched(ids, selection.ids);
-  selection.n_best = config_.samples() ? static_cast<size_t>(config_.top_k) : 1;
+  const int32_t n_best = config_.samples() ? config_.top_k : is_branch(ids) ? config_.alternatives : 1;
+  processors_.ask(ids, allowed, static_cast<size_t>(n_best), selection);
   selection.with_ties = config_.samples();
 }
 
-SampledToken Sampler::next(Selection& answer, std::span<const int32_t> ids) {
-  const float log_sum = answer.found_log_sum_exp.value();
-  if (!config_.samples() && !needs_all()) {
+std::optional<SampledToken> Sampler::next(Selection& answer, std::span<const int32_t> ids) {
+  if (is_branch(ids)) {
+    processors_.apply(answer, ids);
+    sampling::rank(answer, candidates_);
+    if (candidates_.empty()) sampling::throw_all_banned();
+    if (sequence_ >= std::ssize(candidates_)) return std::nullopt;
+    const ScoredToken token = candidates_[static_cast<size_t>(sequence_)];
+    return SampledToken{token.id, processors_.original(token.id, token.value)};
+  }
+  if (!config_.samples()) {
     const sampling::BestToken best = sampling::choose_best(processors_, answer, ids);
-    return {best.id, best.original - log_sum};
+    return SampledToken{best.id, best.original};
   }
   collect(answer, ids);
   if (candidates_.empty()) sampling::throw_all_banned();
-  int32_t id = 0;
-  if (config_.samples()) {
-    sampling::warp(config_, candidates_);
-    id = sampling::draw(candidates_, random_);
-  } else {
-    id = std::min_element(candidates_.begin(), candidates_.end(), better)->id;
-  }
-  return {id, processors_.original(id, value_of(id, answer)) - log_sum};
+  sampling::warp(config_, candidates_);
+  const int32_t id = sampling::draw(candidates_, random_);
+  return SampledToken{id, processors_.original(id, value_of(id, answer))};
 }
 
 // After processors.
 float Sampler::value_of(int32_t id, const Selection& answer) const {
-  if (needs_all()) return answer.all[static_cast<size_t>(id)];
+  if (!answer.all.empty()) return answer.all[static_cast<size_t>(id)];
   const auto place = std::lower_bound(answer.ids.begin(), answer.ids.end(), id);
   if (place != answer.ids.end() && *place == id) return answer.values[static_cast<size_t>(place - answer.ids.begin())];
   return std::find_if(answer.best.begin(), answer.best.end(), [id](const ScoredToken& t) { return t.id == id; })->value;
@@ -57,12 +70,11 @@ void Sampler::collect(Selection& answer, std::span<const int32_t> ids) {
   const auto add = [&](float value, int32_t id) {
     if (value >= std::numeric_limits<float>::lowest()) candidates_.push_back({value, id});
   };
-  if (needs_all()) {
-    processors_.apply(answer.all, ids);
+  processors_.apply(answer, ids);
+  if (!answer.all.empty()) {
     for (size_t id = 0; id < answer.all.size(); ++id) add(answer.all[id], static_cast<int32_t>(id));
     return;
   }
-  processors_.apply(answer, ids);
   for (const ScoredToken& token : answer.best) add(token.value, token.id);
   for (size_t i = 0; i < answer.ids.size(); ++i) add(answer.values[i], answer.ids[i]);
   std::sort(candidates_.begin(), candidates_.end(),

@@ -60,6 +60,46 @@ void keep_min_p(Candidates& candidates, double min_p) {
   std::erase_if(candidates, [min_p](const ScoredToken& c) { return c.value < min_p; });
 }
 
+double entropy(const Candidates& candidates, double total) {
+  double sum = 0;
+  for (const ScoredToken& c : candidates) {
+    const double p = c.value / total;
+    if (p > 0) sum -= p * std::log(p);
+  }
+  return sum;
+}
+
+// The tokens whose surprise, -log p, is closest to the entropy, until their probabilities add up to p; and those as
+// close as the last of them.
+void keep_typical(Candidates& candidates, double p) {
+  if (p >= 1.0 || candidates.size() < 2) return;
+  struct Token {
+    double distance, probability;
+  };
+  const double total = total_weight(candidates), expected = entropy(candidates, total);
+  const auto distance = [&](const ScoredToken& c) { return std::abs(-std::log(c.value / total) - expected); };
+  std::vector<Token> sorted;
+  for (const ScoredToken& c : candidates) sorted.push_back({distance(c), c.value / total});
+  std::sort(sorted.begin(), sorted.end(), [](const Token& a, const Token& b) { return a.distance < b.distance; });
+  size_t last = 0;
+  for (double sum = sorted[0].probability; sum < p && last + 1 < sorted.size();) sum += sorted[++last].probability;
+  std::erase_if(candidates, [&, most = sorted[last].distance](const ScoredToken& c) { return distance(c) > most; });
+}
+
+// Tokens of this probability or more, and the likeliest ones.
+void cut_off(Candidates& candidates, double least) {
+  const double total = total_weight(candidates);
+  float largest = 0;
+  for (const ScoredToken& c : candidates) largest = std::max(largest, c.value);
+  std::erase_if(candidates, [&](const ScoredToken& c) { return c.value / total < least && c.value < largest; });
+}
+
+// The more certain the model is, the less likely may a token be.
+void keep_eta(Candidates& candidates, double epsilon) {
+  const double spread = entropy(candidates, total_weight(candidates));
+  cut_off(candidates, std::min(epsilon, std::sqrt(epsilon) * std::exp(-spread)));
+}
+
 }  // namespace
 
 void warp(const GenerationConfig& config, Candidates& candidates) {
@@ -67,6 +107,9 @@ void warp(const GenerationConfig& config, Candidates& candidates) {
   apply_temperature(candidates, config.temperature);
   keep_top_p(candidates, config.top_p);
   keep_min_p(candidates, config.min_p);
+  keep_typical(candidates, config.typical_p);
+  if (config.epsilon_cutoff > 0.0) cut_off(candidates, config.epsilon_cutoff);
+  if (config.eta_cutoff > 0.0) keep_eta(candidates, config.eta_cutoff);
 }
 
 int32_t draw(const Candidates& candidates, RandomStream& random) {

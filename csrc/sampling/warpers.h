@@ -13,8 +13,8 @@ namespace t5g::sampling {
 // temperature).
 using Candidates = std::vector<ScoredToken>;
 
-// Cuts the candidates to those that temperature, top_k, top_p and min_p leave, and gives them their weights. Same set
-// as Hugging Face's, whose order of steps is temperature, top_k, top_p, min_p.
+// Cuts the candidates to those that temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff and eta_cutoff leave,
+// in this order, which is Hugging Face's, and gives them their weights.
 void warp(const GenerationConfig& config, Candidates& candidates);
 
 // An id with probability proportional to its weight. candidates: not empty.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,6 +21,7 @@
 #include "runtime/generator.h"
 #include "runtime/kept_logprob.h"
 #include "runtime/model_handle.h"
+#include "runtime/scoring.h"
 #include "text/chat.h"
 #include "token_ids.h"
 
@@ -286,6 +288,45 @@ py::array_t<float> score(ModelHandle& handle, const EncodedSource& source, const
   return array;
 }
 
+// From an encoded source, or from its token ids and images.
+GenerationRequest as_request(const py::handle& source, const Ids& prefix) {
+  GenerationRequest request;
+  if (py::isinstance<EncodedSource>(source)) {
+    request.source = source.cast<std::shared_ptr<EncodedSource>>();
+  } else {
+    const auto [ids, images] = source.cast<std::pair<Ids, std::vector<Pixels>>>();
+    request.source_ids = ids;
+    request.images = copy_pixels(images);
+  }
+  request.decoder_prefix = prefix;
+  return request;
+}
+
+// sources: as of a generator; targets: ids without the start token.
+std::vector<py::array_t<float>> score_batch(ModelHandle& handle, const py::list& sources, std::vector<Ids> targets,
+                                            int64_t max_batch) {
+  std::vector<ScoringRequest> requests;
+  for (size_t i = 0; i < targets.size(); ++i) {
+    GenerationRequest read = as_request(sources[i], {});
+    requests.push_back({read.source, std::move(read.source_ids), std::move(read.images), std::move(targets[i])});
+  }
+  const std::vector<std::vector<float>> scores =
+      compute(handle, [&](Model& model, Interrupt* stop) { return score_targets(model, requests, max_batch, stop); });
+  std::vector<py::array_t<float>> arrays;
+  for (const std::vector<float>& of_target : scores)
+    arrays.emplace_back(static_cast<py::ssize_t>(of_target.size()), of_target.data());
+  return arrays;
+}
+
+// The rows of ids[first], ids[first + 1] ...; see Model::attention.
+py::array_t<float> attention(ModelHandle& handle, const EncodedSource& source, const Ids& ids, size_t first) {
+  const std::vector<float> weights = compute(handle, [&](Model& model, Interrupt* interrupt) {
+    Model::check_ids("target", ids, model.config().decoder);
+    return model.attention(source, ids, first, interrupt);
+  });
+  return py::array_t<float>({ids.size() - first, source.ids().size()}, weights.data());
+}
+
 Ids chat_ids(ModelHandle& handle, const std::vector<std::pair<std::string, std::string>>& messages) {
   std::vector<ChatMessage> copied;
   for (const auto& [role, content] : messages) copied.push_back({role, content});
@@ -329,20 +370,6 @@ py::dict memory_dict(const Model& model) {
 
 // ---- Generator ----------------------------------------------------------------------------------------------------
 
-// From an encoded source, or from its token ids and images.
-GenerationRequest as_request(const py::handle& source, const Ids& prefix) {
-  GenerationRequest request;
-  if (py::isinstance<EncodedSource>(source)) {
-    request.source = source.cast<std::shared_ptr<EncodedSource>>();
-  } else {
-    const auto [ids, images] = source.cast<std::pair<Ids, std::vector<Pixels>>>();
-    request.source_ids = ids;
-    request.images = copy_pixels(images);
-  }
-  request.decoder_prefix = prefix;
-  return request;
-}
-
 std::unique_ptr<Generator> make_generator(std::shared_ptr<ModelHandle> model, const py::list& requests,
                                           const Ids& prefix, const TextOptions& text, int64_t max_batch,
                                           const GenerationConfig& config) {
@@ -379,15 +406,34 @@ double logprob_sum(KeptLogprob& kept) {
   return kept.sum(&interrupt);
 }
 
+std::vector<float> logprob_each(KeptLogprob& kept) {
+  PythonInterrupt interrupt;
+  const py::gil_scoped_release release;
+  return kept.each(&interrupt);
+}
+
 const char* reason_name(FinishReason reason) {
   switch (reason) {
     case FinishReason::kStop:
       return "stop";
     case FinishReason::kLength:
       return "length";
+    case FinishReason::kTimeout:
+      return "timeout";
     default:
       return "cancelled";
   }
+}
+
+// {id: log-probability}, likeliest first, of each token.
+py::list top_dicts(const std::vector<std::vector<ScoredToken>>& of_tokens) {
+  py::list dicts;
+  for (const std::vector<ScoredToken>& top : of_tokens) {
+    py::dict d;
+    for (const ScoredToken& token : top) d[py::int_(token.id)] = token.value;
+    dicts.append(d);
+  }
+  return dicts;
 }
 
 py::dict result_dict(GenerationResult& result) {
@@ -397,7 +443,11 @@ py::dict result_dict(GenerationResult& result) {
     d["text"] = std::move(sequence.text);
     d["token_ids"] = std::move(sequence.token_ids);
     d["finish_reason"] = reason_name(sequence.finish_reason);
-    d["logprob"] = sequence.kept_logprob ? py::cast(sequence.kept_logprob) : py::float_(sequence.logprob);
+    const bool kept = sequence.kept_logprob != nullptr;
+    d["logprob"] = kept ? py::cast(sequence.kept_logprob) : py::float_(sequence.logprob);
+    d["token_logprobs"] = kept ? py::cast(sequence.kept_logprob) : py::cast(sequence.token_logprobs);
+    d["top_logprobs"] = sequence.top_logprobs.empty() ? py::none() : py::object(top_dicts(sequence.top_logprobs));
+    d["score"] = sequence.score;
     sequences.append(d);
   }
   py::dict timings;
@@ -427,10 +477,17 @@ std::optional<py::list> results(const Generator& generator) {
   return results ? std::optional(result_dicts(std::move(*results))) : std::nullopt;
 }
 
+// What has ended a request; Python sees it as the exception that it is when it is raised.
+struct RequestError {
+  std::exception_ptr error;
+};
+
 py::list take_finished(Generator& generator) {
   py::list results;
-  for (FinishedGeneration& finished : without_gil([&] { return generator.take_finished(); }))
-    results.append(py::make_tuple(finished.number, result_dict(finished.result)));
+  for (FinishedGeneration& finished : without_gil([&] { return generator.take_finished(); })) {
+    py::object result = finished.error ? py::cast(RequestError{finished.error}) : result_dict(finished.result);
+    results.append(py::make_tuple(finished.number, std::move(result)));
+  }
   return results;
 }
 
@@ -497,11 +554,18 @@ void bind_runtime(py::module_& m) {
       .def("load_source", &load_source, arg("path"))
       .def("logits", &logits, arg("source"), arg("target_ids"))
       .def("score", &score, arg("source"), arg("target_ids"))
+      .def("score_batch", &score_batch, arg("sources"), arg("targets"), arg("max_batch_size"))
+      .def("attention", &attention, arg("source"), arg("ids"), arg("first"),
+           "Where the decoder looked in the source at ids[first] and after: [len(ids) - first, n_tokens].")
       .def("chat_prompt", &chat_ids, arg("messages"));
 
-  py::class_<KeptLogprob, std::shared_ptr<KeptLogprob>>(
-      m, "KeptLogprob", "A sum of log-probabilities that is computed when it is asked for.")
-      .def("sum", &logprob_sum);
+  py::class_<KeptLogprob, std::shared_ptr<KeptLogprob>>(m, "KeptLogprob",
+                                                        "Log-probabilities that are computed when they are asked for.")
+      .def("sum", &logprob_sum)
+      .def("each", &logprob_each);
+
+  py::class_<RequestError>(m, "RequestError", "What has ended one request of a generator.")
+      .def("throw", [](const RequestError& error) { std::rethrow_exception(error.error); }, "Raises it.");
 
   py::class_<TextOptions>(m, "TextOptions", "How generated tokens become text.")
       .def(py::init<std::vector<std::string>, bool>(), arg("stop"), arg("skip_special_tokens"));
@@ -513,6 +577,8 @@ void bind_runtime(py::module_& m) {
       .def("add", &add_request, arg("source"), arg("decoder_prefix"), arg("config") = py::none(),
            arg("text") = py::none(), arg("streams") = false,
            "One source more, behind those that wait, with options of its own or the generator's; gives its number.")
+      .def("keep_errors", &Generator::keep_errors,
+           "An error of one source is its result, a RequestError, and the others go on.")
       .def("cancel_one", py::overload_cast<size_t>(&Generator::cancel), arg("number"),
            py::call_guard<py::gil_scoped_release>(), "One source ends as cancelled; nothing, if it is done.")
       .def("take_texts", &take_texts,
@@ -523,7 +589,7 @@ void bind_runtime(py::module_& m) {
       .def("next_text", &next_text, "The next text of the first sequence that is certain; None at the end.")
       .def("cancel", py::overload_cast<>(&Generator::cancel))
       .def("close", &Generator::close, py::call_guard<py::gil_scoped_release>())
-      .def("take_finished", &take_finished, "(number, result) of what has ended since the last call.")
+      .def("take_finished", &take_finished, "(number, result or RequestError) of what has ended since the last call.")
       .def("take_results", &take_results)
       .def("results", &results, "Copies of what take_results gives; None while there is something left to do.");
 }

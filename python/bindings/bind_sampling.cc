@@ -2,12 +2,15 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
 #include "bindings.h"
+#include "constraints.h"
 #include "sampling/generation_config.h"
 #include "sampling/options.h"
 #include "wrong_type.h"
@@ -19,8 +22,7 @@ namespace py = pybind11;
 using sampling::Option;
 using Ids = std::vector<int32_t>;
 
-// ---- Option values: numbers, a seed or None, True, False or "never", words
-// --------------------------------------------
+// ---- Option values: numbers, a seed or None, True, False or "never", words, ids ------------------------------------
 
 const char* type_of(const int32_t&) { return "int"; }
 const char* type_of(const double&) { return "float"; }
@@ -28,9 +30,18 @@ const char* type_of(const std::optional<uint64_t>&) { return "seed"; }
 const char* type_of(const EarlyStopping&) { return "early_stopping"; }
 const char* type_of(const Draft&) { return "draft"; }
 
+const char* type_of(const std::optional<int32_t>&) { return "id"; }
+const char* type_of(const Ids&) { return "ids"; }
+const char* type_of(const std::vector<Ids>&) { return "id_lists"; }
+const char* type_of(const std::vector<LogitBias>&) { return "bias"; }
+
 const char* expected(const int32_t&) { return "an integer of 32 bits"; }
 const char* expected(const double&) { return "a number"; }
 const char* expected(const std::optional<uint64_t>&) { return "None or an integer from 0 to 2^64 - 1"; }
+
+const char* expected(const std::optional<int32_t>&) { return "None or a token id"; }
+const char* expected(const Ids&) { return "a list of token ids"; }
+const char* expected(const std::vector<Ids>&) { return "a list of lists of token ids"; }
 
 template <typename T>
 py::object to_python(const T& value) {
@@ -42,6 +53,12 @@ py::object to_python(EarlyStopping value) {
 }
 
 py::object to_python(Draft value) { return py::str(value == Draft::kSource ? "source" : "off"); }
+
+py::object to_python(const std::vector<LogitBias>& biases) {
+  py::dict dict;
+  for (const LogitBias& bias : biases) dict[py::int_(bias.token)] = bias.bias;
+  return dict;
+}
 
 // A cast would fail on a str that is no UTF-8.
 bool is_word(const py::handle& object, const char* word) {
@@ -57,6 +74,15 @@ void from_python(const char* name, const py::handle& object, T& value) {
     if (PyLong_Check(object.ptr())) throw InvalidArgument(message);
     throw WrongType(message);
   }
+}
+void from_python(const char* name, const py::handle& object, std::vector<LogitBias>& biases) {
+  std::map<int32_t, double> map;
+  try {
+    map = object.cast<std::map<int32_t, double>>();
+  } catch (const py::cast_error&) {
+    throw WrongType(std::string(name) + ": must be a dict {token id: bias}, got " + quoted(object) + ".");
+  }
+  for (const auto& [token, bias] : map) biases.push_back({token, bias});
 }
 void from_python(const char* name, const py::handle& object, EarlyStopping& value) {
   if (py::isinstance<py::bool_>(object)) {
@@ -80,10 +106,9 @@ void from_python(const char* name, const py::handle& object, Draft& value) {
   }
 }
 
-GenerationConfig make_config(Ids eos_token_ids, Ids suppress_token_ids, const py::kwargs& options) {
+GenerationConfig make_config(std::shared_ptr<Constraint> constraint, const py::kwargs& options) {
   GenerationConfig config;
-  config.eos_token_ids = std::move(eos_token_ids);
-  config.suppress_token_ids = std::move(suppress_token_ids);
+  config.constraint = std::move(constraint);
   size_t n_known = 0;
   for (const Option& option : sampling::kOptions) {
     if (!options.contains(option.name)) continue;
@@ -118,8 +143,7 @@ py::list option_table() {
 
 void bind_config(py::module_& m) {
   py::class_<GenerationConfig> config(m, "GenerationConfig", "The options of one generate call, checked.");
-  config.def(py::init(&make_config), py::kw_only(), py::arg("eos_token_ids") = Ids{},
-             py::arg("suppress_token_ids") = Ids{});
+  config.def(py::init(&make_config), py::kw_only(), py::arg("constraint") = py::none());
   for (const Option& option : sampling::kOptions) {
     config.def_property_readonly(
         option.name,
@@ -128,8 +152,6 @@ void bind_config(py::module_& m) {
         },
         option.help);
   }
-  config.def_readonly("eos_token_ids", &GenerationConfig::eos_token_ids);
-  config.def_readonly("suppress_token_ids", &GenerationConfig::suppress_token_ids);
   m.def("option_table", &option_table, "One dict per option: name, type, default, min, max, min_excluded, help.");
 }
 
@@ -137,6 +159,7 @@ void bind_config(py::module_& m) {
 
 void bind_sampling(py::module_& parent) {
   py::module_ m = parent.def_submodule("sampling", "The options of a generate call.");
+  bind_constraints(m);
   bind_config(m);
 }
 

@@ -75,6 +75,16 @@ std::string decode(const Tokenizer& tokenizer, const py::object& object, bool sk
   return tokenizer.decode(ids, skip_special_tokens);
 }
 
+// What each token adds to a text, in bytes: nothing where skip_special_tokens skips it.
+py::list token_bytes(const Tokenizer& tokenizer) {
+  py::list result;
+  for (int32_t id = 0; id < tokenizer.vocab_size(); ++id) {
+    const std::optional<uint8_t> byte = tokenizer.byte(id);
+    result.append(py::bytes(byte ? std::string(1, static_cast<char>(*byte)) : tokenizer.decode({&id, 1})));
+  }
+  return result;
+}
+
 // Ids of special tokens and the text between, as Python's int and str.
 py::list split_special(const Tokenizer& tokenizer, const py::object& text) {
   const std::string_view view = text_view(text);
@@ -118,6 +128,7 @@ void bind_text(py::module_& m) {
       .def("decode", &decode, arg("ids"), py::kw_only(), arg("skip_special_tokens") = true)
       .def("chat_prompt", &chat_ids, arg("messages"), "The ids of a chat, ready for the model's turn, without bos.")
       .def("split_special", &split_special, arg("text"), "Ids of special tokens in a text, and the text between.")
+      .def("token_bytes", &token_bytes, "What each token adds to a text; nothing for special ones.")
       .def("special_pieces", &Tokenizer::special_pieces)
       .def("piece", &Tokenizer::piece, arg("id"), "The piece as the vocabulary has it, with U+2581 for spaces.")
       .def("find", &Tokenizer::find, arg("piece"), "The id of a piece, or None.")

@@ -92,8 +92,9 @@ class Batch:
         self._prefix = [] if decoder_prefix is None else self._reader.target("decoder_prefix", decoder_prefix)
         rows = arguments.rows(max_batch_size)
         text = generation_options.text(stop, skip_special_tokens, model.generation_defaults)
-        config = generation_options.config(options, model.generation_defaults)
+        config = generation_options.config(options, model)
         self._generator = _core.Generator(model._native, [], [], text, rows, config)
+        self._generator.keep_errors()
         self._max_held = _HELD_PER_ROW * rows
         self._running: dict[int, _Slot] = {}
         self._slots: deque[_Slot] = deque()  # in order: of all items whose results have not been given
@@ -162,7 +163,16 @@ class Batch:
     def _step(self) -> None:
         self._generator.step()
         for number, result in self._generator.take_finished():
-            self._running.pop(number).result = Generation._from_core(result, self._model.load_seconds)
+            self._running.pop(number).result = self._taken(result)
+
+    def _taken(self, result: dict[str, Any] | _core.RequestError) -> Generation | Exception:
+        if isinstance(result, dict):
+            return Generation._from_core(result, self._model.load_seconds)
+        try:
+            result.throw()
+        except Exception as error:
+            return error
+        raise AssertionError("throw() returns")
 
     def _has_result(self) -> bool:
         return bool(self._slots) and self._slots[0].result is not None

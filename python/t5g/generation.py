@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,19 +50,35 @@ class Timings:
         return self.n_new_tokens / self.decode_seconds if self.decode_seconds > 0 else 0.0
 
 
-class _Logprob:
+@dataclass
+class AttentionOf:
+    """Computes where the decoder looked in one source: what generated sequences keep of it."""
+
+    model: _core.Model
+    source: _core.EncodedSource
+    prompt: list[int] = field(default_factory=list)
+
+    def __call__(self, generated: list[int]) -> npt.NDArray[np.float32]:
+        ids = [*self.prompt, *generated][:-1]
+        return self.model.attention(self.source, ids, min(len(self.prompt) - 1, len(ids)))
+
+
+class _Lazy:
     """A field whose value may be a function, which is called when the field is first read."""
 
-    def __get__(self, instance: GeneratedSequence | None, owner: type) -> float:
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, instance: GeneratedSequence | None, owner: type) -> Any:
         if instance is None:
-            raise AttributeError("logprob")  # the field has no default
-        value: float | Callable[[], float] = instance.__dict__["logprob"]
+            raise AttributeError(self._name)  # the field has no default
+        value = instance.__dict__[self._name]
         if callable(value):
-            value = instance.__dict__["logprob"] = value()
+            value = instance.__dict__[self._name] = value()
         return value
 
-    def __set__(self, instance: GeneratedSequence, value: float | Callable[[], float]) -> None:
-        instance.__dict__["logprob"] = value
+    def __set__(self, instance: GeneratedSequence, value: Any) -> None:
+        instance.__dict__[self._name] = value
 
 
 @dataclass(frozen=True, repr=False)
@@ -76,11 +93,19 @@ class GeneratedSequence:
     token_ids
         The generated tokens (neither the start token nor the decoder prefix), with the one that ended the text.
     finish_reason
-        ``"stop"`` (an end token or a stop string), ``"length"`` or ``"cancelled"``.
+        ``"stop"`` (an end token, a stop string, or a complete choice), ``"length"``, ``"cancelled"`` or ``"timeout"``.
     logprob
         Sum of the model's own log-probabilities of ``token_ids``, before temperature and penalties: what
         :meth:`t5g.Model.score` gives for them. Greedy decoding can do without most of the work that this takes, so
         reading it may take a little time at first, and raises ``ValueError`` if the model was closed meanwhile.
+    token_logprobs
+        Those of each token, a list of float: they add up to ``logprob``, and are had in the same way.
+    top_logprobs
+        With ``logprobs=k``: for each token a dict of the k likeliest ones at its place, ``{id: log-probability}``,
+        likeliest first. Otherwise ``None``.
+    score
+        Of beam search: the score by which its sequences are sorted, the sum of log-probabilities after penalties
+        divided by length to the power of ``length_penalty``. Otherwise ``None``.
     """
 
     text: str
@@ -88,14 +113,30 @@ class GeneratedSequence:
     finish_reason: str
     if TYPE_CHECKING:
         logprob: float
+        token_logprobs: list[float]
     else:
-        logprob: float = _Logprob()
+        logprob: float = _Lazy()
+        token_logprobs: list[float] = _Lazy()
+    top_logprobs: list[dict[int, float]] | None
+    score: float | None
+
+    @property
+    def attention(self) -> npt.NDArray[np.float32] | None:
+        """Where the decoder looked in the source when it wrote each token: float32 [len(token_ids), n_source_tokens].
+
+        With ``return_attention=True``, as :meth:`t5g.Model.attention` has it, computed when it is first read. Otherwise
+        ``None``.
+        """
+        found = self.__dict__.get("_attention")
+        if callable(found):
+            found = self.__dict__["_attention"] = found()
+        return found
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.text!r}, {len(self.token_ids)} tokens, {self.finish_reason!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        _ = self.logprob  # a copy or a pickle has the number, not the way to it
+        _ = self.logprob, self.token_logprobs, self.attention  # a copy or a pickle has the numbers, not the way to them
         return dict(self.__dict__)
 
 
@@ -107,13 +148,20 @@ class Generation(GeneratedSequence):
     timings: Timings
 
     @classmethod
-    def _from_core(cls, result: dict[str, Any], load_seconds: float) -> Generation:
+    def _from_core(
+        cls, result: dict[str, Any], load_seconds: float, attention: AttentionOf | None = None
+    ) -> Generation:
         for sequence in result["sequences"]:
             if not isinstance(sequence["logprob"], float):
                 sequence["logprob"] = sequence["logprob"].sum
+                sequence["token_logprobs"] = sequence["token_logprobs"].each
         sequences = [GeneratedSequence(**sequence) for sequence in result["sequences"]]
         timings = Timings(load_seconds=load_seconds, **result["timings"])
-        return cls(**result["sequences"][0], sequences=sequences, timings=timings)
+        made = cls(**result["sequences"][0], sequences=sequences, timings=timings)
+        if attention is not None:
+            for sequence in (made, *sequences):
+                sequence.__dict__["_attention"] = functools.partial(attention, sequence.token_ids)
+        return made
 
 
 @dataclass(frozen=True)
@@ -145,9 +193,10 @@ class Stream(Iterator[str]):
     the text is complete, the next piece is a ``ValueError``, and :attr:`result` is what there was of the text.
     """
 
-    def __init__(self, generator: _core.Generator, load_seconds: float) -> None:
+    def __init__(self, generator: _core.Generator, load_seconds: float, attention: AttentionOf | None = None) -> None:
         self._generator = generator
         self._load_seconds = load_seconds
+        self._attention = attention
         self._result: Generation | None = None
 
     def __iter__(self) -> Stream:
@@ -174,7 +223,7 @@ class Stream(Iterator[str]):
             results = self._generator.results()
             if results is None:
                 raise RuntimeError("the stream is not finished: iterate over it or close it first")
-            self._result = Generation._from_core(results[0], self._load_seconds)
+            self._result = Generation._from_core(results[0], self._load_seconds, self._attention)
         return self._result
 
     def __enter__(self) -> Stream:

@@ -14,13 +14,13 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _SAMPLING = "Write temperature=...: above 0 it samples; at 0, the default, the likeliest token is taken."
-_END = "Leave it out: model.config.eos_token_id has what ends a text. stop=[...] ends it before texts."
+_END = "Write eos_token_ids=[...], ids that end a text; without it the model's do. stop=[...] ends it before texts."
 _NO_PADDING = "Leave it out: nothing is padded. generate_batch takes sources of any lengths."
 _START = "Leave it out: the start token is put in front. decoder_prefix= continues a text or ids."
-_WARPERS = "Of this kind t5g has top_k, top_p and min_p."
-_BEAMS = "Of this kind t5g has plain beam search: num_beams, length_penalty, early_stopping."
+_WARPERS = "Of this kind t5g has top_k, top_p, min_p, typical_p, epsilon_cutoff and eta_cutoff."
+_BEAMS = "Of this kind t5g has plain beam search, num_beams=..., and alternatives=... of the first token."
 _DRAFT = 'leave it out: draft="source", the default, speculates by prompt lookup.'
-_BANS = "t5g has no such option; no_repeat_ngram_size and repetition_penalty are of its kind."
+_BANS = "Of this kind t5g has suppress_tokens, bad_words, logit_bias and allowed_tokens."
 _CACHE = "Leave it out: keys and values are always cached. Model(kv_type=...) says in which type."
 _RESULT = "Leave it out: a call returns a t5g.Generation, with text, token_ids, logprob and sequences."
 _CONFIG = "Write its fields as arguments of their own: model.generate(source, max_new_tokens=100)."
@@ -29,7 +29,7 @@ _ADVICE = {
     # Hugging Face: lengths and ends
     "max_length": "Write max_new_tokens=...: it counts the generated tokens alone.",
     "min_length": "Write min_new_tokens=...: it counts the generated tokens alone.",
-    "max_time": _CALLBACK,
+    "max_time": "Write timeout=..., in seconds.",
     "stopping_criteria": "Write stop=[...] to end a text before texts; a model.stream(source) can be cancelled.",
     "stop_strings": "Write stop=[...].",
     "eos_token_id": _END,
@@ -37,7 +37,6 @@ _ADVICE = {
     "pad_token_id": _NO_PADDING,
     "bos_token_id": _START,
     "decoder_start_token_id": _START,
-    "forced_bos_token_id": "Write decoder_prefix=[id]: it begins the text with it.",
     # ... inputs
     "inputs": "It is the first argument: model.generate(source).",
     "input_ids": "Ids are the first argument: model.generate(ids).",
@@ -54,28 +53,22 @@ _ADVICE = {
     "token_healing": _START,
     # ... choice of tokens
     "do_sample": _SAMPLING,
-    "typical_p": _WARPERS,
     "top_h": _WARPERS,
     "p_less": _WARPERS,
-    "epsilon_cutoff": _WARPERS,
-    "eta_cutoff": _WARPERS,
     "watermarking_config": _WARPERS,
     "num_beam_groups": _BEAMS,
     "diversity_penalty": _BEAMS,
-    "constraints": _BEAMS,
-    "force_words_ids": _BEAMS,
+    "constraints": "Write choices=, regex=, json_schema= or grammar= to say what a text must be.",
+    "force_words_ids": "Write choices=, regex=, json_schema= or grammar= to say what a text must be.",
     "penalty_alpha": _WARPERS,
     "dola_layers": _WARPERS,
     "guidance_scale": "t5g has no guidance.",
-    "bad_words_ids": _BANS,
-    "suppress_tokens": _BANS,
+    "bad_words_ids": "Write bad_words=[...]: it takes texts and lists of ids.",
     "begin_suppress_tokens": _BANS,
-    "sequence_bias": _BANS,
-    "encoder_repetition_penalty": _BANS,
-    "encoder_no_repeat_ngram_size": _BANS,
+    "sequence_bias": "Write logit_bias={id: bias}; bad_words=[...] bans runs of tokens.",
     "exponential_decay_length_penalty": "Write max_new_tokens=..., the limit, or length_penalty=... of beam search.",
-    "logits_processor": _BANS,
-    "prefix_allowed_tokens_fn": _BANS,
+    "logits_processor": "Write allowed_tokens=..., a function of the ids so far, or logit_bias={id: bias}.",
+    "prefix_allowed_tokens_fn": "Write allowed_tokens=..., a function of the generated ids alone.",
     "renormalize_logits": "Leave it out: beam scores are sums of log-probabilities.",
     "remove_invalid_values": "Leave it out: invalid logits are errors.",
     # ... how it runs, and what comes back
@@ -85,10 +78,10 @@ _ADVICE = {
     "return_dict_in_generate": _RESULT,
     "return_legacy_cache": _RESULT,
     "return_tensors": "Leave it out: results are lists and NumPy arrays.",
-    "output_scores": "model.score(source, token_ids) gives log-probabilities, model.logits(source, ids) logits.",
+    "output_scores": "Write logprobs=k for log-probabilities and k alternatives; model.logits gives logits.",
     "output_logits": "model.logits(source, ids) returns them.",
     "output_hidden_states": "model.encode(source).hidden_states are the encoder's.",
-    "output_attentions": "t5g does not return attention weights.",
+    "output_attentions": "Write return_attention=True for where the decoder looked in the source.",
     "use_cache": _CACHE,
     "past_key_values": _CACHE,
     "cache_implementation": _CACHE,
@@ -115,6 +108,12 @@ _ADVICE = {
     "disable_compile": "Leave it out: there is nothing to compile.",
     "prefill_chunk_size": "Leave it out: long sources are read in blocks.",
     "continuous_batching_config": "model.generate_batch(sources, max_batch_size=...) batches continuously.",
+    "response_format": "Write json_schema=... for a text that is JSON.",
+    "guided_json": "Write json_schema=...",
+    "guided_regex": "Write regex=...",
+    "guided_choice": "Write choices=[...].",
+    "top_logprobs": "Write logprobs=k.",
+    "return_alternatives": "Write alternatives=n.",
     "synced_gpus": "Leave it out: one model runs on one device.",
     "num_return_sequences": "model.generate and its like return several.",
     "skip_special_tokens": "model.generate and its like have it, and model.tokenizer.decode.",

@@ -16,7 +16,7 @@ from t5g import options as generation_options
 from t5g.chat_templates import ChatTemplates
 from t5g.config import Config
 from t5g.errors import ArgumentTypeError, InvalidArgumentError
-from t5g.generation import Generation, Score, Stream
+from t5g.generation import AttentionOf, Generation, Score, Stream
 from t5g.generation_defaults import GenerationDefaults
 from t5g.keywords import explained
 from t5g.memory import MemoryNeeds
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from typing_extensions import Unpack
 
+    from t5g.asynchronous import AsyncStream
     from t5g.images import Images
     from t5g.options import GenerateOptions
     from t5g.sources import Request, Source, TextOrIds
@@ -337,7 +338,7 @@ class Model:
 
     # ---- Targets ----
 
-    @explained(generation_options.table)
+    @explained(generation_options.names)
     def generate(
         self,
         source: Source,
@@ -348,6 +349,7 @@ class Model:
         stop: str | Sequence[str] | None = None,
         parse_special: bool = False,
         skip_special_tokens: bool = True,
+        return_attention: bool = False,
         **options: Unpack[GenerateOptions],
     ) -> Generation:
         """Write a text about a source.
@@ -366,6 +368,8 @@ class Model:
             Match special tokens in texts.
         skip_special_tokens
             Leave special tokens out of the generated text; ``token_ids`` has them always.
+        return_attention
+            Let the result have ``attention``: where in the source the decoder looked for each token.
         max_new_tokens : int, default 256
             Tokens to generate at most; never more than the model's limit leaves room for.
         min_new_tokens : int, default 0
@@ -380,10 +384,29 @@ class Model:
             Sample from the fewest tokens whose probabilities add up to p.
         min_p : float, default 0.0
             Drop tokens less likely than this share of the most likely one.
+        typical_p : float, default 1.0
+            Sample from the tokens whose surprise is closest to the expected one, until their probabilities add up to p.
+        epsilon_cutoff, eta_cutoff : float, default 0.0
+            Drop tokens less likely than this; eta's bound is lower where the model is unsure.
         repetition_penalty : float, default 1.0
             Above 1, tokens that the text already has become less likely.
         no_repeat_ngram_size : int, default 0
             No run of this many tokens occurs twice; 0 = off.
+        encoder_repetition_penalty : float, default 1.0
+            Above 1, tokens that the source has become more likely.
+        encoder_no_repeat_ngram_size : int, default 0
+            No run of this many tokens of the source occurs; 0 = off.
+        logit_bias : dict of int to float, optional
+            What is added to the logits of some tokens; ``-math.inf`` bans one.
+        suppress_tokens : sequence of int, optional
+            Ids of tokens that are never generated.
+        bad_words : sequence of str or of sequences of int, optional
+            Runs of tokens that are never generated. Of a text, as the tokenizer spells it at the beginning of a text
+            and after a space.
+        forced_bos_token_id : int, optional
+            The first token, where there is no ``decoder_prefix``: of many translation models, the language.
+        eos_token_ids : int or sequence of int, optional
+            Ids that end the text, instead of the model's.
         num_beams : int, default 1
             Beams of the beam search; 1 = off.
         length_penalty : float, default 1.0
@@ -392,10 +415,26 @@ class Model:
             When beam search stops, as in Hugging Face's ``generate``.
         num_return_sequences : int, default 1
             Sequences to return: the best beams, or independent samples.
+        alternatives : int, default 0
+            Greedy decoding only: this many sequences, which begin with the likeliest first tokens (after a
+            ``decoder_prefix``: next tokens), likeliest first.
+        logprobs : int, default 0
+            Find this many of the likeliest tokens at every place: ``top_logprobs`` of the result.
+        timeout : float, optional
+            Seconds from the call on after which the text ends as it is, with ``finish_reason`` ``"timeout"``.
         draft : "source" or "off", default "source"
             Greedy decoding only: prompt-lookup speculative decoding, which drafts the next tokens from where the last
             ones occur in the source or in the text so far, and checks several at a time. The text is the same; where
             it quotes the source it comes faster.
+        choices : sequence of str, optional
+            The text is one of these.
+        regex, json_schema, grammar : str, optional
+            The text matches a regular expression, a JSON schema (a dict or its JSON, or a class of pydantic's), or a
+            grammar in Lark's notation as llguidance reads it. They need the extra ``grammar``.
+        allowed_tokens : callable, optional
+            Called with the ids generated so far (a list, without prefix and start token), returns what may follow: ids,
+            a mask of vocab_size bools, or ``None`` for everything. End tokens must be among them for a text to end.
+            What it raises comes out of this call.
 
         Raises
         ------
@@ -412,11 +451,11 @@ class Model:
         Where the file has defaults of its own (:attr:`generation_defaults`), they count instead of those above.
         """
         reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
-        request = reader.request(source, images)
+        requests, attentions = self._requests([reader.request(source, images)], reader, return_attention)
         text = generation_options.text(stop, skip_special_tokens, self.generation_defaults)
-        return self._run(self._generator([request], reader, decoder_prefix, text, options))[0]
+        return self._run(self._generator(requests, reader, decoder_prefix, text, options, attentions), attentions)[0]
 
-    @explained(generation_options.table)
+    @explained(generation_options.names)
     def generate_batch(
         self,
         sources: Iterable[Source],
@@ -427,6 +466,7 @@ class Model:
         stop: str | Sequence[str] | None = None,
         parse_special: bool = False,
         skip_special_tokens: bool = True,
+        return_attention: bool = False,
         max_batch_size: int = 32,
         **options: Unpack[GenerateOptions],
     ) -> list[Generation]:
@@ -440,7 +480,7 @@ class Model:
             Sequences that run together (beams count each). When one ends, the next source takes its place.
         images
             The images of each source: a list as long as ``sources``, of what :meth:`encode` takes.
-        pan_and_scan, decoder_prefix, stop, parse_special, skip_special_tokens, **options
+        pan_and_scan, decoder_prefix, stop, parse_special, skip_special_tokens, return_attention, **options
             As in :meth:`generate`, for all sources.
 
         Returns
@@ -450,11 +490,12 @@ class Model:
         """
         reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
         rows = arguments.rows(max_batch_size)
-        requests = reader.requests(sources, images)
+        requests, attentions = self._requests(reader.requests(sources, images), reader, return_attention)
         text = generation_options.text(stop, skip_special_tokens, self.generation_defaults)
-        return self._run(self._generator(requests, reader, decoder_prefix, text, options, rows))
+        generator = self._generator(requests, reader, decoder_prefix, text, options, attentions, rows)
+        return self._run(generator, attentions)
 
-    @explained(generation_options.table)
+    @explained(generation_options.names)
     def generate_iter(
         self,
         sources: Iterable[Source],
@@ -508,7 +549,7 @@ class Model:
         )
         return batch.in_order(sources, images)
 
-    @explained(generation_options.table)
+    @explained(generation_options.names)
     def stream(
         self,
         source: Source,
@@ -519,6 +560,7 @@ class Model:
         stop: str | Sequence[str] | None = None,
         parse_special: bool = False,
         skip_special_tokens: bool = True,
+        return_attention: bool = False,
         **options: Unpack[GenerateOptions],
     ) -> Stream:
         """Like :meth:`generate`, but piece by piece: an iterator over the text as it comes into being.
@@ -526,9 +568,43 @@ class Model:
         Beam search knows its text only at the end, so it comes in one piece then.
         """
         reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
-        request = reader.request(source, images)
+        requests, attentions = self._requests([reader.request(source, images)], reader, return_attention)
         text = generation_options.text(stop, skip_special_tokens, self.generation_defaults)
-        return Stream(self._generator([request], reader, decoder_prefix, text, options), self.load_seconds)
+        generator = self._generator(requests, reader, decoder_prefix, text, options, attentions)
+        return Stream(generator, self.load_seconds, attentions[0])
+
+    async def agenerate(self, source: Source, **options: Any) -> Generation:
+        """As :meth:`generate`, for asyncio: the work is done on another thread, and cancelling the task ends it.
+
+        Parameters
+        ----------
+        source, **options
+            As in :meth:`generate`.
+
+        Examples
+        --------
+        >>> out = await model.agenerate("Some text.", max_new_tokens=50)  # doctest: +SKIP
+        """
+        from t5g import asynchronous
+
+        return await asynchronous.generate(lambda: self.stream(source, **options))
+
+    def astream(self, source: Source, **options: Any) -> AsyncStream:
+        """As :meth:`stream`, for asyncio: an asynchronous iterator, whose work ends when its task is cancelled.
+
+        Parameters
+        ----------
+        source, **options
+            As in :meth:`stream`. What is wrong with them is told by the first step.
+
+        Examples
+        --------
+        >>> async for piece in model.astream("Some text."):  # doctest: +SKIP
+        ...     print(piece, end="", flush=True)
+        """
+        from t5g.asynchronous import AsyncStream
+
+        return AsyncStream(lambda: self.stream(source, **options))
 
     @explained()
     def score(
@@ -566,6 +642,84 @@ class Model:
         return Score(float(logprobs.sum(dtype="float64")), logprobs, ids)
 
     @explained()
+    def score_batch(
+        self,
+        sources: Iterable[Source],
+        targets: Iterable[TextOrIds],
+        *,
+        images: Sequence[Images | None] | None = None,
+        pan_and_scan: bool = False,
+        add_eos: bool = False,
+        parse_special: bool = False,
+        max_batch_size: int = 32,
+    ) -> list[Score]:
+        """How likely each of several targets is, given its source: faster than one by one, with the same bits.
+
+        Parameters
+        ----------
+        sources
+            As ``source`` in :meth:`generate`. A source of several targets is read once if it is an
+            :class:`EncodedSource`: ``model.score_batch([encoded] * len(texts), texts)``.
+        targets
+            The target of each source, as in :meth:`score`.
+        images
+            The images of each source: a list as long as ``sources``, of what :meth:`encode` takes.
+        add_eos
+            Score the end token after each target as well.
+        max_batch_size
+            Targets that run together.
+
+        Returns
+        -------
+        list of Score
+            In the order of the sources.
+        """
+        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
+        rows = arguments.rows(max_batch_size)
+        requests = reader.requests(sources, images)
+        several = arguments.items("targets", targets, "texts or of lists of token ids", "score takes a single one.")
+        if len(several) != len(requests):
+            raise InvalidArgumentError(f"targets: must be as many as sources, {len(requests)}, got {len(several)}.")
+        ids = [reader.target(f"targets[{i}]", target) for i, target in enumerate(several)]
+        if arguments.flag("add_eos", add_eos):
+            ids = [[*of_target, self.config.eos_token_id[0]] for of_target in ids]
+        scores = self._native.score_batch(requests, ids, rows)
+        reader.tell_what_had_no_effect()
+        return [Score(float(s.sum(dtype="float64")), s, of) for s, of in zip(scores, ids, strict=True)]
+
+    @explained()
+    def attention(
+        self,
+        source: Source,
+        target: TextOrIds,
+        *,
+        images: Images | None = None,
+        pan_and_scan: bool = False,
+        parse_special: bool = False,
+    ) -> npt.NDArray[np.float32]:
+        """Where the decoder looks in the source when it writes each token of a target.
+
+        Parameters
+        ----------
+        source, images, pan_and_scan
+            As in :meth:`generate`.
+        target
+            A text or token ids. The start token is put in front.
+
+        Returns
+        -------
+        numpy.ndarray
+            float32 [len(target), n_source_tokens]: row i has the attention weights with which the decoder found token
+            i, averaged over layers and heads. The source's part of them as they are: T5Gemma 2 looks at the source and
+            at the target so far at once, so that a row adds up to less than 1.
+        """
+        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
+        ids = reader.target("target", target)
+        encoded = reader.encoded(source, images)
+        reader.tell_what_had_no_effect()
+        return self._native.attention(encoded, [*self._prompt([]), *ids][: len(ids)], 0)
+
+    @explained()
     def logits(
         self,
         source: Source,
@@ -598,6 +752,20 @@ class Model:
 
     # ---- Generating ----
 
+    def _requests(
+        self, requests: list[Request], reader: Reader, return_attention: bool
+    ) -> tuple[list[Request], list[AttentionOf | None]]:
+        """Encode sources whose attention is wanted, so that they are read once."""
+        if not arguments.flag("return_attention", return_attention):
+            return requests, [None] * len(requests)
+        encoded = [reader.encode(request) for request in requests]
+        return list(encoded), [AttentionOf(self._native, source) for source in encoded]
+
+    def _prompt(self, prefix: list[int]) -> list[int]:
+        """Put the start token in front of a prefix where it is not there. Encoders have none."""
+        start = self.config.decoder_start_token_id
+        return prefix if start is None or prefix[:1] == [start] else [start, *prefix]
+
     def _generator(
         self,
         requests: list[Request],
@@ -605,20 +773,25 @@ class Model:
         decoder_prefix: TextOrIds | None,
         text: _core.TextOptions,
         options: Mapping[str, Any],
+        attentions: Sequence[AttentionOf | None] = (),
         max_batch_size: int = 1,
     ) -> _core.Generator:
         prefix = [] if decoder_prefix is None else reader.target("decoder_prefix", decoder_prefix)
-        config = generation_options.config(options, self.generation_defaults)
+        for attention in attentions:
+            if attention is not None:
+                attention.prompt = self._prompt(prefix)
+        config = generation_options.config(options, self)
         reader.tell_what_had_no_effect()
         return _core.Generator(self._native, requests, prefix, text, max_batch_size, config)
 
-    def _run(self, generator: _core.Generator) -> list[Generation]:
+    def _run(self, generator: _core.Generator, attentions: Sequence[AttentionOf | None]) -> list[Generation]:
         try:
             while generator.step():
                 pass
         finally:
             generator.close()  # an error's traceback may keep it
-        return [Generation._from_core(result, self.load_seconds) for result in generator.take_results()]
+        results = zip(generator.take_results(), attentions, strict=True)
+        return [Generation._from_core(result, self.load_seconds, attention) for result, attention in results]
 
 
 def _unit_rows(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -7,13 +7,15 @@ effect stands here too: asked for in vain, it is told once.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from t5g import _core, arguments
+from t5g import _core, arguments, constraints
+from t5g.sources import one_row
 
 if TYPE_CHECKING:
     from t5g.generation_defaults import GenerationDefaults
+    from t5g.model import Model
 
 
 class GenerateOptions(TypedDict, total=False):
@@ -26,13 +28,31 @@ class GenerateOptions(TypedDict, total=False):
     top_k: int
     top_p: float
     min_p: float
+    typical_p: float
+    epsilon_cutoff: float
+    eta_cutoff: float
     repetition_penalty: float
     no_repeat_ngram_size: int
+    encoder_repetition_penalty: float
+    encoder_no_repeat_ngram_size: int
+    logit_bias: Mapping[int, float] | None
+    suppress_tokens: Sequence[int] | None
+    bad_words: Sequence[str | Sequence[int]] | None
+    forced_bos_token_id: int | None
+    eos_token_ids: int | Sequence[int] | None
     num_beams: int
     length_penalty: float
     early_stopping: bool | Literal["never"]
     num_return_sequences: int
+    alternatives: int
+    logprobs: int | None
+    timeout: float | None
     draft: Literal["source", "off"]
+    choices: Sequence[str] | None
+    regex: str | None
+    json_schema: Mapping[str, Any] | str | None
+    grammar: str | None
+    allowed_tokens: Callable[[list[int]], Any] | None
 
 
 @functools.cache
@@ -41,7 +61,15 @@ def table() -> Mapping[str, Mapping[str, Any]]:
     return {row["name"]: row for row in _core.sampling.option_table()}
 
 
+def names() -> list[str]:
+    """Give the names of all options: those of the table, and of constraints."""
+    return [*table(), *constraints.NAMES]
+
+
 # ---- Values ----
+
+# None is their way to say nothing, as in OpenAI's API.
+_OR_NONE = ("logprobs", "timeout")
 
 
 def _integer(name: str, value: object) -> int:
@@ -54,6 +82,38 @@ def _number(name: str, value: object) -> float:
 
 def _seed(name: str, value: object) -> int | None:
     return None if value is None else arguments.integer(name, value)
+
+
+def _id(name: str, value: object) -> int | None:
+    return None if value is None else arguments.integer(name, value, low=0)
+
+
+def _ids(name: str, value: Any) -> list[int]:
+    if value is None:
+        return []
+    several = [value] if hasattr(value, "__index__") and not arguments.is_array(value) else one_row(name, value)
+    return [arguments.integer(f"{name}[{i}]", token) for i, token in enumerate(several)]
+
+
+def _id_lists(name: str, value: Any) -> list[list[int]]:
+    several = [] if value is None else arguments.items(name, value, "texts or of lists of token ids")
+    return [_ids(f"{name}[{i}]", one_row(f"{name}[{i}]", ids)) for i, ids in enumerate(several)]
+
+
+def _bias(name: str, value: Any) -> dict[int, float]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise arguments.wrong_type(name, "a dict {token id: bias}", value)
+    return {
+        arguments.integer(f"{name}'s token", _key(token)): arguments.number(f"{name}[{token}]", bias)
+        for token, bias in value.items()
+    }
+
+
+def _key(token: object) -> object:
+    # JSON has no other keys than texts.
+    return int(token) if isinstance(token, str) and token.isdecimal() and len(token) < 10 else token
 
 
 def _early_stopping(name: str, value: object) -> object:
@@ -70,27 +130,53 @@ _TAKE: dict[str, Callable[[str, Any], object]] = {
     "float": _number,
     "seed": _seed,
     "early_stopping": _early_stopping,
+    "id": _id,
+    "ids": _ids,
+    "id_lists": _id_lists,
+    "bias": _bias,
 }
 
 
 def checked(options: Mapping[str, Any]) -> dict[str, Any]:
     """Take options of any number type, NumPy's too, as the native module wants them."""
     rows = table()
-    return {name: _TAKE.get(rows[name]["type"], _as_it_is)(name, value) for name, value in options.items()}
+    return {
+        name: _TAKE.get(rows[name]["type"], _as_it_is)(name, value)
+        for name, value in options.items()
+        if not (value is None and name in _OR_NONE)
+    }
 
 
 def _as_it_is(name: str, value: object) -> object:
     return value
 
 
-def config(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> _core.sampling.GenerationConfig:
-    """Make the native options of a call, and tell what of those given has no effect. defaults: of the model's file."""
-    values = checked(given)
-    usual = fitting(defaults, values)
-    made = _core.sampling.GenerationConfig(**usual | values)
+def config(given: Mapping[str, Any], model: Model) -> _core.sampling.GenerationConfig:
+    """Make the native options of a call to a model, and tell what of those given has no effect."""
+    options = {name: value for name, value in given.items() if name not in constraints.NAMES}
+    if options.get("bad_words") is not None:
+        options["bad_words"] = list(_bad_words(options["bad_words"], model))
+    values = checked(options)
+    usual = fitting(model.generation_defaults, values)
+    constraint = constraints.make(given, model)
+    limit = {} if constraint is None else {"constraint": constraint}
+    made = _core.sampling.GenerationConfig(**usual | values, **limit)
     for message in without_effect(values, usual):
         arguments.warn_once(message)
     return made
+
+
+def _bad_words(value: Any, model: Model) -> Iterator[Any]:
+    """Give the ids of each, texts as they are and after a space."""
+    for i, word in enumerate(arguments.items("bad_words", value, "texts or of lists of token ids")):
+        if not isinstance(word, str):
+            yield word
+            continue
+        name = f"bad_words[{i}]"
+        if not arguments.text(name, word):
+            raise arguments.wrong_value(name, "a text of one character or more", word)
+        for spelled in dict.fromkeys([word, word if word[0].isspace() else f" {word}"]):
+            yield model.tokenizer.encode(spelled, add_special_tokens=False)
 
 
 def fitting(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,7 +189,10 @@ def fitting(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
     usual = {name: value for name, value in defaults.items() if name in rows and name not in given}
     if not usual:
         return usual
-    if given.get("temperature", 0) > 0:
+    if given.get("alternatives", 0) > 0:
+        other = ("temperature", "num_beams", "num_return_sequences", *_OF_SAMPLING, *_OF_BEAM_SEARCH)
+        usual = {name: value for name, value in usual.items() if name not in other}
+    elif given.get("temperature", 0) > 0:
         usual = {name: value for name, value in usual.items() if name not in ("num_beams", *_OF_BEAM_SEARCH)}
     elif given.get("num_beams", 1) > 1:
         usual = {name: value for name, value in usual.items() if name not in ("temperature", *_OF_SAMPLING)}
@@ -139,7 +228,7 @@ def text(stop: object, skip_special_tokens: object, defaults: GenerationDefaults
 
 # ---- Effects ----
 
-_OF_SAMPLING = ("top_k", "top_p", "min_p", "seed")
+_OF_SAMPLING = ("top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "seed")
 _OF_BEAM_SEARCH = ("length_penalty", "early_stopping")
 _NO_SAMPLING = "the likeliest token is taken. Set temperature above 0 to sample."
 _NO_SAMPLING_OF_BEAMS = "beam search does not sample. Set temperature above 0, and not num_beams, to sample."

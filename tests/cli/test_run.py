@@ -61,9 +61,37 @@ def test_every_option_of_generation_has_a_flag() -> None:
     }
     flags = "-n 9 --min-new-tokens 2 --temp 0.5 --top-k 3 --top-p 0.5 --min-p 0.1 --seed 1 --repeat-penalty 1.5"
     flags += " --no-repeat-ngram 2 --num-beams 2 --length-penalty 0.5 --early-stopping true --num-return-sequences 2"
+    flags += " --typical-p 0.9 --epsilon-cutoff 0.1 --eta-cutoff 0.1 --encoder-repeat-penalty 2 --alternatives 2"
+    flags += " --encoder-no-repeat-ngram 3 --logit-bias 5=1.5 --logit-bias 6=-inf --suppress-tokens 7,8 --bad-word bad"
+    flags += " --forced-bos 9 --eos-token 1,2 --logprobs 3 --timeout 4"
     options = _options(_parser().parse_args([*flags.split(), "--draft", "off"]))
     for row in _core.sampling.option_table():
         assert options[row["name"]] != row["default"], row["name"]
+
+
+def test_constraints_have_flags(tmp_path: Path) -> None:
+    from t5g import constraints
+    from t5g.cli.run import _options, _parser
+
+    def options(*flags: str) -> dict[str, object]:
+        return _options(_parser().parse_args(flags))
+
+    assert options("--choice", "a", "--choice", "b")["choices"] == ["a", "b"]
+    (tmp_path / "file").write_text("{}")
+    for name in ("json_schema", "grammar"):
+        flag = f"--{name.replace('_', '-')}"
+        assert options(flag, "{}")[name] == options(f"{flag}-file", str(tmp_path / "file"))[name] == "{}"
+    assert options("--regex", "a")["regex"] == "a"
+    # A function is nothing for a command line.
+    assert set(constraints.NAMES) == {"choices", "json_schema", "grammar", "regex", "allowed_tokens"}
+    out = run("run", "-p", "text", "--choice", "one", "--choice", "two", "--json", "--logprobs", 2)
+    found = json.loads(out.stdout)
+    assert found["text"] in ("one", "two")
+    assert len(found["token_logprobs"]) == len(found["top_logprobs"]) == len(found["token_ids"])
+    wrong = run("run", "-p", "text", "--grammar", "a", "--grammar-file", "b")
+    assert (wrong.returncode, b"do not go together" in wrong.stderr) == (2, True)
+    wrong = run("run", "-p", "text", "--logit-bias", "nonsense")
+    assert (wrong.returncode, b"ID=X" in wrong.stderr) == (2, True)
 
 
 def test_several_sequences_are_in_the_json() -> None:

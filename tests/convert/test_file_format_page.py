@@ -27,6 +27,14 @@ GENERATION = {
     "num_beams": 1,
     "max_length": 50,
     "min_length": 5,
+    "typical_p": 0.9,
+    "epsilon_cutoff": 0.001,
+    "eta_cutoff": 0.002,
+    "encoder_repetition_penalty": 1.1,
+    "encoder_no_repeat_ngram_size": 5,
+    "forced_bos_token_id": 3,
+    "suppress_tokens": [4],
+    "bad_words_ids": [[5, 6]],
     "stop_strings": ["END"],
 }
 CONFIGS = {"t5gemma": folders.t5gemma_config(), "t5gemma2": folders.t5gemma2_config()}

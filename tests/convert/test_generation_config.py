@@ -37,6 +37,10 @@ def read(folder: Path, wishes: dict[str, Any]) -> tuple[dict[str, Any], str]:
         ({"do_sample": True}, {"temperature": 1.0, "top_k": 50}),
         ({"do_sample": True, "temperature": 0.7, "top_k": 0, "top_p": 0.9, "min_p": 0.1}, None),
         ({"do_sample": True, "num_return_sequences": 3}, {"temperature": 1.0, "top_k": 50, "num_return_sequences": 3}),
+        ({"do_sample": True, "temperature": 0.7, "top_k": 0, "typical_p": 0.9, "epsilon_cutoff": 3e-4}, None),
+        ({"forced_bos_token_id": 7, "suppress_tokens": [3, 4]}, None),
+        ({"encoder_repetition_penalty": 1.5, "encoder_no_repeat_ngram_size": 4}, None),
+        ({"bad_words_ids": [[5], [6, 7]]}, {"bad_words": [[5], [6, 7]]}),
         # What changes nothing needs no option.
         ({"typical_p": 1.0, "encoder_no_repeat_ngram_size": 0, "use_cache": True, "suppress_tokens": None}, {}),
     ],
@@ -51,9 +55,11 @@ def test_options_are_taken_over(tmp_path: Path, wishes: dict[str, Any], options:
     [
         ({"temperature": 0.7, "top_p": 0.9}, {}, "temperature, top_p but not do_sample = true: without effect"),
         ({"do_sample": False, "top_k": 64}, {}, "top_k but not do_sample"),
-        ({"forced_bos_token_id": 7}, {}, "not taken over: forced_bos_token_id = 7."),
-        ({"bad_words_ids": [[5]], "num_beams": 2}, {"num_beams": 2}, r"not taken over: bad_words_ids = \[\[5\]\]"),
-        ({"typical_p": 0.5, "some_new_thing": 1}, {}, "typical_p = 0.5, some_new_thing = 1"),
+        ({"forced_eos_token_id": 7}, {}, "not taken over: forced_eos_token_id = 7."),
+        ({"force_words_ids": [[5]], "num_beams": 2}, {"num_beams": 2}, r"not taken over: force_words_ids = \[\[5\]\]"),
+        ({"forced_bos_token_id": "de", "suppress_tokens": [-1]}, {}, "forced_bos_token_id = 'de', suppress_tokens"),
+        ({"bad_words_ids": [[]]}, {}, r"bad_words = \[\[\]\]"),
+        ({"top_h": 0.5, "some_new_thing": 1}, {}, "top_h = 0.5, some_new_thing = 1"),
         ({"num_beams": 0}, {}, "num_beams = 0"),
         ({"num_beams": 1 << 20}, {}, "num_beams = 1048576"),
         ({"num_beams": "four"}, {}, "num_beams = 'four'"),
@@ -76,11 +82,11 @@ def test_what_cannot_be_taken_over_is_named(
 
 
 def test_without_the_file_config_json_is_asked(tmp_path: Path) -> None:
-    config = {"model_type": "t5gemma", "num_beams": 3, "max_length": 9, "forced_bos_token_id": 5, "encoder": {}}
+    config = {"model_type": "t5gemma", "num_beams": 3, "max_length": 9, "forced_eos_token_id": 5, "encoder": {}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     found = read_generation_defaults(tmp_path)
     assert found.options == {"num_beams": 3, "max_new_tokens": 8}
-    assert found.notes == ["config.json asks for what is not taken over: forced_bos_token_id = 5."]
+    assert found.notes == ["config.json asks for what is not taken over: forced_eos_token_id = 5."]
 
 
 def test_from_the_folder_through_quantize_to_the_model(tmp_path: Path) -> None:
@@ -98,13 +104,24 @@ def test_from_the_folder_through_quantize_to_the_model(tmp_path: Path) -> None:
         "num_return_sequences": 2,
         "stop_strings": ["END", "\n\n"],
         "typical_p": 0.5,
+        "forced_bos_token_id": 5,
+        "suppress_tokens": [7, 9],
+        "bad_words_ids": [[5], [6, 7]],
+        "top_h": 0.5,
     }
     (source / "generation_config.json").write_text(json.dumps(IDS | wishes))
     summary = t5g.convert(source, tmp_path / "m.gguf", type="f32")
-    assert any("typical_p = 0.5" in note for note in summary.notes)
+    assert any("top_h = 0.5" in note for note in summary.notes)
     t5g.quantize(tmp_path / "m.gguf", tmp_path / "q.gguf", "q8_0")
     expected = {name: wishes[name] for name in ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")}
-    expected |= {"no_repeat_ngram_size": 4, "max_new_tokens": 32, "min_new_tokens": 3, "num_return_sequences": 2}
+    expected |= {name: wishes[name] for name in ("typical_p", "forced_bos_token_id", "suppress_tokens")}
+    expected |= {
+        "bad_words": wishes["bad_words_ids"],
+        "no_repeat_ngram_size": 4,
+        "max_new_tokens": 32,
+        "min_new_tokens": 3,
+        "num_return_sequences": 2,
+    }
     for name in ("m.gguf", "q.gguf"):
         with t5g.Model(tmp_path / name) as model:
             assert model.generation_defaults == expected | {"stop": ("END", "\n\n")}

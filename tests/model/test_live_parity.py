@@ -105,6 +105,22 @@ def test_a_batch_scores_and_generates_as_alone(pair: Pair) -> None:
         assert [one.logprob for one in batch] == [one.logprob for one in alone]
 
 
+def test_where_the_decoder_looks(pair: Pair) -> None:
+    for n_source, n_target in ((1, 1), (13, 17), (40, 31)):  # beyond the windows of both sides
+        source, target = draw_ids(pair.case, n_source, 1), draw_target(pair.case, n_target, 2)
+        ids = torch.tensor([source])
+        with torch.no_grad():
+            out = pair.theirs(
+                input_ids=ids, attention_mask=torch.ones_like(ids), decoder_input_ids=torch.tensor([target]),
+                output_attentions=True, use_cache=False,
+            )  # fmt: skip
+        # Of T5Gemma 2, too, these are the source's part of the weights.
+        expected = torch.stack([layer[0] for layer in out.cross_attentions]).mean((0, 1)).numpy()
+        found = pair.ours.attention(source, [*target[1:], 0])
+        assert found.shape == expected.shape
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("case", LONG_CASES, ids=lambda case: case.name)
 def test_thousands_of_tokens(case: Case, make_pair: Callable[[Case], Pair]) -> None:

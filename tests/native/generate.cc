@@ -80,7 +80,7 @@ void check_added_requests(const Handle& model) {
     for (FinishedGeneration& finished : generator.take_finished()) found.push_back(std::move(finished));
   }
   T5G_CHECK(found.size() == expected.size());
-  for (const auto& [number, result] : found)
+  for (const auto& [number, result, error] : found)
     T5G_CHECK(result.sequences.front().token_ids == expected[number].sequences.front().token_ids);
   T5G_CHECK(generator.has_room() && generator.take_results().empty());
 }
@@ -181,18 +181,20 @@ std::vector<int32_t> write_greedily(const Handle& handle, Model& model, std::spa
   GenerationConfig config;
   config.max_new_tokens = 10;
   const TextOptions text{};
-  const auto job = make_greedy_job({.handle = handle,
-                                    .model = model,
-                                    .source_ids = source->ids(),
-                                    .source = model.project(*source),
-                                    .prompt_ids = {model.config().decoder_start_token_id},
-                                    .config = config,
-                                    .text = text,
-                                    .seed = 0,
-                                    .more_processors = more});
+  const auto job = make_sequences_job({.handle = handle,
+                                       .model = model,
+                                       .source_ids = source->ids(),
+                                       .source = model.project(*source),
+                                       .prompt_ids = {model.config().decoder_start_token_id},
+                                       .config = config,
+                                       .text = text,
+                                       .seed = 0,
+                                       .more_processors = more});
   while (!job->done()) {
     std::vector<Model::Step> steps;
     job->add_steps(steps, 0, {});
+    job->think();
+    job->ask();
     model.decode(steps);
     job->take();
   }

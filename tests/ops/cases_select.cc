@@ -48,6 +48,10 @@ Values ask(const Backend& b, const Question& q) {
       found.push_back(static_cast<float>(token.id) * 0.01f);
     }
     found.push_back(static_cast<float>(s.best.size()));
+    for (const ScoredToken& token : s.top) {
+      found.push_back(token.value);
+      found.push_back(static_cast<float>(token.id) * 0.01f);
+    }
     if (s.log_sum_exp == LogSumExp::kYes) found.push_back(s.found_log_sum_exp.value());
     if (s.keep_hidden) found.insert(found.end(), s.hidden.begin(), s.hidden.end());
   }
@@ -91,6 +95,19 @@ void add_select_cases(std::vector<Case>& cases) {
   kept.keep_hidden = true;
   kept.log_sum_exp = LogSumExp::kIfComputed;
   add(cases, {.name = "hidden states kept", .asked = kept});
+  // Every third token is allowed, of the first 200.
+  static const std::vector<uint32_t> kThirds = [] {
+    std::vector<uint32_t> mask(7, 0);
+    for (size_t id = 0; id < 200; id += 3) mask[id / 32] |= uint32_t{1} << (id % 32);
+    return mask;
+  }();
+  for (const size_t n : {1, 7}) {
+    Selection some = best(n, {3, 4, 299});
+    some.allowed = kThirds;
+    add(cases, {.name = "the best of those that are allowed, " + std::to_string(n), .softcap = 5.0f, .asked = some});
+    some.n_top = 5;
+    add(cases, {.name = "and the best of all, " + std::to_string(n), .softcap = 5.0f, .asked = some});
+  }
   // Large enough to be searched, with fewer and more rows than a search takes; and many rows.
   for (const int64_t rows : {1, 8, 9, 40})
     add(cases, {.name = "a large head, " + std::to_string(rows) + " rows",
@@ -100,6 +117,31 @@ void add_select_cases(std::vector<Case>& cases) {
                 .rows = rows,
                 .softcap = 20.0f,
                 .asked = best(1, {5, 39'999})});
+  static const std::vector<uint32_t> kHalf = [] {
+    std::vector<uint32_t> mask(1200, 0x0ff0ffff);
+    for (size_t word = 0; word < mask.size(); word += 2) mask[word] = word % 4 == 0 ? 0 : ~uint32_t{0};
+    return mask;
+  }();
+  for (const int64_t rows : {1, 8, 40}) {
+    Selection half = best(1, {5, 39'999});
+    half.allowed = kHalf;
+    add(cases, {.name = "a large head of which half is allowed, " + std::to_string(rows) + " rows",
+                .type = DataType::kQ8_0,
+                .vocab = 40'000,
+                .k = 128,
+                .rows = rows,
+                .softcap = 20.0f,
+                .asked = half});
+    Selection few = best(0, {5, 17, 18, 2000, 39'999, 40'000});
+    few.log_sum_exp = LogSumExp::kIfComputed;
+    add(cases, {.name = "a few logits of a large head, " + std::to_string(rows) + " rows",
+                .type = DataType::kQ8_0,
+                .vocab = 40'000,
+                .k = 128,
+                .rows = rows,
+                .softcap = 20.0f,
+                .asked = few});
+  }
 }
 
 }  // namespace t5g::test

@@ -30,7 +30,9 @@ def told(call: Any) -> list[str]:
     return [str(warning.message) for warning in caught]
 
 
-SAMPLING = {"top_k": 5, "top_p": 0.5, "min_p": 0.1, "seed": 0}
+SAMPLING = {
+    "top_k": 5, "top_p": 0.5, "min_p": 0.1, "seed": 0, "typical_p": 0.9, "epsilon_cutoff": 0.1, "eta_cutoff": 0.1,
+}  # fmt: skip
 BEAMS = {"length_penalty": 2.0, "early_stopping": True}
 
 
@@ -77,7 +79,8 @@ def test_every_option_is_either_always_in_effect_or_known_here() -> None:
     """A new option must be thought about: what could make it idle."""
     always = {
         "max_new_tokens", "min_new_tokens", "temperature", "repetition_penalty", "no_repeat_ngram_size", "num_beams",
-        "num_return_sequences", "draft",
+        "num_return_sequences", "draft", "encoder_repetition_penalty", "encoder_no_repeat_ngram_size", "logit_bias",
+        "suppress_tokens", "bad_words", "forced_bos_token_id", "eos_token_ids", "alternatives", "logprobs", "timeout",
     }  # fmt: skip
     # num_return_sequences without sampling or beams is refused; draft is a promise that nothing changes.
     assert set(options.table()) == always | set(SAMPLING) | set(BEAMS)

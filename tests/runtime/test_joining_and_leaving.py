@@ -22,7 +22,7 @@ OPTIONS: list[dict[str, Any]] = [
 
 def make_generator(model: t5g.Model, rows: int = 8) -> _core.Generator:
     """Make a generator without any requests."""
-    config = generation_options.config({}, {})
+    config = generation_options.config({}, model)
     return _core.Generator(model._native, [], [], _core.TextOptions([], True), rows, config)
 
 
@@ -35,7 +35,7 @@ def add(
     streams: bool = False,
 ) -> int:
     """Add a text with options of its own."""
-    config = generation_options.config({"max_new_tokens": 9} | options, {})
+    config = generation_options.config({"max_new_tokens": 9} | options, model)
     request = model.tokenizer.encode(text), []
     return generator.add(request, [], config, _core.TextOptions(stop or [], True), streams)
 

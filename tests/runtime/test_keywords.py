@@ -58,14 +58,16 @@ def test_a_misspelt_option_names_the_nearest(tiny_model: t5g.Model, wrong: str, 
         ("attention_mask", "nothing is padded"),
         ("input_ids", "model.generate(ids)"),
         ("inputs", "model.generate(source)"),
-        ("typical_p", "top_k, top_p and min_p"),
+        ("top_h", "top_k, top_p, min_p, typical_p"),
         ("return_dict", "t5g.Generation"),
         ("return_dict_in_generate", "t5g.Generation"),
-        ("forced_bos_token_id", "decoder_prefix=[id]"),
+        ("forced_eos_token_id", "eos_token_ids=[...]"),
+        ("prefix_allowed_tokens_fn", "allowed_tokens="),
+        ("constraints", "json_schema="),
         ("decoder_input_ids", "decoder_prefix="),
         ("streamer", "model.stream(source)"),
         ("generation_config", "model.generate(source, max_new_tokens=100)"),
-        ("encoder_repetition_penalty", "no_repeat_ngram_size"),
+        ("bad_words_ids", "bad_words="),
         ("max_tokens", "max_new_tokens="),
     ],
 )
@@ -97,7 +99,7 @@ def test_what_is_known_is_not_explained_away() -> None:
     for call in (t5g.Model, t5g.Model.generate, t5g.Model.generate_batch, t5g.Model.encode, t5g.Model.score):
         own = set(inspect.signature(call).parameters)
         assert not own & set(keywords._ADVICE) - {"skip_special_tokens"}
-    assert not set(options.table()) & set(keywords._ADVICE) - {"num_return_sequences"}
+    assert not set(options.names()) & set(keywords._ADVICE) - {"num_return_sequences"}
 
 
 @pytest.mark.oracle

@@ -26,7 +26,7 @@ def sum_logprobs(model, prompt, ids):
 def test_ids_are_those_of_generate(row):
     model = ToyModel(**row["model"], eos=row["eos"])
     config = sampling.GenerationConfig(
-        eos_token_ids=row["eos"], suppress_token_ids=row["suppress"], **row["options"]
+        eos_token_ids=row["eos"], suppress_tokens=row["suppress"], **row["options"]
     )  # fmt: skip
     assert equals_up_to_rounding(row["sequences"], model, row["prompt"], config)
 

@@ -38,7 +38,7 @@ def test_logprob_is_the_models_own_whatever_the_penalties(temperature):
     model = ToyModel(1, 30, context=1)
     config = sampling.GenerationConfig(
         max_new_tokens=20, temperature=temperature, top_k=5, repetition_penalty=1.6, no_repeat_ngram_size=3, seed=1,
-        suppress_token_ids=[4],
+        suppress_tokens=[4],
     )  # fmt: skip
     ids, logprob = sample(model, [2], config)
     expected = sum(log_softmax(model([2, *ids[:i]]))[token] for i, token in enumerate(ids))

@@ -11,7 +11,10 @@ def test_defaults_are_those_of_the_interface():
     assert {row["name"]: row["default"] for row in sampling.option_table()} == {
         "max_new_tokens": 256, "min_new_tokens": 0, "seed": None, "temperature": 0.0, "top_k": 0, "top_p": 1.0,
         "min_p": 0.0, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "num_beams": 1, "length_penalty": 1.0,
-        "early_stopping": False, "num_return_sequences": 1, "draft": "source",
+        "early_stopping": False, "num_return_sequences": 1, "draft": "source", "typical_p": 1.0, "epsilon_cutoff": 0.0,
+        "eta_cutoff": 0.0, "encoder_repetition_penalty": 1.0, "encoder_no_repeat_ngram_size": 0, "logit_bias": {},
+        "suppress_tokens": [], "bad_words": [], "forced_bos_token_id": None, "eos_token_ids": [], "alternatives": 0,
+        "logprobs": 0, "timeout": 0.0,
     }  # fmt: skip
 
 
@@ -19,11 +22,14 @@ def test_every_option_is_read_back_as_given():
     given = {
         "max_new_tokens": 9, "min_new_tokens": 2, "seed": 2**64 - 1, "temperature": 0.0, "top_k": 3, "top_p": 0.25,
         "min_p": 0.5, "repetition_penalty": 1.5, "no_repeat_ngram_size": 4, "num_beams": 5, "length_penalty": -2.0,
-        "early_stopping": "never", "num_return_sequences": 4, "draft": "off",
+        "early_stopping": "never", "num_return_sequences": 4, "draft": "off", "typical_p": 0.5, "epsilon_cutoff": 0.25,
+        "eta_cutoff": 0.125, "encoder_repetition_penalty": 2.0, "encoder_no_repeat_ngram_size": 3,
+        "logit_bias": {3: -1.5, 7: float("-inf")}, "suppress_tokens": [3], "bad_words": [[4], [5, 6]],
+        "forced_bos_token_id": 8, "eos_token_ids": [1, 107], "logprobs": 5, "timeout": 2.5,
     }  # fmt: skip
-    config = sampling.GenerationConfig(**given, eos_token_ids=[1, 107], suppress_token_ids=[3])
+    config = sampling.GenerationConfig(**given)
     assert {name: getattr(config, name) for name in given} == given
-    assert (config.eos_token_ids, config.suppress_token_ids) == ([1, 107], [3])
+    assert sampling.GenerationConfig(alternatives=3).alternatives == 3
 
 
 NUMBERS = [row for row in sampling.option_table() if row["type"] in ("int", "float")]
@@ -59,7 +65,13 @@ def test_numbers_outside_their_range_are_refused(row):
         ({"draft": None}, 'draft: must be "source" or "off", got None.'),
         ({"seed": -1}, "seed: must be None or an integer from 0 to 2^64 - 1, got -1."),
         ({"eos_token_ids": [1, -5]}, "eos_token_ids: token ids are never negative, got -5."),
-        ({"suppress_token_ids": [-1]}, "suppress_token_ids: token ids are never negative, got -1."),
+        ({"suppress_tokens": [-1]}, "suppress_tokens: token ids are never negative, got -1."),
+        ({"bad_words": [[1], []]}, "bad_words: has an empty one, which is in every text."),
+        ({"bad_words": [[1, -1]]}, "bad_words: token ids are never negative, got -1."),
+        ({"forced_bos_token_id": -2}, "forced_bos_token_id: token ids are never negative, got -2."),
+        ({"logit_bias": {3: float("inf")}}, "logit_bias: a bias must be finite, or -infinity, got inf for token 3."),
+        ({"logit_bias": {3: float("nan")}}, "logit_bias: a bias must be finite, or -infinity, got nan for token 3."),
+        ({"alternatives": 2, "num_beams": 2}, "alternatives: their first tokens are the likeliest ones"),
     ],
 )
 def test_messages_name_option_range_and_value(options, message):
@@ -68,7 +80,17 @@ def test_messages_name_option_range_and_value(options, message):
 
 
 @pytest.mark.parametrize(
-    "options", [{"top_k": "a"}, {"top_k": 1.5}, {"temperature": None}, {"seed": "x"}, {"top_q": 1}]
+    "options",
+    [
+        {"top_k": "a"},
+        {"top_k": 1.5},
+        {"temperature": None},
+        {"seed": "x"},
+        {"top_q": 1},
+        {"logit_bias": [1]},
+        {"bad_words": ["a"]},
+        {"forced_bos_token_id": "a"},
+    ],
 )
 def test_wrong_types_and_unknown_names_are_type_errors(options):
     with pytest.raises(TypeError, match=next(iter(options))):

@@ -7,8 +7,8 @@ from support.testing_module import sampling
 V = 50
 
 
-def process(logits, ids, prompt_length=1, **options):
-    return sampling.process(sampling.GenerationConfig(**options), prompt_length, logits, ids)
+def process(logits, ids, prompt_length=1, source_ids=(), **options):
+    return sampling.process(sampling.GenerationConfig(**options), prompt_length, logits, ids, list(source_ids))
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_min_new_tokens_bans_every_end_token_and_does_not_count_the_prompt(logit
 
 def test_suppressed_tokens_are_banned_and_ids_outside_the_vocabulary_do_no_harm(logits):
     options = {
-        "suppress_token_ids": [4, V, 10**6], "eos_token_ids": [V + 1], "min_new_tokens": 1,
+        "suppress_tokens": [4, V, 10**6], "eos_token_ids": [V + 1], "min_new_tokens": 1,
         "repetition_penalty": 2.0, "no_repeat_ngram_size": 1,
     }  # fmt: skip
     found = process(logits, [V, V + 7], prompt_length=2, **options)
@@ -82,7 +82,7 @@ def test_processors_equal_those_of_transformers():
             expected = processor(torch.tensor([ids]), expected)
         found = process(
             logits, ids, repetition_penalty=penalty, no_repeat_ngram_size=n, min_new_tokens=6, eos_token_ids=[1, 40],
-            suppress_token_ids=[3, 4],
+            suppress_tokens=[3, 4],
         )  # fmt: skip
         np.testing.assert_array_equal(found, expected[0].numpy())
 
@@ -91,15 +91,20 @@ def test_processors_equal_those_of_transformers():
 def test_every_change_is_announced(seed):
     draw = np.random.default_rng(seed)
     ids = draw.integers(0, V + 5, draw.integers(1, 30)).tolist()  # some are no tokens of the row
+    source = draw.integers(0, V + 5, draw.integers(0, 30)).tolist()
     config = sampling.GenerationConfig(
         repetition_penalty=float(draw.choice([1.0, 1.3])),
         no_repeat_ngram_size=int(draw.integers(0, 3)),
         min_new_tokens=int(draw.integers(0, 40)),
         eos_token_ids=draw.integers(0, V + 5, 2).tolist(),
-        suppress_token_ids=draw.integers(0, V + 5, draw.integers(0, 3)).tolist(),
+        suppress_tokens=draw.integers(0, V + 5, draw.integers(0, 3)).tolist(),
+        encoder_repetition_penalty=float(draw.choice([1.0, 1.3])),
+        encoder_no_repeat_ngram_size=int(draw.integers(0, 3)),
+        logit_bias={int(token): 1.5 for token in draw.integers(0, V + 5, draw.integers(0, 3))},
+        bad_words=[draw.integers(0, V + 5, draw.integers(1, 3)).tolist() for _ in range(draw.integers(0, 4))],
     )
     logits = draw.normal(size=V).astype(np.float32)
-    touched = sampling.touched(config, 1, ids)
+    touched = sampling.touched(config, 1, ids, source)
     assert touched == sorted(set(touched))
-    changed = np.flatnonzero(sampling.process(config, 1, logits, ids) != logits)
+    changed = np.flatnonzero(sampling.process(config, 1, logits, ids, source) != logits)
     assert set(changed.tolist()) <= set(touched)

@@ -21,7 +21,7 @@ class ToyCase:
     @property
     def config(self) -> sampling.GenerationConfig:
         return sampling.GenerationConfig(
-            eos_token_ids=self.eos, suppress_token_ids=self.suppress, **self.options
+            eos_token_ids=self.eos, suppress_tokens=self.suppress, **self.options
         )  # fmt: skip
 
 

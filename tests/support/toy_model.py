@@ -62,7 +62,7 @@ def generate(model: Logits, prompt: Sequence[int], config: sampling.GenerationCo
 
 
 def equals_up_to_rounding(
-    expected: list[list[int]], model: Logits, prompt: Sequence[int], config: sampling.GenerationConfig
+    expected: list[list[int]], model: Logits, prompt: Sequence[int], config: sampling.GenerationConfig, **kwargs: Any
 ) -> bool:
     """Whether `expected` is generated, if need be after the logits have moved by what float arithmetic cannot tell.
 
@@ -70,7 +70,7 @@ def equals_up_to_rounding(
     random beam search in a thousand has such a tie.
     """
     models = [model, *(_nudged(model, seed) for seed in range(16))]
-    return any(generate(nudged, prompt, config) == expected for nudged in models)
+    return any(generate(nudged, prompt, config, **kwargs) == expected for nudged in models)
 
 
 def _nudged(model: Logits, seed: int) -> Logits:

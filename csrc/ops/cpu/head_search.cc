@@ -28,6 +28,13 @@ constexpr int64_t kMaxScoredShare = 4;
 // kFewShare was.
 constexpr int64_t kManyShare = 12, kFewShare = 100;
 constexpr int kLongestPause = 64;
+// Tokens by themselves that a thread takes at a time.
+constexpr size_t kApartPerItem = 32;
+
+bool is_allowed(std::span<const uint32_t> allowed, int64_t row) {
+  const auto word = static_cast<size_t>(row / 32);
+  return allowed.empty() || (word < allowed.size() && (allowed[word] >> (row % 32) & 1) != 0);
+}
 
 // The largest logit below which another one cannot, after the soft cap, come out equal to `logit` or above it. The cap
 // is monotonic but for rounding, which kernels keep below 2^-20 of it.
@@ -68,25 +75,29 @@ bool HeadSearch::run(const PlaneMatrix& matrix, const kernels::QuantizedRows& x,
     }
     queries[i].best = best.row;
     queries[i].best_logit = best.score;
-    score_apart(i, queries[i], softcap);
+    score_apart(i, queries[i], 0, queries[i].apart.size(), softcap);
   }
   return true;
 }
 
 void HeadSearch::prepare(const PlaneMatrix& matrix, const kernels::QuantizedRows& x, size_t n_queries) {
-  planes_ = matrix.planes();
+  measure(matrix, x, n_queries);
   n_groups_ = matrix.n_groups();
   n_items_ = (n_groups_ + kGroupsPerItem - 1) / kGroupsPerItem;
-  const size_t n_blocks = static_cast<size_t>(planes_.k / kBlock);
-  norms_.resize(n_queries * n_blocks);
-  offsets_.resize(n_queries * n_blocks);
   bounds_.resize(n_queries * static_cast<size_t>(n_groups_));
   tops_.resize(n_queries * static_cast<size_t>(n_items_));
   thresholds_.resize(n_queries);
   bests_.assign(n_queries * static_cast<size_t>(pool_.n_threads()), {kNone, -1});
+  choose_exact_blocks(n_queries);
+}
+
+void HeadSearch::measure(const PlaneMatrix& matrix, const kernels::QuantizedRows& x, size_t n_queries) {
+  planes_ = matrix.planes();
+  const size_t n_blocks = static_cast<size_t>(planes_.k / kBlock);
+  norms_.resize(n_queries * n_blocks);
+  offsets_.resize(n_queries * n_blocks);
   kernels::measure_plane_input(x, static_cast<int64_t>(n_queries), planes_.k, norms_.data(), offsets_.data());
   x_ = {x, norms_.data(), offsets_.data()};
-  choose_exact_blocks(n_queries);
 }
 
 // Where the activations are largest, what the coarse plane leaves open weighs most.
@@ -133,12 +144,28 @@ void HeadSearch::bound(size_t item, std::span<const BestQuery> queries) {
       const std::span<const int32_t> apart = queries[i].apart;
       for (auto id = std::lower_bound(apart.begin(), apart.end(), first_row); id != apart.end() && *id < end_row; ++id)
         drop(*id);
+      if (!queries[i].allowed.empty()) keep_allowed_bounds(queries[i].allowed, i, first, last, query_rows);
     }
   }
   for (size_t i = 0; i < queries.size(); ++i) {
     const float* bounds = bounds_.data() + i * static_cast<size_t>(n_groups_);
     const float* top = std::max_element(bounds + begin, bounds + end);
     tops_[i * static_cast<size_t>(n_items_) + item] = {*top, static_cast<int32_t>(top - bounds)};
+  }
+}
+
+// Groups with tokens that are not allowed get the bound of the others. rows: bounds of the rows of groups [first,
+// last).
+void HeadSearch::keep_allowed_bounds(std::span<const uint32_t> allowed, size_t query, int64_t first, int64_t last,
+                                     const float* rows) {
+  static_assert(kGroupRows == 16);  // two groups to a word
+  for (int64_t group = first; group < last; ++group, rows += kGroupRows) {
+    const auto word = static_cast<size_t>(group / 2);
+    const uint32_t bits = word < allowed.size() ? allowed[word] >> (group % 2 * kGroupRows) & 0xffff : 0;
+    if (bits == 0xffff) continue;
+    float bound = kNone;
+    for (int i = 0; i < kGroupRows; ++i) bound = std::max(bound, (bits >> i & 1) != 0 ? rows[i] : kNone);
+    bounds_[query * static_cast<size_t>(n_groups_) + static_cast<size_t>(group)] = bound;
   }
 }
 
@@ -214,19 +241,20 @@ void HeadSearch::raise(std::span<const int32_t> groups, const float* scores, std
     for (const int32_t group : groups) {
       for (int32_t row = group * kGroupRows; row < (group + 1) * kGroupRows; ++row, ++scores) {
         const bool better = *scores > bests[i].score || (*scores == bests[i].score && row < bests[i].row);
-        if (better && row < planes_.n && !std::binary_search(apart.begin(), apart.end(), row))
+        if (better && row < planes_.n && is_allowed(queries[i].allowed, row) &&
+            !std::binary_search(apart.begin(), apart.end(), row))
           bests[i] = {*scores, row};
       }
     }
   }
 }
 
-void HeadSearch::score_apart(size_t query, BestQuery& q, float softcap) {
+void HeadSearch::score_apart(size_t query, BestQuery& q, size_t begin, size_t last, float softcap) {
   std::array<int32_t, kGroupsPerCall> groups;
   std::array<float, kScratch> scores;
-  for (size_t begin = 0, end = 0; begin < q.apart.size(); begin = end) {
+  for (size_t end = begin; begin < last; begin = end) {
     size_t count = 0;
-    for (; end < q.apart.size(); ++end) {
+    for (; end < last; ++end) {
       const int32_t group = q.apart[end] / kGroupRows;
       if (count > 0 && groups[count - 1] == group) continue;
       if (count == kGroupsPerCall) break;
@@ -238,6 +266,22 @@ void HeadSearch::score_apart(size_t query, BestQuery& q, float softcap) {
       q.apart_logits[i] = scores[g * kGroupRows + static_cast<size_t>(q.apart[i] % kGroupRows)];
     }
   }
+}
+
+void HeadSearch::run_apart(const PlaneMatrix& matrix, const kernels::QuantizedRows& x, float softcap,
+                           std::span<BestQuery> queries, Interrupt* interrupt) {
+  measure(matrix, x, queries.size());
+  size_t longest = 0;
+  for (const BestQuery& q : queries) longest = std::max(longest, q.apart.size());
+  const size_t parts = (longest + kApartPerItem - 1) / kApartPerItem;
+  pool_.parallel_for(
+      static_cast<int64_t>(parts * queries.size()),
+      [&](int64_t item, int) {
+        const size_t query = static_cast<size_t>(item) / parts;
+        const size_t begin = static_cast<size_t>(item) % parts * kApartPerItem, size = queries[query].apart.size();
+        if (begin < size) score_apart(query, queries[query], begin, std::min(begin + kApartPerItem, size), softcap);
+      },
+      interrupt);
 }
 
 }  // namespace t5g

@@ -19,8 +19,10 @@ namespace t5g {
 struct BestQuery {
   std::span<const int32_t> apart;  // ids whose own logits are asked for, ascending and without repeats
   float* apart_logits = nullptr;   // out [apart.size()]
-  int64_t best = -1;               // out: the id of the largest logit of all others, the first among equals;
-  float best_logit = 0;            //      -1 where none is above -infinity
+  // Tokens that may be the best, as in Selection; empty: all may.
+  std::span<const uint32_t> allowed = {};
+  int64_t best = -1;     // out: the id of the largest logit of all others, the first among equals;
+  float best_logit = 0;  //      -1 where none is above -infinity
 };
 
 class HeadSearch {
@@ -33,6 +35,10 @@ class HeadSearch {
   // False where too many groups could win. At most kMaxQueries queries.
   bool run(const PlaneMatrix& matrix, const kernels::QuantizedRows& x, float softcap, std::span<BestQuery> queries,
            Interrupt* interrupt);
+
+  // The logits of the tokens that are apart alone, of any number of queries.
+  void run_apart(const PlaneMatrix& matrix, const kernels::QuantizedRows& x, float softcap,
+                 std::span<BestQuery> queries, Interrupt* interrupt);
 
   // Groups that the last run scored exactly after their bounds were known.
   int64_t n_scored() const { return n_scored_; }
@@ -50,13 +56,17 @@ class HeadSearch {
     int32_t group;
   };
 
+  void measure(const PlaneMatrix& matrix, const kernels::QuantizedRows& x, size_t n_queries);
   void prepare(const PlaneMatrix& matrix, const kernels::QuantizedRows& x, size_t n_queries);
   void choose_exact_blocks(size_t n_queries);
   void bound(size_t item, std::span<const BestQuery> queries);
+  void keep_allowed_bounds(std::span<const uint32_t> allowed, size_t query, int64_t first, int64_t last,
+                           const float* rows);
   void find_thresholds(std::span<const BestQuery> queries, float softcap);
   void refine(size_t item, size_t thread, std::span<const BestQuery> queries, float softcap);
   bool adapt();
-  void score_apart(size_t query, BestQuery& q, float softcap);
+  // Of apart[begin, end), whose ids are apart from those of other calls.
+  void score_apart(size_t query, BestQuery& q, size_t begin, size_t end, float softcap);
   // Exact scores [n_queries, 16 * groups] of queries [first, first + n_queries).
   void score(std::span<const int32_t> groups, size_t first, size_t n_queries, float softcap, float* scores);
   // Raises bests[i] to the best of the scored rows that take part for query i.

@@ -1,5 +1,5 @@
-// What is asked of the output head: the largest logit alone is searched for, where that pays; for all else the logits
-// are computed, and each row's questions answered on the thread that gets it.
+// What is asked of the output head: some logits alone are computed by themselves, the largest one is searched for,
+// where that pays; for all else the logits are computed, and each row's questions answered on the thread that gets it.
 #include <algorithm>
 #include <array>
 #include <limits>
@@ -18,9 +18,9 @@ constexpr int64_t kGroupsPerItem = 64;
 // often for the batches that people run.
 constexpr int64_t kLogitRows = 32;
 
-// Whether the answer is one token and some logits by themselves.
+// Whether the answer is some logits by themselves and at most one other token.
 bool is_searchable(const Selection& s) {
-  return s.n_best == 1 && !s.with_ties && s.kind == LogitKind::kLogits && s.all.empty() &&
+  return s.n_best <= 1 && !s.with_ties && s.n_top == 0 && s.kind == LogitKind::kLogits && s.all.empty() &&
          s.log_sum_exp != LogSumExp::kYes;
 }
 
@@ -40,6 +40,9 @@ void answer_best(const kernels::KernelTable& kernels, HostTensor row, Selection&
   for (size_t i = 0; i < s.ids.size(); ++i)
     s.values[i] = s.ids[i] < row.cols ? std::exchange(row.data[s.ids[i]], kNone) : kNone;
   s.best.clear();
+  s.top.clear();
+  if (s.n_best == 0) return;
+  keep_allowed({row.data, static_cast<size_t>(row.cols)}, s.allowed);
   const int64_t best = kernels.argmax(row.data, row.cols);
   if (row.data[best] > kNone) s.best.push_back({row.data[best], static_cast<int32_t>(best)});
 }
@@ -117,20 +120,29 @@ bool CpuOps::search(HostTensor x, const CpuHead& head, float softcap, std::span<
   const PlaneMatrix* matrix = head.planes();
   const auto searchable = [](const Selection* s) { return is_searchable(*s); };
   if (matrix == nullptr || !std::all_of(selections.begin(), selections.end(), searchable)) return false;
-  if (!search_.pays(x.rows)) return false;
+  const bool only_ids = std::ranges::all_of(selections, [](const Selection* s) { return s->n_best == 0; });
+  if (!only_ids && !search_.pays(x.rows)) return false;
   matrix->pack(pool_, interrupt());
   if (!matrix->finite()) return false;
   queries_.clear();
+  static constexpr uint32_t kNothing[1] = {0};
   for (Selection* s : selections) {
     s->values.assign(s->ids.size(), kNone);
     const auto known = std::lower_bound(s->ids.begin(), s->ids.end(), head.rows());
-    queries_.push_back({.apart = {s->ids.begin(), known}, .apart_logits = s->values.data()});
+    queries_.push_back({.apart = {s->ids.begin(), known},
+                        .apart_logits = s->values.data(),
+                        .allowed = s->n_best > 0 ? s->allowed : std::span<const uint32_t>(kNothing)});
   }
-  if (!search_.run(*matrix, quantize(x), softcap, queries_, interrupt())) return false;
+  if (only_ids) {
+    search_.run_apart(*matrix, quantize(x), softcap, queries_, interrupt());
+  } else if (!search_.run(*matrix, quantize(x), softcap, queries_, interrupt())) {
+    return false;
+  }
   for (size_t i = 0; i < selections.size(); ++i) {
     selections[i]->found_log_sum_exp.reset();
     selections[i]->best.clear();
-    if (queries_[i].best >= 0)
+    selections[i]->top.clear();
+    if (selections[i]->n_best > 0 && queries_[i].best >= 0)
       selections[i]->best.push_back({queries_[i].best_logit, static_cast<int32_t>(queries_[i].best)});
   }
   return true;

@@ -22,7 +22,9 @@ bool wants_log_sum_exp(const Selection& s) {
 // The best that kernels look for: one more tells whether the last one has ties.
 size_t n_searched(const Selection& s) { return s.n_best > 0 ? s.n_best + (s.with_ties ? 1 : 0) : 0; }
 
-bool wants_row(const Selection& s) { return !s.all.empty() || n_searched(s) > kMaxBest; }
+bool wants_row(const Selection& s) {
+  return !s.all.empty() || !s.allowed.empty() || s.n_top > 0 || n_searched(s) > kMaxBest;
+}
 
 }  // namespace
 
@@ -151,6 +153,7 @@ bool GpuOps::Answers::answer(size_t row) {
   const auto* scored = reinterpret_cast<const Scored*>(found_) + row * args_.n_best;
   const size_t n = std::min<size_t>(n_searched(s), args_.n_best);
   s.best.clear();
+  s.top.clear();
   for (size_t i = 0; i < n && scored[i].id >= 0; ++i) s.best.push_back({scored[i].value, scored[i].id});
   if (s.with_ties && s.best.size() > s.n_best) {
     if (s.best[s.n_best].value == s.best[s.n_best - 1].value) return false;  // and perhaps there are more

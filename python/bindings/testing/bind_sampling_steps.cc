@@ -32,27 +32,30 @@ using Ids = std::vector<int32_t>;
 // A copy, because the steps work in place and the caller's array is not theirs.
 std::vector<float> copy(const FloatArray& logits) { return {logits.data(), logits.data() + logits.size()}; }
 
-// A mask made of a Python function: generated ids -> allowed ids, or None for all.
-class PythonMask : public AllowedTokens {
- public:
-  explicit PythonMask(py::function function) : function_(std::move(function)) {}
+// What a Python function says may follow: generated ids -> allowed ids, or None for all. As a mask where it is asked
+// for one, so that both ways are tested.
+struct Mask {
+  std::optional<py::function> function;
+  bool as_mask = false;
 
-  void mask(std::span<const int32_t> generated, std::span<float> logits) override {
-    const py::object answer = function_(Ids(generated.begin(), generated.end()));
-    if (answer.is_none()) return;
-    std::vector<float> masked(logits.size(), -std::numeric_limits<float>::infinity());
-    for (const int32_t id : answer.cast<Ids>()) masked.at(id) = logits[id];
-    std::copy(masked.begin(), masked.end(), logits.begin());
+  Allowed operator()(std::span<const int32_t> generated, size_t vocab_size) const {
+    Allowed allowed;
+    if (!function) return allowed;
+    const py::object answer = (*function)(Ids(generated.begin(), generated.end()));
+    if (answer.is_none()) return allowed;
+    allowed.set_few(answer.cast<Ids>());
+    if (!as_mask) return allowed;
+    allowed.kind = Allowed::Kind::kMask;
+    allowed.mask.assign((vocab_size + 31) / 32, 0);
+    for (const int32_t id : allowed.ids) allowed.mask.at(static_cast<size_t>(id) / 32) |= uint32_t{1} << (id % 32);
+    return allowed;
   }
-
- private:
-  py::function function_;
 };
 
-// Owns the mask that its sampler or search points to.
 template <typename T>
 struct Masked {
-  std::unique_ptr<AllowedTokens> mask;
+  Mask mask;
+  int64_t prompt_length;
   T it;
 };
 
@@ -61,21 +64,18 @@ void answer_from(std::span<float> row, Selection& selection) {
   answer(row, kernels::active().log_sum_exp(row.data(), std::ssize(row)), selection);
 }
 
-std::unique_ptr<AllowedTokens> make_mask(const std::optional<py::function>& allowed) {
-  return allowed ? std::make_unique<PythonMask>(*allowed) : nullptr;
-}
-
 void bind_sampler(py::module_& m) {
   using MaskedSampler = Masked<Sampler>;
   using SharedSampler = Exclusive<MaskedSampler>;
   py::class_<SharedSampler>(m, "Sampler", "Chooses the next token of one sequence.")
       .def(py::init([](const GenerationConfig& config, int64_t prompt_length, int32_t sequence,
-                       const std::optional<py::function>& allowed) {
-             auto mask = make_mask(allowed);
-             Sampler sampler(config, prompt_length, resolve_seed(config), sequence, mask.get());
-             return std::make_unique<SharedSampler>("the sampler", MaskedSampler{std::move(mask), std::move(sampler)});
+                       std::optional<py::function> allowed, bool as_mask, const Ids& source_ids) {
+             Sampler sampler(config, prompt_length, source_ids, resolve_seed(config), sequence);
+             MaskedSampler masked{{std::move(allowed), as_mask}, prompt_length, std::move(sampler)};
+             return std::make_unique<SharedSampler>("the sampler", std::move(masked));
            }),
-           py::arg("config"), py::arg("prompt_length"), py::arg("sequence") = 0, py::arg("allowed") = py::none())
+           py::arg("config"), py::arg("prompt_length"), py::arg("sequence") = 0, py::arg("allowed") = py::none(),
+           py::arg("as_mask") = false, py::arg("source_ids") = Ids())
       .def_property_readonly("needs_all",
                              [](SharedSampler& self) {
                                return self.use([](const MaskedSampler& masked) { return masked.it.needs_all(); });
@@ -84,33 +84,38 @@ void bind_sampler(py::module_& m) {
           "next",
           [](SharedSampler& self, const FloatArray& logits, const Ids& ids) {
             std::vector<float> row = copy(logits);
-            const SampledToken token = self.use([&](MaskedSampler& masked) {
+            return self.use([&](MaskedSampler& masked) -> std::optional<std::pair<int32_t, float>> {
               Selection selection;
-              masked.it.ask(ids, row, selection);
+              const auto generated = std::span(ids).subspan(static_cast<size_t>(masked.prompt_length));
+              const Allowed allowed = masked.mask(generated, row.size());
+              masked.it.ask(ids, allowed, row, selection);
               answer_from(row, selection);
-              return masked.it.next(selection, ids);
+              const std::optional<SampledToken> token = masked.it.next(selection, ids);
+              if (!token) return std::nullopt;
+              return std::pair(token->id, token->logit - selection.found_log_sum_exp.value());
             });
-            return py::make_tuple(token.id, token.logprob);
           },
-          py::arg("logits"), py::arg("ids"), "The next token and its log-probability.");
+          py::arg("logits"), py::arg("ids"),
+          "The next token and its log-probability; None for an alternative that there is not.");
 
   m.def(
       "process",
-      [](const GenerationConfig& config, int64_t prompt_length, const FloatArray& logits, const Ids& ids) {
+      [](const GenerationConfig& config, int64_t prompt_length, const FloatArray& logits, const Ids& ids,
+         const Ids& source_ids) {
         std::vector<float> row = copy(logits);
-        sampling::LogitsProcessors(config, prompt_length, nullptr).apply(row, ids);
+        sampling::LogitsProcessors(config, prompt_length, source_ids).apply(row, ids);
         return py::array_t<float>(static_cast<py::ssize_t>(row.size()), row.data());
       },
-      py::arg("config"), py::arg("prompt_length"), py::arg("logits"), py::arg("ids"),
+      py::arg("config"), py::arg("prompt_length"), py::arg("logits"), py::arg("ids"), py::arg("source_ids") = Ids(),
       "The logits after penalties and bans.");
   m.def(
       "touched",
-      [](const GenerationConfig& config, int64_t prompt_length, const Ids& ids) {
+      [](const GenerationConfig& config, int64_t prompt_length, const Ids& ids, const Ids& source_ids) {
         Ids tokens;
-        sampling::LogitsProcessors(config, prompt_length, nullptr).touched(ids, tokens);
+        sampling::LogitsProcessors(config, prompt_length, source_ids).touched(ids, tokens);
         return tokens;
       },
-      py::arg("config"), py::arg("prompt_length"), py::arg("ids"),
+      py::arg("config"), py::arg("prompt_length"), py::arg("ids"), py::arg("source_ids") = Ids(),
       "The tokens whose logits penalties and bans may change.");
   m.def(
       "warp",
@@ -129,7 +134,7 @@ void bind_sampler(py::module_& m) {
       py::arg("config"), py::arg("logits"), "The tokens to draw from and their unnormalised weights.");
 }
 
-void advance(BeamSearch& search, const FloatArray& logits) {
+void advance(BeamSearch& search, const Mask& mask, const FloatArray& logits) {
   if (search.done()) throw InvalidArgument("advance: the search is done.");
   if (logits.ndim() != 2 || static_cast<size_t>(logits.shape(0)) != search.beams().size()) {
     throw InvalidArgument("logits: must have one row for each of the " + std::to_string(search.beams().size()) +
@@ -138,9 +143,11 @@ void advance(BeamSearch& search, const FloatArray& logits) {
   std::vector<float> rows = copy(logits);
   const size_t cols = static_cast<size_t>(logits.shape(1));
   std::vector<Selection> selections(search.beams().size());
+  std::vector<Allowed> allowed(selections.size());
   for (size_t i = 0; i < selections.size(); ++i) {
     const std::span<float> row(rows.data() + i * cols, cols);
-    search.ask(i, row, selections[i]);
+    allowed[i] = mask(search.generated(search.beams()[i]), cols);
+    search.ask(i, allowed[i], selections[i]);
     answer_from(row, selections[i]);
   }
   search.advance(selections);
@@ -167,23 +174,23 @@ void bind_beam_search(py::module_& m) {
     };
   };
   py::class_<SharedSearch>(m, "BeamSearch", "Beam search fed with logits.")
-      .def(
-          py::init([](const GenerationConfig& config, const Ids& prompt_ids, const std::optional<py::function>& allowed,
-                      const std::optional<std::function<bool(Ids)>>& stop_test) {
-            auto mask = make_mask(allowed);
-            StopTest test;
-            if (stop_test)
-              test = [f = *stop_test](std::span<const int32_t> ids) { return f({ids.begin(), ids.end()}); };
-            BeamSearch search(config, prompt_ids, mask.get(), std::move(test));
-            return std::make_unique<SharedSearch>("the search", MaskedSearch{std::move(mask), std::move(search)});
-          }),
-          py::arg("config"), py::arg("prompt_ids"), py::arg("allowed") = py::none(), py::arg("stop_test") = py::none())
+      .def(py::init([](const GenerationConfig& config, const Ids& prompt_ids, std::optional<py::function> allowed,
+                       const std::optional<std::function<bool(Ids)>>& stop_test, bool as_mask, const Ids& source_ids) {
+             StopTest test;
+             if (stop_test)
+               test = [f = *stop_test](std::span<const int32_t> ids) { return f({ids.begin(), ids.end()}); };
+             BeamSearch search(config, prompt_ids, source_ids, std::move(test));
+             MaskedSearch masked{{std::move(allowed), as_mask}, std::ssize(prompt_ids), std::move(search)};
+             return std::make_unique<SharedSearch>("the search", std::move(masked));
+           }),
+           py::arg("config"), py::arg("prompt_ids"), py::arg("allowed") = py::none(), py::arg("stop_test") = py::none(),
+           py::arg("as_mask") = false, py::arg("source_ids") = Ids())
       .def_property_readonly("beams", ask([](const BeamSearch& search) { return search.beams(); }))
       .def_property_readonly("done", ask([](const BeamSearch& search) { return search.done(); }))
       .def(
           "advance",
           [](SharedSearch& self, const FloatArray& logits) {
-            self.use([&](MaskedSearch& masked) { advance(masked.it, logits); });
+            self.use([&](MaskedSearch& masked) { advance(masked.it, masked.mask, logits); });
           },
           py::arg("logits"))
       .def("finalize", ask([](const BeamSearch& search) { return search.finalize(); }));

@@ -30,6 +30,7 @@ __all__: list[str] = [
     "ModelFormatError",
     "OutputFile",
     "OutputTarget",
+    "RequestError",
     "StopFlag",
     "T5gError",
     "TextOptions",
@@ -164,7 +165,7 @@ class GgufFile:
     def __contains__(self, arg0: str) -> bool: ...
     def __getitem__(self, arg0: str) -> typing.Any: ...
     def __init__(self, path: os.PathLike | str | bytes) -> None: ...
-    def get(self, key: str, default: typing.Any = None) -> typing.Any: ...
+    def get(self, key: str, default: typing.Any | None = None) -> typing.Any: ...
     def keys(self) -> list: ...
     def metadata(self) -> dict:
         """
@@ -265,6 +266,10 @@ class Tokenizer:
         """
         Ids of special tokens in a text, and the text between.
         """
+    def token_bytes(self) -> list:
+        """
+        What each token adds to a text; nothing for special ones.
+        """
     @property
     def bos_id(self) -> int: ...
     @property
@@ -321,6 +326,15 @@ class Model:
         max_source_tokens: typing.SupportsInt | typing.SupportsIndex,
         max_target_tokens: typing.SupportsInt | typing.SupportsIndex,
     ) -> None: ...
+    def attention(
+        self,
+        source: EncodedSource,
+        ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        first: typing.SupportsInt | typing.SupportsIndex,
+    ) -> numpy.typing.NDArray[numpy.float32]:
+        """
+        Where the decoder looked in the source at ids[first] and after: [len(ids) - first, n_tokens].
+        """
     def chat_prompt(self, messages: collections.abc.Sequence[tuple[str, str]]) -> list[int]: ...
     def chat_templates(self) -> dict: ...
     def check_has_decoder(self) -> None:
@@ -339,7 +353,7 @@ class Model:
         self,
         ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
         images: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.uint8]] = [],
-        stop: StopFlag = None,
+        stop: StopFlag | None = None,
     ) -> EncodedSource:
         """
         None when the flag was set before the end.
@@ -354,13 +368,19 @@ class Model:
         self, source: EncodedSource, target_ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
     ) -> numpy.typing.NDArray[numpy.float32]: ...
     def memory(self) -> dict: ...
-    def prepare(self, source: EncodedSource, stop: StopFlag = None) -> bool:
+    def prepare(self, source: EncodedSource, stop: StopFlag | None = None) -> bool:
         """
         What the decoder needs of a source, so that generation begins at once; False when the flag was set first.
         """
     def score(
         self, source: EncodedSource, target_ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
     ) -> numpy.typing.NDArray[numpy.float32]: ...
+    def score_batch(
+        self,
+        sources: list,
+        targets: collections.abc.Sequence[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]],
+        max_batch_size: typing.SupportsInt | typing.SupportsIndex,
+    ) -> list[numpy.typing.NDArray[numpy.float32]]: ...
     def token_ids(self, name: str, ids: typing.Any, side: str) -> list[int]:
         """
         The ids as a list of int; errors call them by this name. side: "source" or "target".
@@ -384,10 +404,21 @@ class Model:
 
 class KeptLogprob:
     """
-    A sum of log-probabilities that is computed when it is asked for.
+    Log-probabilities that are computed when they are asked for.
     """
 
+    def each(self) -> list[float]: ...
     def sum(self) -> float: ...
+
+class RequestError:
+    """
+    What has ended one request of a generator.
+    """
+
+    def throw(self) -> None:
+        """
+        Raises it.
+        """
 
 class TextOptions:
     """
@@ -414,8 +445,8 @@ class Generator:
         self,
         source: typing.Any,
         decoder_prefix: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
-        config: sampling.GenerationConfig = None,
-        text: TextOptions = None,
+        config: sampling.GenerationConfig | None = None,
+        text: TextOptions | None = None,
         streams: bool = False,
     ) -> int:
         """
@@ -427,6 +458,10 @@ class Generator:
         One source ends as cancelled; nothing, if it is done.
         """
     def close(self) -> None: ...
+    def keep_errors(self) -> None:
+        """
+        An error of one source is its result, a RequestError, and the others go on.
+        """
     def next_text(self) -> str | None:
         """
         The next text of the first sequence that is certain; None at the end.
@@ -441,7 +476,7 @@ class Generator:
         """
     def take_finished(self) -> list:
         """
-        (number, result) of what has ended since the last call.
+        (number, result or RequestError) of what has ended since the last call.
         """
     def take_results(self) -> list: ...
     def take_texts(self) -> list:

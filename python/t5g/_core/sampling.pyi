@@ -8,20 +8,50 @@ from __future__ import annotations
 import collections.abc
 import typing
 
-__all__: list[str] = ["GenerationConfig", "option_table"]
+__all__: list[str] = ["Choices", "Constraint", "GenerationConfig", "PythonConstraint", "option_table"]
+
+class Constraint:
+    """
+    What limits a text.
+    """
+
+class Choices(Constraint):
+    """
+    The text is one of some.
+    """
+
+    def __init__(
+        self, choices: collections.abc.Sequence[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]]
+    ) -> None:
+        """
+        choices: the ids of each, without an end token.
+        """
+
+class PythonConstraint(Constraint):
+    """
+    One that is written in Python; see t5g.constraints.State.
+    """
+
+    def __init__(
+        self, constraint: typing.Any, vocab_size: typing.SupportsInt | typing.SupportsIndex, runs_beside: bool
+    ) -> None: ...
 
 class GenerationConfig:
     """
     The options of one generate call, checked.
     """
 
-    def __init__(
-        self,
-        *,
-        eos_token_ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [],
-        suppress_token_ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex] = [],
-        **kwargs,
-    ) -> None: ...
+    def __init__(self, *, constraint: Constraint | None = None, **kwargs) -> None: ...
+    @property
+    def alternatives(self) -> typing.Any:
+        """
+        greedy: this many texts, which begin with the likeliest first tokens; 0 = off
+        """
+    @property
+    def bad_words(self) -> typing.Any:
+        """
+        Runs of tokens never to generate: texts, or lists of ids
+        """
     @property
     def draft(self) -> typing.Any:
         """
@@ -33,11 +63,49 @@ class GenerationConfig:
         Stop beam search when enough hypotheses are finished (true), a better one is unlikely (false) or impossible (never)
         """
     @property
-    def eos_token_ids(self) -> list[int]: ...
+    def encoder_no_repeat_ngram_size(self) -> typing.Any:
+        """
+        No run of this many tokens of the source occurs in the target; 0 = off
+        """
+    @property
+    def encoder_repetition_penalty(self) -> typing.Any:
+        """
+        Above 1, tokens that the source has become more likely; 1 = off
+        """
+    @property
+    def eos_token_ids(self) -> typing.Any:
+        """
+        Ids that end a text, instead of the model's
+        """
+    @property
+    def epsilon_cutoff(self) -> typing.Any:
+        """
+        Drop tokens less likely than this; 0 = none
+        """
+    @property
+    def eta_cutoff(self) -> typing.Any:
+        """
+        Drop tokens less likely than this, or than less where the model is unsure; 0 = none
+        """
+    @property
+    def forced_bos_token_id(self) -> typing.Any:
+        """
+        Id of the first token to generate, where there is no decoder prefix
+        """
     @property
     def length_penalty(self) -> typing.Any:
         """
         Beam scores are divided by length to this power: above 0 favours long texts, below 0 short ones
+        """
+    @property
+    def logit_bias(self) -> typing.Any:
+        """
+        Added to the logits of these tokens: {id: bias}
+        """
+    @property
+    def logprobs(self) -> typing.Any:
+        """
+        Of every token, find this many of the likeliest tokens and their log-probabilities
         """
     @property
     def max_new_tokens(self) -> typing.Any:
@@ -80,11 +148,19 @@ class GenerationConfig:
         Seed of the random numbers; the same seed gives the same text
         """
     @property
-    def suppress_token_ids(self) -> list[int]: ...
+    def suppress_tokens(self) -> typing.Any:
+        """
+        Ids of tokens never to generate
+        """
     @property
     def temperature(self) -> typing.Any:
         """
         Spread of the sampling; 0 = always the most likely token
+        """
+    @property
+    def timeout(self) -> typing.Any:
+        """
+        Seconds after which the text ends as it is; 0 = none
         """
     @property
     def top_k(self) -> typing.Any:
@@ -95,6 +171,11 @@ class GenerationConfig:
     def top_p(self) -> typing.Any:
         """
         Sample from the fewest tokens whose probabilities add up to p; 1 = from all
+        """
+    @property
+    def typical_p(self) -> typing.Any:
+        """
+        Sample from the tokens whose surprise is closest to the expected one, until their probabilities add up to p; 1 = from all
         """
 
 def option_table() -> list:

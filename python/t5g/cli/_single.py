@@ -42,10 +42,18 @@ def generate(
 
 
 def fields(result: Generation) -> dict[str, Any]:
-    """The fields of the result under their names in Python; `sequences` only where there are several."""
+    """The fields of the result under their names in Python; `sequences` only where there are several.
+
+    Log-probabilities of tokens are there where they are asked for, and scores in beam search.
+    """
     from dataclasses import asdict
 
     found = asdict(result)
+    for sequence in (found, *found["sequences"]):
+        if sequence["top_logprobs"] is None:
+            del sequence["top_logprobs"], sequence["token_logprobs"]
+        if sequence["score"] is None:
+            del sequence["score"]
     rates = ("encode_tokens_per_second", "decode_tokens_per_second")
     found["timings"].update({name: getattr(result.timings, name) for name in rates})
     if len(result.sequences) == 1:

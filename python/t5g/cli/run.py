@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from t5g.cli import _common, _jsonl, _output, _single, _source
+from t5g.cli import _common, _control, _jsonl, _output, _single, _source
 from t5g.cli._source import PROG
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ _FLAGS = {
     "top_k": "--top-k",
     "top_p": "--top-p",
     "min_p": "--min-p",
+    "typical_p": "--typical-p",
+    "epsilon_cutoff": "--epsilon-cutoff",
+    "eta_cutoff": "--eta-cutoff",
     "seed": "--seed",
     "num_beams": "--num-beams",
     "length_penalty": "--length-penalty",
@@ -79,6 +82,8 @@ def _parser() -> _common.Parser:
     target.add_argument(
         "--draft", choices=["source", "off"], default="source", help="greedy: draft tokens from the source; same text"
     )
+
+    _control.add_options(parser)
 
     machine = parser.add_argument_group("machine")
     _common.add_threads(machine)
@@ -153,6 +158,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         "num_return_sequences": arguments.num_return_sequences,
         "draft": arguments.draft,
     }
+    options |= _control.options(arguments)
     return {name: value for name, value in options.items() if value is not None}
 
 

@@ -1,0 +1,110 @@
+"""Generation for asyncio: the work is done on a thread of its own, and ends when its task is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from t5g.generation import Generation, Stream
+
+_END = object()
+
+
+class AsyncStream(AsyncIterator[str]):
+    """Pieces of a text as they are generated, for ``async for``; each is whole characters.
+
+    Cancelling the task, :meth:`cancel`, :meth:`aclose` and leaving an ``async with`` block stop the work within 100 ms.
+    Afterwards :attr:`result` is the whole :class:`Generation`.
+    """
+
+    def __init__(self, start: Callable[[], Stream]) -> None:
+        self._start = start
+        self._stream: Stream | None = None
+        self._queue: asyncio.Queue[Any] | None = None
+        self._stopped = self._ended = False
+
+    def __aiter__(self) -> AsyncStream:
+        return self
+
+    async def __anext__(self) -> str:
+        if self._ended:
+            raise StopAsyncIteration
+        if self._queue is None:
+            self._queue = asyncio.Queue()
+            loop = asyncio.get_running_loop()
+            threading.Thread(target=self._run, args=(loop, self._queue), name="t5g stream", daemon=True).start()
+        try:
+            item = await self._queue.get()
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        if isinstance(item, str):
+            return item
+        self._ended = True
+        if isinstance(item, BaseException):
+            raise item
+        raise StopAsyncIteration
+
+    def _run(self, loop: asyncio.AbstractEventLoop, queue: asyncio.Queue[Any]) -> None:
+        """On the thread: puts the pieces into the queue, and then why there are no more."""
+
+        def put(item: Any) -> None:
+            try:
+                loop.call_soon_threadsafe(queue.put_nowait, item)
+            except RuntimeError:  # the loop is closed: nobody waits
+                self.cancel()
+
+        try:
+            self._stream = self._start()
+            if self._stopped:
+                self._stream.cancel()
+            for piece in self._stream:
+                put(piece)
+        except BaseException as error:
+            put(error)
+        else:
+            put(_END)
+
+    def cancel(self) -> None:
+        """Stop generating: the step in hand ends early. From any thread."""
+        self._stopped = True
+        if self._stream is not None:
+            self._stream.cancel()
+
+    async def aclose(self) -> None:
+        """Stop generating, and wait until the work has ended. Pieces that have not been read are in :attr:`result`."""
+        self.cancel()
+        while self._queue is not None and not self._ended:
+            self._ended = not isinstance(await self._queue.get(), str)
+        self._ended = True
+
+    @property
+    def result(self) -> Generation:
+        """The whole generation. Raises ``RuntimeError`` while the text is still being generated."""
+        if self._stream is None:
+            raise RuntimeError("the stream is not finished: iterate over it first")
+        return self._stream.result
+
+    async def __aenter__(self) -> AsyncStream:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        self.cancel()  # nobody reads it
+
+
+async def generate(start: Callable[[], Stream]) -> Generation:
+    """Run a stream to its end."""
+    stream = AsyncStream(start)
+    async for _ in stream:
+        pass
+    return stream.result
