@@ -86,7 +86,7 @@ CONSTEXPR u32 kStore = 0;  // out, as the projections say
 CONSTEXPR u32 kGeglu = 1;  // projections[0].out = gelu_tanh(h W0^T) * (h W1^T)
 CONSTEXPR u32 kBest = 2;   // the best output of each row among a group's tiles: found[row * groups + group]
 
-// matvec_<type>_<rows>: rows is the number of rows that a group multiplies, 1, 4 or 8; m may be larger or smaller.
+// matvec_<type>_<rows>: rows is the number of rows that a group multiplies, 1 or 8; m may be larger or smaller.
 // For quantised weights h is rounded to int8 with a scale for 32 values; for float types it is f32. Results do not
 // depend on `rows` or m. All weights are of the type. Grid (groups, ceil(m / rows)): with kStore groups = tiles of
 // kMatvecCols columns of all projections (first_tile counts those), with kGeglu tiles of kMatvecPairs columns, with

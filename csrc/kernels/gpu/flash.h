@@ -162,11 +162,12 @@ GPU_FN void weigh_chunk(CONSTANT AttentionArgs& a, SHARED FlashShared<kDims, kTi
     largest = max_(largest, own[i]);
   }
   largest = lanes_max<kSharers>(largest);
-  const bool any = largest > minus_infinity();
-  const f32 factor = any ? exp2_(running.largest - largest) : 1;
+  // Before the first key that a row sees, all are minus infinity: their weights are 0, and 0 is kept.
+  const f32 base = largest > minus_infinity() ? largest : 0;
+  const f32 factor = exp2_(running.largest - base);
   f32 added = 0;
   UNROLL for (u32 i = 0; i < kOwnKeys; i += 2) {
-    const f32 low = any ? exp2_(own[i] - largest) : 0, high = any ? exp2_(own[i + 1] - largest) : 0;
+    const f32 low = exp2_(own[i] - base), high = exp2_(own[i + 1] - base);
     added += low + high;
     *reinterpret_cast<SHARED u32*>(shared.weights + row * kWeightStride + first + i) = Kv::round(low) | Kv::round(high)
                                                                                                             << 16;
@@ -216,9 +217,10 @@ GPU_FN void store_result(CONSTANT AttentionArgs& a, SHARED FlashShared<kDims, kT
       if (row >= n_rows) continue;
       const u64 at = part + static_cast<u64>(first + row / heads) * a.heads + t.group_y * heads + row % heads;
       const f32 factor = a.parts > 1 ? 1 : inverse_sum(shared.sum[row]);
+      const u32 col = t.warp * 8 + element_col(t.lane, e);
+      GLOBAL f32* to = result + at * a.head_dim + col;
       UNROLL for (u32 j = 0; j < kDims / 32; ++j) {
-        const u32 col = (j * kFlashWarps + t.warp) * 8 + element_col(t.lane, e);
-        if (col < a.head_dim) result[at * a.head_dim + col] = get(out[i][j], e) * factor;
+        if (col + j * kFlashWarps * 8 < a.head_dim) to[j * kFlashWarps * 8] = get(out[i][j], e) * factor;
       }
     }
   }

@@ -42,11 +42,11 @@ inline constexpr KernelId for_type(KernelId f32_row, DataType type) {
   return static_cast<KernelId>(static_cast<uint32_t>(f32_row) + static_cast<uint32_t>(type));
 }
 
-// matvec_<type>_<rows>: the least number of rows that holds m, or else the most; and its kernel.
-inline constexpr uint32_t matvec_rows(int64_t m) { return m <= 1 ? 1 : m <= 4 ? 4 : kMaxMatvecRows; }
+// matvec_<type>_<rows>, where a group takes so many rows of m.
+inline constexpr uint32_t matvec_rows(int64_t m) { return m <= 1 ? 1 : kMaxMatvecRows; }
 inline constexpr KernelId matvec_for(DataType type, uint32_t rows) {
-  const uint32_t place = rows == 1 ? 0 : rows == 4 ? 1 : 2;
-  return static_cast<KernelId>(static_cast<uint32_t>(KernelId::matvec_F32_1) + 3 * static_cast<uint32_t>(type) + place);
+  const uint32_t place = 2 * static_cast<uint32_t>(type) + (rows == 1 ? 0 : 1);
+  return static_cast<KernelId>(static_cast<uint32_t>(KernelId::matvec_F32_1) + place);
 }
 
 // The types that keys and values are stored in, in the order of their rows.

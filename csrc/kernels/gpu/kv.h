@@ -13,7 +13,8 @@ namespace gpu {
 GPU_FN u32 padded_dims(u32 head_dim, u32 to) { return (head_dim + to - 1) / to * to; }
 
 // Each type: where a value lies and what it is. `head`: keys and values of one head in one chunk. Where there are
-// fragments of the type, A and B are they, and round() gives the bits of a value.
+// fragments of the type, A and B are they, round() gives the bits of a value, and
+// round_weight() those of one from 0 to 1.
 struct KvF32 {
   static GPU_FN u32 dims(u32 head_dim) { return padded_dims(head_dim, 16); }
   static GPU_FN u64 head_bytes(u32 dims) { return static_cast<u64>(dims) * 2 * kChunkKeys * 4; }
@@ -37,6 +38,7 @@ struct KvF16 {
   typedef HalfA A;
   typedef HalfB B;
   static GPU_FN u32 round(f32 x) { return float_to_half(x); }
+  static GPU_FN u32 round_weight(f32 x) { return small_to_half(x); }
   static GPU_FN u32 dims(u32 head_dim) { return padded_dims(head_dim, 16); }
   static GPU_FN u64 head_bytes(u32 dims) { return static_cast<u64>(dims) * 2 * kChunkKeys * 2; }
   static GPU_FN f32 key(GLOBAL const u8* head, u32 dims, u32 slot, u32 d) {
@@ -58,6 +60,7 @@ struct KvBF16 {
   typedef FragA A;
   typedef FragB B;
   static GPU_FN u32 round(f32 x) { return float_to_bf16(x); }
+  static GPU_FN u32 round_weight(f32 x) { return float_to_bf16(x); }
   static GPU_FN u32 dims(u32 head_dim) { return padded_dims(head_dim, 16); }
   static GPU_FN u64 head_bytes(u32 dims) { return static_cast<u64>(dims) * 2 * kChunkKeys * 2; }
   static GPU_FN f32 key(GLOBAL const u8* head, u32 dims, u32 slot, u32 d) {

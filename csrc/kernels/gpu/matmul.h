@@ -15,11 +15,11 @@ CONSTEXPR u32 kTileK = 32;
 CONSTEXPR u32 kTileStride = kTileK + 8;
 CONSTEXPR u32 kTileValues = kMatmulRows * kTileStride;
 
-// In two stages, or with two terms in one: what Metal has memory for.
+// x and w, in two stages, or with two terms in one: what Metal has memory for. In the end, the results.
 struct MatmulShared {
-  alignas(16) u16 x[2][kTileValues];
-  alignas(16) u16 w[2][kTileValues];
+  alignas(16) u16 tiles[4 * kTileValues];
 };
+CONSTEXPR u32 kResultStride = kMatmulCols + 4;
 
 // 16 values of a row of x; zeros beyond its end.
 GPU_FN void load_x(CONSTANT LinearArgs& args, u32 row, u32 k, PRIVATE f32 (&out)[kChunk]) {
@@ -78,41 +78,52 @@ GPU_FN void matmul(CONSTANT LinearArgs& args, SHARED MatmulShared& shared, Threa
   UNROLL for (u32 i = 0; i < 2; ++i) { UNROLL for (u32 j = 0; j < 4; ++j) clear(sums[i][j]); }
   load_x(args, x_row, own_k, x);
   Format::load(weight, w_row + own_k, w);
+  // Two tiles of each.
+  SHARED u16* x_tiles = shared.tiles;
+  SHARED u16* w_tiles = shared.tiles + 2 * kTileValues;
   u32 stage = 0;
   NO_UNROLL for (u32 k = 0; k < padded; k += kTileK) {
     if (Format::kTerms == 2) {
       group_barrier();  // everyone is through with the tiles before
-      put_rounded(x, shared.x[0] + own_at);
-      put_rounded(x, shared.x[1] + own_at);
-      put_rounded(w, shared.w[0] + own_at);
-      put_rounded(w, shared.w[1] + own_at);
+      put_rounded(x, x_tiles + own_at);
+      put_rounded(x, x_tiles + kTileValues + own_at);
+      put_rounded(w, w_tiles + own_at);
+      put_rounded(w, w_tiles + kTileValues + own_at);
     } else {
-      put_rounded(x, shared.x[stage] + own_at);
-      put_rounded(w, shared.w[stage] + own_at);
+      put_rounded(x, x_tiles + stage + own_at);
+      put_rounded(w, w_tiles + stage + own_at);
     }
     group_barrier();
     if (k + kTileK < padded) {
       load_x(args, x_row, k + kTileK + own_k, x);
       Format::load(weight, w_row + k + kTileK + own_k, w);
     }
-    const u32 x_at = warp_row * kTileStride, w_at = warp_col * kTileStride;
+    SHARED const u16* own_x = x_tiles + stage + warp_row * kTileStride;
+    SHARED const u16* own_w = w_tiles + stage + warp_col * kTileStride;
+    multiply_tiles(own_x, own_w, sums, t);
     if (Format::kTerms == 2) {
-      multiply_tiles(shared.x[0] + x_at, shared.w[0] + w_at, sums, t);
-      multiply_tiles(shared.x[0] + x_at, shared.w[1] + w_at, sums, t);
-      multiply_tiles(shared.x[1] + x_at, shared.w[0] + w_at, sums, t);
+      multiply_tiles(own_x, own_w + kTileValues, sums, t);
+      multiply_tiles(own_x + kTileValues, own_w, sums, t);
     } else {
-      multiply_tiles(shared.x[stage] + x_at, shared.w[stage] + w_at, sums, t);
-      stage ^= 1;
+      stage = kTileValues - stage;
     }
   }
+  // Neighbouring threads store neighbouring columns.
+  SHARED f32* results = reinterpret_cast<SHARED f32*>(shared.tiles);
+  group_barrier();
   UNROLL for (u32 i = 0; i < 2; ++i) {
     UNROLL for (u32 j = 0; j < 4; ++j) {
       UNROLL for (u32 e = 0; e < 4; ++e) {
-        const u32 row = first_row + warp_row + 16 * i + element_row(t.lane, e);
-        const u32 col = first_col + warp_col + 8 * j + element_col(t.lane, e);
-        if (row < args.m && col < weight.n) finish(p, row, col, get(sums[i][j], e));
+        const u32 row = warp_row + 16 * i + element_row(t.lane, e), col = warp_col + 8 * j + element_col(t.lane, e);
+        results[row * kResultStride + col] = get(sums[i][j], e);
       }
     }
+  }
+  group_barrier();
+  NO_UNROLL for (u32 at = t.index; at < kMatmulRows * kMatmulCols; at += kMatmulThreads) {
+    const u32 row = at / kMatmulCols, col = at % kMatmulCols;
+    if (first_row + row < args.m && first_col + col < weight.n)
+      finish(p, first_row + row, first_col + col, results[row * kResultStride + col]);
   }
 }
 

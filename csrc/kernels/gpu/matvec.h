@@ -44,9 +44,6 @@ GPU_FN f32 sum_of_row(CONSTANT MatvecInput& in, u64 at, u32 k, f32 inverse_added
   return in.x[at] + in.added[at] * inverse_added * in.added_weight[k];
 }
 
-// The group's rows; those beyond m are like the last.
-GPU_FN u32 row_of(CONSTANT MatvecArgs& args, u32 row) { return min_u32(row, args.m - 1); }
-
 // 1 / rms of what is added to each row, and of the rows, to shared.inverse: by all threads of the group, with the same
 // bits as by a warp (norm.h).
 template <u32 kRows>
@@ -54,9 +51,10 @@ GPU_FN void measure_rows(CONSTANT MatvecArgs& args, SHARED MatvecShared<kRows>& 
   CONSTANT MatvecInput& in = args.input;
   const bool adds = in.kind == kFromSum;
   if (in.kind != kFromNorm && !adds) return;
+  const u32 rows = min_u32(kRows, args.m - first_row);
   NO_UNROLL for (u32 pass = adds ? 0 : 1; pass < 2; ++pass) {
-    NO_UNROLL for (u32 i = 0; i < kRows; ++i) {
-      const u64 row = static_cast<u64>(row_of(args, first_row + i)) * args.k;
+    NO_UNROLL for (u32 i = 0; i < rows; ++i) {
+      const u64 row = static_cast<u64>(first_row + i) * args.k;
       f32 sum = 0;
       UNROLL_BY(2) for (u32 k = t.index; k < args.k; k += kSumThreads) {
         const f32 x = pass == 0 ? in.added[row + k]
@@ -69,7 +67,7 @@ GPU_FN void measure_rows(CONSTANT MatvecArgs& args, SHARED MatvecShared<kRows>& 
       if (t.lane == 0) shared.sums[i][t.warp] = sum;
     }
     group_barrier();
-    if (t.index < kRows) {
+    if (t.index < rows) {
       f32 sum = shared.sums[t.index][0];
       for (u32 w = 1; w < kSumWarps; ++w) sum += shared.sums[t.index][w];
       shared.inverse[pass][t.index] = inverse_root(sum, args.k, in.eps);
@@ -93,17 +91,18 @@ GPU_FN f32 input_value(CONSTANT MatvecArgs& args, f32 inverse_added, f32 inverse
   return merged_value(in.x, in.added, in.parts, rows, head, in.head_dim, k % in.head_dim, all);
 }
 
-// Values [k, k + n) of all rows come to the group's memory. A warp takes blocks of 32, a lane one value of it. Floats
-// lie with the quarters of chunks apart, so that lanes which read neighbouring chunks read neighbouring words.
+// Values [k, k + n) of the rows that there are come to the group's memory. A warp takes blocks of 32, a lane one value
+// of it. Floats lie with the quarters of chunks apart, so that lanes which read neighbouring chunks read neighbouring
+// words.
 template <typename Format, u32 kRows>
 GPU_FN void stage(CONSTANT MatvecArgs& args, SHARED MatvecShared<kRows>& shared, u32 first_row, u32 k, u32 n,
                   Thread t) {
   constexpr u32 kValues = Piece<Format, kRows>::kValues;
   // Blocks of all rows, one after the other.
-  const u32 blocks = n / kBlock;
-  NO_UNROLL for (u32 b = t.warp; b < blocks * kRows; b += kMatvecWarps) {
+  const u32 blocks = n / kBlock, rows = min_u32(kRows, args.m - first_row);
+  NO_UNROLL for (u32 b = t.warp; b < blocks * rows; b += kMatvecWarps) {
     const u32 i = b / blocks, block = b % blocks, at = block * kBlock + t.lane;
-    const f32 x = input_value(args, shared.inverse[0][i], shared.inverse[1][i], row_of(args, first_row + i), k + at);
+    const f32 x = input_value(args, shared.inverse[0][i], shared.inverse[1][i], first_row + i, k + at);
     if (Format::kIsQuantized != 0) {
       const f32 largest = lanes_max<kWarpLanes>(abs_(x));
       const f32 inverse = largest > 0 ? 127 / largest : 0;
@@ -128,7 +127,7 @@ GPU_FN i32 dot16(Chunk16 a, Bytes16 b) {
 // Adds a chunk's products of kOutputs rows of weights, which begin at values at[j], with all rows of the input.
 template <typename Format, u32 kRows>
 GPU_FN void add_quantized(PRIVATE const typename Format::Raw (&raw)[kOutputs], PRIVATE const Scale (&scale)[kOutputs],
-                          SHARED MatvecShared<kRows>& shared, u32 chunk, PRIVATE f32 (&sums)[kRows][kOutputs]) {
+                          SHARED MatvecShared<kRows>& shared, u32 chunk, PRIVATE f32 (&sums)[kRows * kOutputs]) {
   constexpr u32 kValues = Piece<Format, kRows>::kValues;
   UNROLL for (u32 i = 0; i < kRows; ++i) {
     const Bytes16 x = reinterpret_cast<SHARED const Bytes16*>(shared.piece + i * kValues)[chunk];
@@ -138,23 +137,24 @@ GPU_FN void add_quantized(PRIVATE const typename Format::Raw (&raw)[kOutputs], P
       total = dot16(Chunk16{{0x01010101u, 0x01010101u, 0x01010101u, 0x01010101u}}, x);
     UNROLL for (u32 j = 0; j < kOutputs; ++j) {
       const i32 sum = dot16(Format::unpack(raw[j]), x) - static_cast<i32>(Format::kOffset) * total;
-      sums[i][j] = mul_add(scale[j].scale * x_scale, static_cast<f32>(sum), sums[i][j]);
+      sums[kOutputs * i + j] = mul_add(scale[j].scale * x_scale, static_cast<f32>(sum), sums[kOutputs * i + j]);
       if (Format::kHasMinimum != 0)
-        sums[i][j] = mul_add(scale[j].minimum * x_scale, static_cast<f32>(total), sums[i][j]);
+        sums[kOutputs * i + j] = mul_add(scale[j].minimum * x_scale, static_cast<f32>(total), sums[kOutputs * i + j]);
     }
   }
 }
 
 template <typename Format, u32 kRows>
 GPU_FN void add_floats(PRIVATE const f32 (&w)[kOutputs][kChunk], SHARED MatvecShared<kRows>& shared, u32 chunk,
-                       PRIVATE f32 (&sums)[kRows][kOutputs]) {
+                       PRIVATE f32 (&sums)[kRows * kOutputs]) {
   constexpr u32 kValues = Piece<Format, kRows>::kValues;
   UNROLL for (u32 i = 0; i < kRows; ++i) {
     UNROLL for (u32 quarter = 0; quarter < 4; ++quarter) {
       const Bytes16 x = reinterpret_cast<SHARED const Bytes16*>(
           shared.piece)[i * (kValues / 4) + quarter * (kValues / kChunk) + chunk];
       UNROLL for (u32 j = 0; j < kOutputs; ++j) {
-        UNROLL for (u32 e = 0; e < 4; ++e) sums[i][j] = mul_add(float_of(x.word[e]), w[j][4 * quarter + e], sums[i][j]);
+        UNROLL for (u32 e = 0; e < 4; ++e) sums[kOutputs * i + j] =
+            mul_add(float_of(x.word[e]), w[j][4 * quarter + e], sums[kOutputs * i + j]);
       }
     }
   }
@@ -174,7 +174,7 @@ template <typename Format>
 struct Multiply<Format, 1> {
   template <u32 kRows>
   static GPU_FN void add(SHARED MatvecShared<kRows>& shared, PRIVATE const OutputRows& rows, u32 k, u32 chunks,
-                         u32 lane, PRIVATE f32 (&sums)[kRows][kOutputs]) {
+                         u32 lane, PRIVATE f32 (&sums)[kRows * kOutputs]) {
     UNROLL_BY(kRows == 1 ? 4 : 1) for (u32 chunk = lane; chunk < chunks; chunk += kRowLanes) {
       typename Format::Raw raw[kOutputs];
       Scale scale[kOutputs];
@@ -191,7 +191,7 @@ template <typename Format>
 struct Multiply<Format, 0> {
   template <u32 kRows>
   static GPU_FN void add(SHARED MatvecShared<kRows>& shared, PRIVATE const OutputRows& rows, u32 k, u32 chunks,
-                         u32 lane, PRIVATE f32 (&sums)[kRows][kOutputs]) {
+                         u32 lane, PRIVATE f32 (&sums)[kRows * kOutputs]) {
     for (u32 chunk = lane; chunk < chunks; chunk += kRowLanes) {
       f32 w[kOutputs][kChunk];
       UNROLL for (u32 j = 0; j < kOutputs; ++j) Format::load(rows.weight[j], rows.first[j] + k + chunk * kChunk, w[j]);
@@ -202,14 +202,23 @@ struct Multiply<Format, 0> {
 
 // ---- What becomes of them -------------------------------------------------------------------------------------------
 
-// The output of row i of a pair is the business of lane 2 i + j of those that share it: its sum.
+// Sums over the lanes that share outputs. Each output is the business of one lane in the end, output j of row i that of
+// lane 2 i + j: so every step halves the number of outputs that a lane still looks after. The order is lanes_sum()'s.
 template <u32 kRows>
-GPU_FN f32 own_sum(PRIVATE const f32 (&sums)[kRows][kOutputs], u32 own) {
-  f32 sum = 0;
-  UNROLL for (u32 i = 0; i < kRows; ++i) {
-    UNROLL for (u32 j = 0; j < kOutputs; ++j) sum = own == kOutputs * i + j ? sums[i][j] : sum;
+GPU_FN f32 own_sum(PRIVATE f32 (&sums)[kRows * kOutputs], u32 lane) {
+  UNROLL for (u32 mask = 1; mask < kRowLanes; mask *= 2) {
+    if (mask >= kRows * kOutputs) {
+      sums[0] += warp_shuffle_xor(sums[0], mask);
+      continue;
+    }
+    UNROLL for (u32 i = 0; i < kRows * kOutputs / 2; ++i) {
+      if (i >= kRows * kOutputs / 2 / mask) continue;
+      const bool upper = (lane & mask) != 0;
+      const f32 kept = upper ? sums[2 * i + 1] : sums[2 * i], given = upper ? sums[2 * i] : sums[2 * i + 1];
+      sums[i] = kept + warp_shuffle_xor(given, mask);
+    }
   }
-  return sum;
+  return sums[0];
 }
 
 // The best of the outputs that a lane has looked at. Ids rise: of equal ones the first is kept.
@@ -279,8 +288,8 @@ GPU_FN void matvec(CONSTANT MatvecArgs& args, SHARED MatvecShared<kRows>& shared
       rows.weight[j] = own_weight(args.projections[pairs ? j : projection].weight);
       rows.first[j] = static_cast<u64>(min_u32(pairs ? col : col + j, p.weight.n - 1)) * padded;
     }
-    f32 sums[kRows][kOutputs];
-    UNROLL for (u32 i = 0; i < kRows; ++i) { UNROLL for (u32 j = 0; j < kOutputs; ++j) sums[i][j] = 0; }
+    f32 sums[kRows * kOutputs];
+    UNROLL for (u32 i = 0; i < kRows * kOutputs; ++i) sums[i] = 0;
     NO_UNROLL for (u32 k = 0; k < padded; k += kValues) {
       const u32 n = min_u32(kValues, padded - k);
       // An input of one piece is made once.
@@ -290,9 +299,6 @@ GPU_FN void matvec(CONSTANT MatvecArgs& args, SHARED MatvecShared<kRows>& shared
         group_barrier();
       }
       Multiply<Format, Format::kIsQuantized>::template add<kRows>(shared, rows, k, n / kChunk, lane, sums);
-    }
-    UNROLL for (u32 i = 0; i < kRows; ++i) {
-      UNROLL for (u32 j = 0; j < kOutputs; ++j) sums[i][j] = lanes_sum<kRowLanes>(sums[i][j]);
     }
     const f32 sum = own_sum<kRows>(sums, lane), up = warp_shuffle_xor(sum, 1);
     const u32 row = first_row + lane / kOutputs, own_col = pairs ? col : col + lane % kOutputs;

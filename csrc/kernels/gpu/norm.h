@@ -24,7 +24,7 @@ GPU_FN f32 inverse_root(f32 squares, u32 cols, f32 eps) { return 1 / sqrt_(squar
 // 1 / rms of a row, in all lanes of a warp.
 GPU_FN f32 inverse_rms(GLOBAL const f32* x, u32 cols, f32 eps, u32 lane) {
   f32 sums[kSumWarps] = {0, 0, 0, 0};
-  for (u32 first = 0; first < cols; first += kSumThreads) {
+  NO_UNROLL for (u32 first = 0; first < cols; first += kSumThreads) {
     UNROLL for (u32 w = 0; w < kSumWarps; ++w) {
       const u32 i = first + w * kWarpLanes + lane;
       if (i < cols) sums[w] = mul_add(x[i], x[i], sums[w]);

@@ -55,7 +55,12 @@ GPU_FN f32 lanes_max(f32 x) {
 
 GPU_FN i32 dot4(u32 a, u32 b, i32 sum) { return __dp4a(static_cast<i32>(a), static_cast<i32>(b), sum); }
 GPU_FN f32 mul_add(f32 a, f32 b, f32 c) { return __fmaf_rn(a, b, c); }
-GPU_FN f32 exp2_(f32 x) { return exp2f(x); }
+// The instruction alone, denormal results included: its error is 2 units in the last place.
+GPU_FN f32 exp2_(f32 x) {
+  f32 out;
+  asm("ex2.approx.f32 %0, %1;" : "=f"(out) : "f"(x));
+  return out;
+}
 GPU_FN f32 log2_(f32 x) { return log2f(x); }
 GPU_FN f32 tanh_(f32 x) { return tanhf(x); }
 GPU_FN f32 sqrt_(f32 x) { return __fsqrt_rn(x); }
@@ -80,12 +85,13 @@ GPU_FN f32 half_to_float(u16 bits) {
   asm("cvt.f32.f16 %0, %1;" : "=f"(out) : "h"(bits));
   return out;
 }
-// To the nearest, ties to even; beyond 65504 that. Not for NaN.
-GPU_FN u32 float_to_half(f32 x) {
+// To the nearest, ties to even. small_to_half: for |x| <= 65504; float_to_half: beyond 65504 that. Not for NaN.
+GPU_FN u32 small_to_half(f32 x) {
   u16 out;
-  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(out) : "f"(fminf(fmaxf(x, -65504.f), 65504.f)));
+  asm("cvt.rn.f16.f32 %0, %1;" : "=h"(out) : "f"(x));
   return out;
 }
+GPU_FN u32 float_to_half(f32 x) { return small_to_half(fminf(fmaxf(x, -65504.f), 65504.f)); }
 
 // ---- Fragments: mma.sync m16n8k16
 // ------------------------------------------------------------------------------------

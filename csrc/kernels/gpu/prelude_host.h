@@ -123,6 +123,8 @@ GPU_FN u32 float_to_half(f32 x) {
   return sign | (half < 0x7BFFu ? half : 0x7BFFu);
 }
 
+GPU_FN u32 small_to_half(f32 x) { return float_to_half(x); }
+
 // ---- Fragments ------------------------------------------------------------------------------------------------------
 
 inline f32 float_of_bf16(u16 bits) { return float_of(static_cast<u32>(bits) << 16); }

@@ -77,10 +77,9 @@ GPU_FN T load_once(device const T* p) {
   return *p;
 }
 GPU_FN f32 half_to_float(u16 bits) { return static_cast<f32>(as_type<half>(bits)); }
-// To the nearest, ties to even; beyond 65504 that. Not for NaN.
-GPU_FN u32 float_to_half(f32 x) {
-  return as_type<u16>(static_cast<half>(metal::fmin(metal::fmax(x, -65504.f), 65504.f)));
-}
+// To the nearest, ties to even. small_to_half: for |x| <= 65504; float_to_half: beyond 65504 that. Not for NaN.
+GPU_FN u32 small_to_half(f32 x) { return as_type<u16>(static_cast<half>(x)); }
+GPU_FN u32 float_to_half(f32 x) { return small_to_half(metal::fmin(metal::fmax(x, -65504.f), 65504.f)); }
 
 // ---- Fragments: simdgroup matrices of 8 x 8
 // --------------------------------------------------------------------------

@@ -168,7 +168,7 @@ MatvecArgs matvec_args(const Input& input, uint32_t m, uint32_t finish) {
 std::vector<Values> with_all_rows(DataType type, const MatvecArgs& args, Grid grid, const Memory<float>& out,
                                   const Values& before) {
   std::vector<Values> found;
-  for (const uint32_t rows : {1u, 4u, 8u}) {
+  for (const uint32_t rows : {1u, 8u}) {
     std::copy(before.begin(), before.end(), out.data());
     grid.y = divide_up(args.m, rows);
     launch(matvec_for(type, rows), grid, args);
@@ -260,7 +260,7 @@ void test_best(DataType type, uint32_t m, uint32_t vocab, float cap) {
   args.found = found.data();
   const SelectArgs merge{nullptr, args.apart,  nullptr, found.data(), best.data(), nullptr,
                          nullptr, less.data(), vocab,   groups,       1,           m};
-  for (const uint32_t rows : {1u, 4u, 8u}) {
+  for (const uint32_t rows : {1u, 8u}) {
     launch(matvec_for(type, rows), {groups, divide_up(m, rows)}, args);
     launch(KernelId::best_merge, {m}, merge);
     for (size_t i = 0; i < m; ++i) {
