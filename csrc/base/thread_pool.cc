@@ -3,7 +3,6 @@
 // follow each other within microseconds.
 #include "base/thread_pool.h"
 
-#include <pthread.h>
 #include <sched.h>
 
 #include <chrono>
@@ -16,6 +15,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/fork_count.h"
 #include "base/ticket_lock.h"
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -58,14 +58,6 @@ class Spinner {
   int pauses_;
 };
 
-// Counts the forks between the first process and this one.
-std::atomic<uint32_t> n_forks{0};
-
-void count_forks() {
-  static const int registered = ::pthread_atfork(nullptr, nullptr, [] { n_forks.fetch_add(1); });
-  static_cast<void>(registered);
-}
-
 // The state of a crew in one word, so that joining a loop and closing it exclude each other without a lock:
 // the loop's number, whether it is open, and how many workers are inside.
 constexpr uint64_t kOpen = uint64_t{1} << 31, kStopping = uint64_t{1} << 30, kInside = kStopping - 1;
@@ -97,7 +89,7 @@ struct ThreadPool::Loop {
 
 // Everything that a fork leaves unusable in the child.
 struct ThreadPool::Crew {
-  const uint32_t forks = n_forks.load();
+  const uint32_t forks = fork_count();
   const bool eager;  // every thread can have a CPU of its own
 
   alignas(64) std::atomic<uint64_t> state{0};
@@ -191,19 +183,16 @@ struct ThreadPool::Crew {
   }
 };
 
-ThreadPool::ThreadPool(int n_threads) : n_threads_(n_threads < 1 ? 1 : n_threads) {
-  count_forks();
-  crew_.store(new Crew(n_threads_));
-}
+ThreadPool::ThreadPool(int n_threads) : n_threads_(n_threads < 1 ? 1 : n_threads) { crew_.store(new Crew(n_threads_)); }
 
 ThreadPool::~ThreadPool() {
   // A crew from before a fork has no threads to join and locks in any state: it is left alone.
-  if (Crew* last = crew_.load(); last->forks == n_forks.load()) delete last;
+  if (Crew* last = crew_.load(); last->forks == fork_count()) delete last;
 }
 
 ThreadPool::Crew& ThreadPool::crew() {
   Crew* current = crew_.load();
-  if (current->forks == n_forks.load()) return *current;
+  if (current->forks == fork_count()) return *current;
   auto fresh = std::make_unique<Crew>(n_threads_);
   if (crew_.compare_exchange_strong(current, fresh.get())) return *fresh.release();
   return *current;  // another thread was first

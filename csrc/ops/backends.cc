@@ -67,6 +67,8 @@ Backend make_backend(const std::string& name, int n_threads) {
       return row.make(0, n_threads);
     } catch (const Unsupported&) {
       continue;
+    } catch (const DeviceError&) {  // there, and of no use: others have taken all of its memory
+      continue;
     }
   }
   return make_cpu_backend(0, n_threads);
@@ -75,10 +77,14 @@ Backend make_backend(const std::string& name, int n_threads) {
 std::vector<DeviceState> device_states() {
   std::vector<DeviceState> states;
   for (const Row& row : kDevices) {
-    try {
-      states.push_back({row.name, true, row.describe(0)});
-    } catch (const Unsupported& error) {
-      states.push_back({row.name, false, error.what()});
+    for (int index = 0; index == 0 || row.is_numbered; ++index) {
+      const std::string name = index == 0 ? row.name : row.name + (":" + std::to_string(index));
+      try {
+        states.push_back({name, true, row.describe(index)});
+      } catch (const Unsupported& error) {
+        if (index == 0) states.push_back({name, false, error.what()});
+        break;
+      }
     }
   }
   return states;

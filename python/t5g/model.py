@@ -147,7 +147,7 @@ class Model:
 
     @property
     def device(self) -> str:
-        """Where the model runs: ``"cpu"``."""
+        """Where the model runs: ``"cpu"``, ``"cuda:0"``, ``"metal"`` ..."""
         return self._native.device
 
     @property

@@ -48,7 +48,7 @@ def test_wrong_files(tmp_path: Path, tiny_path: Path) -> None:
         ({"n_threads": 0}, ValueError, "n_threads"),
         ({"n_threads": 100000}, ValueError, "n_threads"),
         ({"device": "tpu"}, ValueError, "device"),
-        ({"device": "cuda"}, t5g.UnsupportedError, "no CUDA"),
+        ({"device": "cuda:99"}, t5g.UnsupportedError, "device 'cuda"),
         ({"device": "metal"}, t5g.UnsupportedError, "no Metal"),
         ({"encoder_window": "wide"}, ValueError, "encoder_window"),
         ({"kv_type": "q4_0"}, ValueError, "kv_type"),

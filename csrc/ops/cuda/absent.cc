@@ -9,7 +9,8 @@ namespace t5g {
 namespace {
 
 [[noreturn]] void refuse() {
-  throw Unsupported("device 'cuda': this build of t5g has no CUDA kernels. Use device='cpu' or 'auto'.");
+  throw Unsupported("device 'cuda': " T5G_CUDA_ABSENT
+                    ". Install a build that has them (docs/devices.md says how one is made), or use device='cpu'.");
 }
 
 }  // namespace
