@@ -34,6 +34,9 @@ def _parser() -> _common.Parser:
     _common.add_device(parser)
     _common.add_kv_type(parser)
     _common.add_load(parser)
+    parser.add_argument(
+        "--check", action="store_true", help="compare the device's results with the CPU's instead: a report to paste"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return parser
 
@@ -52,7 +55,11 @@ def _numbers(text: str, flag: str) -> list[int]:
     return numbers
 
 
-def _bench(arguments: argparse.Namespace) -> None:
+def _bench(arguments: argparse.Namespace) -> int | None:
+    if arguments.check:
+        from t5g.cli._check import check
+
+        return check(arguments)
     lengths = _numbers(arguments.source_tokens, "--source-tokens")
     batches = _numbers(arguments.batch, "--batch")
     if min(arguments.new_tokens, arguments.repeat) < 1:
@@ -62,11 +69,13 @@ def _bench(arguments: argparse.Namespace) -> None:
     with Model(arguments.model, **_common.model_options(arguments)) as model:
         facts: dict[str, Any] = {
             "model": str(model.path),
+            "device": model.device,
             "threads": model.n_threads,
             "kv_type": model.kv_type,
             "kernels": _core.system_info()["kernels"],
             "load_seconds": model.load_seconds,
-            "memory_bandwidth_gb_per_s": _core.read_bandwidth(model.n_threads) / 1e9,
+            # Of the host's memory, which says nothing about another device.
+            "memory_bandwidth_gb_per_s": _core.read_bandwidth(model.n_threads) / 1e9 if model.device == "cpu" else None,
             "results": [],
         }
         if arguments.image is not None or model.config.vision is not None:
@@ -80,6 +89,7 @@ def _bench(arguments: argparse.Namespace) -> None:
         print()
     else:
         _print(facts)
+    return None
 
 
 def _median_seconds(run: Callable[[], object], repeat: int) -> float:
@@ -139,7 +149,9 @@ def _encode(model: Model, length: int, repeat: int) -> dict[str, Any]:
     return {"test": "encode", "source_tokens": length, "seconds": seconds, "tokens_per_second": length / seconds}
 
 
-def _decode(model: Model, length: int, batch: int, arguments: argparse.Namespace, bandwidth: float) -> dict[str, Any]:
+def _decode(
+    model: Model, length: int, batch: int, arguments: argparse.Namespace, bandwidth: float | None
+) -> dict[str, Any]:
     from t5g.options import plain
 
     n = arguments.new_tokens
@@ -163,15 +175,16 @@ def _decode(model: Model, length: int, batch: int, arguments: argparse.Namespace
         "new_tokens": n,
         "tokens_per_second": rate,
         "gb_per_s": gb_per_s,
-        "share_of_bandwidth": gb_per_s / bandwidth,
+        "share_of_bandwidth": gb_per_s / bandwidth if bandwidth else None,
     }
 
 
 def _print(facts: dict[str, Any]) -> None:
+    bandwidth = facts["memory_bandwidth_gb_per_s"]
+    where = f"{facts['threads']} threads, kernels {facts['kernels']}" if bandwidth else f"on {facts['device']}"
     print(
-        f"{facts['model']}: {facts['threads']} threads, kernels {facts['kernels']}, "
-        f"keys and values {facts['kv_type']}, loaded in {facts['load_seconds']:.3f} s; "
-        f"this machine reads {facts['memory_bandwidth_gb_per_s']:.1f} GB/s"
+        f"{facts['model']}: {where}, keys and values {facts['kv_type']}, loaded in {facts['load_seconds']:.3f} s"
+        + (f"; this machine reads {bandwidth:.1f} GB/s" if bandwidth else "")
     )
     print(f"{'test':<8} {'source':>7} {'batch':>6} {'tokens/s':>10} {'GB/s':>7} {'of bandwidth':>13}")
     for r in facts["results"]:
@@ -180,7 +193,8 @@ def _print(facts: dict[str, Any]) -> None:
         if r["test"] == "image":
             line += f"   {r['seconds']:.3g} s an image"
         if r["test"] == "decode":
-            line += f" {r['gb_per_s']:>7.1f} {100 * r['share_of_bandwidth']:>12.0f}%"
+            line += f" {r['gb_per_s']:>7.1f}"
+            line += f" {100 * r['share_of_bandwidth']:>12.0f}%" if bandwidth else ""
         print(line)
 
 

@@ -34,6 +34,7 @@ def _parser() -> _common.Parser:
     parser.add_argument("--outputs", metavar="FILE", help="write sources, targets and outputs as JSONL")
     _common.add_text_options(parser)
     _common.add_threads(parser)
+    _common.add_device(parser)
     _common.add_load(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return parser
@@ -63,7 +64,7 @@ def _eval(arguments: argparse.Namespace) -> None:
         inputs = [Path(path) for path in (arguments.model, arguments.pairs, arguments.reference) if path is not None]
         check_output(arguments.outputs, inputs, streams=True)
     with ExitStack() as stack:
-        options = {"n_threads": arguments.threads, "load": arguments.load}
+        options = {"n_threads": arguments.threads, "device": arguments.device, "load": arguments.load}
         model = stack.enter_context(Model(arguments.model, **options))
         reference = None
         if arguments.reference is not None:
