@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# Everything that a machine with a GPU of NVIDIA can say about t5g, in one run, from a fresh clone:
+#
+#   tools/gpu/check.sh [--quick] [--no-peers]      --quick: no benchmarks;  --no-peers: no transformers, CTranslate2, llama.cpp
+#
+# Needs Linux, Python 3.10 or newer with its headers, a C++20 compiler and NVIDIA's driver. nvcc is taken from PyPI where
+# there is none. LLAMA_BENCH names a llama-bench of a CUDA build. Writes benchmarks/results/<date>-<card>/; goes on after a
+# failure, and ends with status 1 if there was one.
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+
+quick=false peers=true
+for argument in "$@"; do
+  case $argument in
+    --quick) quick=true ;;
+    --no-peers) peers=false ;;
+    *) sed -n 's/^# \{0,1\}//p' "$0" | head -n 8 >&2; exit 2 ;;
+  esac
+done
+
+WORK=$PWD/build/gpu-check
+PYTHON=$WORK/env/bin/python
+mkdir -p "$WORK"
+card=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1) || { echo "nvidia-smi finds no GPU" >&2; exit 1; }
+OUT=$PWD/benchmarks/results/$(date +%F)-$(echo "$card" | tr -cs '[:alnum:]' '-' | sed 's/-$//' | tr '[:upper:]' '[:lower:]')
+mkdir -p "$OUT"
+FAILED=()
+
+# step <name> <command>...: runs it and keeps its output in the results.
+step() {
+  local name=$1
+  shift
+  printf '\n==== %s\n' "$name"
+  "$@" 2>&1 < /dev/null | tee "$OUT/${name// /-}.log"
+  [ "${PIPESTATUS[0]}" -eq 0 ] || FAILED+=("$name")
+}
+
+machine() {
+  nvidia-smi --query-gpu=name,driver_version,memory.total,compute_cap,clocks.max.sm --format=csv
+  uname -a
+  git log -1 --format='commit %H of %cd'
+  git status --short
+}
+
+packages() {
+  [ -x "$PYTHON" ] || python3 -m venv "$WORK/env"
+  "$PYTHON" -m pip install -q -U pip && "$PYTHON" -m pip install -q --group dev "numpy" "pytest>=8" "hypothesis>=6" "gguf>=0.17" \
+    "sentencepiece>=0.2" "tqdm>=4.60" "Pillow>=10" "jinja2>=3.1.6" || return 1
+  command -v nvcc > /dev/null || [ -x /usr/local/cuda/bin/nvcc ] || "$PYTHON" -m pip install -q --group cuda
+}
+
+build() {
+  export VIRTUAL_ENV=$WORK/env PATH=$WORK/env/bin:$PATH
+  cmake -S . -B "$WORK/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DT5G_CUDA=ON -DT5G_EMULATED_GPU=ON \
+    -DT5G_TESTING=ON -DT5G_BUILD_NATIVE_TESTS=ON \
+    -DPython_EXECUTABLE="$PYTHON" > "$WORK/cmake.log" && cmake --build "$WORK/build"
+}
+
+# The device itself, then every op beside the portable CPU.
+probe() { "$WORK/build/tests/native/driver_checks" cuda; }
+conformance() { "$WORK/build/tests/native/conformance" cuda; }
+
+goldens() { PYTHONPATH=python T5G_DEVICE=cuda "$PYTHON" -m pytest tests/model tests/runtime -m "not slow and not oracle"; }
+
+sanitizer() {
+  local tool
+  for tool in memcheck racecheck synccheck initcheck; do
+    echo "-- $tool"
+    compute-sanitizer --tool "$tool" --error-exitcode 9 "$WORK/build/tests/native/conformance" cuda > "$WORK/sanitizer.log" 2>&1 \
+      || { tail -n 60 "$WORK/sanitizer.log"; return 1; }
+  done
+}
+
+against_the_cpu() { PYTHONPATH=python "$PYTHON" -m t5g.cli.bench --check --device cuda; }
+
+peer_packages() {
+  "$PYTHON" -m pip install -q torch transformers==5.23.0 accelerate tokenizers safetensors matplotlib ctranslate2
+}
+
+oracles() { PYTHONPATH=python T5G_DEVICE=cuda "$PYTHON" -m pytest -m oracle tests/model; }
+
+beside_transformers() { PYTHONPATH=python "$PYTHON" tools/gpu/parity.py --dir "$WORK/files" --json "$OUT/parity.json"; }
+
+benchmarks() {
+  PYTHONPATH=python "$PYTHON" benchmarks/gpu.py --dir "$WORK/files" --json "$OUT/speed.json" \
+    $($peers && echo --peers) ${LLAMA_BENCH:+--llama-bench "$LLAMA_BENCH"}
+}
+
+step machine machine
+step packages packages
+step build build
+if [ ${#FAILED[@]} -eq 0 ]; then
+  step probe probe
+  step conformance conformance
+  step goldens goldens
+  if command -v compute-sanitizer > /dev/null; then step sanitizer sanitizer; else echo "no compute-sanitizer: left out"; fi
+  step "against the cpu" against_the_cpu
+  if $peers; then
+    step "peer packages" peer_packages
+    step oracles oracles
+    step "beside transformers" beside_transformers
+  fi
+  $quick || step benchmarks benchmarks
+fi
+
+printf '\n==== %s, %s: results in %s\n' "$card" "$(date +%F)" "${OUT#"$PWD/"}"
+if [ ${#FAILED[@]} -gt 0 ]; then
+  printf 'FAILED: %s\n' "${FAILED[@]}"
+  exit 1
+fi
+echo "all steps passed"
