@@ -6,6 +6,8 @@ set_property(CACHE T5G_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(T5G_CUDA_ARCHITECTURES 75 80 86 89 90 120 CACHE STRING "Compute capabilities to make machine code for")
 # The first that knows all of these architectures and --compress-mode.
 set(T5G_OLDEST_NVCC 12.8)
+# Products and sums are rounded as they are written (-fmad=false), so that a row's bits do not depend on the kernel.
+set(T5G_NVCC_FLAGS -std=c++17 -fmad=false -I ${PROJECT_SOURCE_DIR}/csrc)
 
 # Sets T5G_CUDA_ABSENT to the reason why there are no CUDA kernels, or to nothing.
 function(t5g_find_nvcc)
@@ -47,7 +49,7 @@ function(t5g_cuda_image variable name)
   cmake_parse_arguments(ARG "" "SOURCE" "OPTIONS;DEPENDS" ${ARGN})
   set(file ${CMAKE_CURRENT_BINARY_DIR}/cuda/${name}.fatbin)
   add_custom_command(OUTPUT ${file}
-    COMMAND ${T5G_NVCC} -std=c++17 -I ${PROJECT_SOURCE_DIR}/csrc -fatbin ${ARG_OPTIONS} ${ARG_SOURCE} -o ${file}
+    COMMAND ${T5G_NVCC} ${T5G_NVCC_FLAGS} -fatbin ${ARG_OPTIONS} ${ARG_SOURCE} -o ${file}
     DEPENDS ${ARG_SOURCE} ${ARG_DEPENDS} COMMENT "CUDA kernels: ${name}" VERBATIM)
   set(${variable} ${file} PARENT_SCOPE)
 endfunction()
@@ -66,7 +68,7 @@ function(t5g_embed_cuda_kernels target)
   foreach(architecture 75 80)
     set(ptx ${CMAKE_CURRENT_BINARY_DIR}/cuda/sm_${architecture}.ptx)
     add_custom_command(OUTPUT ${ptx}
-      COMMAND ${T5G_NVCC} -std=c++17 -I ${PROJECT_SOURCE_DIR}/csrc -ptx -arch=compute_${architecture} ${source} -o ${ptx}
+      COMMAND ${T5G_NVCC} ${T5G_NVCC_FLAGS} -ptx -arch=compute_${architecture} ${source} -o ${ptx}
       COMMAND ${CMAKE_COMMAND} -DFILE=${ptx} -P ${PROJECT_SOURCE_DIR}/cmake/relabel_ptx.cmake
       DEPENDS ${source} ${kernels} ${PROJECT_SOURCE_DIR}/cmake/relabel_ptx.cmake
       COMMENT "CUDA kernels: PTX for compute capability ${architecture} and later" VERBATIM)
