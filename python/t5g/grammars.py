@@ -25,17 +25,19 @@ _LONGEST_MESSAGE = 400
 
 
 def compiled(name: str, value: Any, model: Model) -> Grammar:
-    """Compile the value of the argument of this name for a model's vocabulary."""
+    """Compile the value of the argument of this name for a model's vocabulary, or find it among the last ones."""
     llguidance = _library(name)
     model.tokenizer._core.require_text()
     source = _source(name, value, llguidance)
     vocabulary = _vocabulary(model)
-    if message := llguidance.LLMatcher.validate_grammar(source, vocabulary):
+    if (found := vocabulary.find(name, source)) is not None:
+        return found
+    if message := llguidance.LLMatcher.validate_grammar(source, vocabulary.tokens):
         raise _refused(name, message)
-    matcher = llguidance.LLMatcher(vocabulary, source, log_level=0)
+    matcher = llguidance.LLMatcher(vocabulary.tokens, source, log_level=0)
     if matcher.is_error():
         raise _refused(name, matcher.get_error())
-    return Grammar(name, matcher, vocabulary.eos_token)
+    return vocabulary.keep(source, Grammar(name, matcher, vocabulary.tokens.eos_token))
 
 
 def _library(name: str) -> Any:
@@ -86,7 +88,32 @@ def _schema(value: Any) -> str:
 
 # ---- The vocabulary ----
 
-_vocabularies: weakref.WeakKeyDictionary[Model, llguidance.LLTokenizer] = weakref.WeakKeyDictionary()
+_MOST_KEPT = 64  # compiled grammars of one model: servers are asked for the same ones again and again
+
+
+class _Vocabulary:
+    """A model's tokens as llguidance has them, and the grammars that were compiled for them last."""
+
+    def __init__(self, tokens: llguidance.LLTokenizer) -> None:
+        self.tokens = tokens
+        self._kept: dict[tuple[str, str], Grammar] = {}
+
+    def find(self, name: str, source: str) -> Grammar | None:
+        with _lock:
+            found = self._kept.pop((name, source), None)
+            if found is not None:
+                self._kept[name, source] = found  # used last
+            return found
+
+    def keep(self, source: str, grammar: Grammar) -> Grammar:
+        with _lock:
+            self._kept[grammar.name, source] = grammar
+            if len(self._kept) > _MOST_KEPT:
+                del self._kept[next(iter(self._kept))]
+        return grammar
+
+
+_vocabularies: weakref.WeakKeyDictionary[Model, _Vocabulary] = weakref.WeakKeyDictionary()
 _lock = threading.Lock()
 
 
@@ -107,7 +134,7 @@ class _Tokens:
         return self._core.encode(text, add_special_tokens=False)
 
 
-def _vocabulary(model: Model) -> llguidance.LLTokenizer:
+def _vocabulary(model: Model) -> _Vocabulary:
     """Give the model's vocabulary to llguidance, once: a large one takes about a second."""
     import llguidance
 
@@ -115,7 +142,7 @@ def _vocabulary(model: Model) -> llguidance.LLTokenizer:
         found = _vocabularies.get(model)
         if found is None:
             tokens = llguidance.TokenizerWrapper(_Tokens(model))
-            found = llguidance.LLTokenizer(tokens, n_vocab=model.config.vocab_size)
+            found = _Vocabulary(llguidance.LLTokenizer(tokens, n_vocab=model.config.vocab_size))
             _vocabularies[model] = found
     return found
 
@@ -132,7 +159,9 @@ class Grammar:
         self._matcher = matcher
 
     def begin(self, eos_token_ids: list[int], several: bool) -> Walk | Walks:
-        walk = Walk(self, self._matcher.deep_copy(), eos_token_ids)
+        with _lock:  # two threads may begin at once
+            matcher = self._matcher.deep_copy()
+        walk = Walk(self, matcher, eos_token_ids)
         return Walks(walk) if several else walk
 
 
