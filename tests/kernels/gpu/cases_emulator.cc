@@ -83,16 +83,19 @@ bool is_right_in_every_order() {
 }  // namespace
 
 void test_emulator() {
+  check(is_right_in_every_order<with_barrier>(), "emulation: a barrier does not hold");
+#ifdef __SANITIZE_THREAD__
+  constexpr bool kFaults = false;  // which leave threads where they are, or are races
+#else
+  constexpr bool kFaults = true;
+#endif
+  if (!kFaults) return;
   finds<barrier_in_a_branch>("thread 0 is at line");
   finds<two_barriers>("at once");
   finds<lane_that_left>("thread 7 has ended");
   finds<lanes_apart>("at once");
   finds<tile_between_rows>("address not a multiple of 16");
-  // A race on purpose: not for ThreadSanitizer.
-#ifndef __SANITIZE_THREAD__
   check(!is_right_in_every_order<no_barrier>(), "emulation: a missing barrier is not found");
-#endif
-  check(is_right_in_every_order<with_barrier>(), "emulation: a barrier does not hold");
 }
 
 }  // namespace t5g::gpu::test

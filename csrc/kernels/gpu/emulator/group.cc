@@ -3,13 +3,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdarg>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <memory>
 #include <numeric>
 #include <random>
-#include <string>
 #include <vector>
 
 #include "kernels/gpu/emulator/context.h"
@@ -45,7 +46,7 @@ struct Group {
   uint32_t x = 0, y = 0, z = 0;
   int group_line = 0;
   bool by_warp = true;
-  std::string error;
+  char error[400] = "";  // what went wrong
 };
 
 thread_local Group* g = nullptr;
@@ -57,9 +58,16 @@ void switch_to(Context& from, Context& to, bool leaving = false) {
   from.switch_to(to, leaving);
 }
 
-void fail(const std::string& message) {
-  g->error = std::string(g->kernel.name) + ", group (" + std::to_string(g->x) + ", " + std::to_string(g->y) + ", " +
-             std::to_string(g->z) + "): " + message;
+// Ends the launch: nobody comes back to this stack, so nothing on it may own memory.
+__attribute__((format(printf, 1, 2))) void fail(const char* format, ...) {
+  char* to = g->error;
+  const char* const end = g->error + sizeof g->error;
+  to += std::snprintf(to, static_cast<size_t>(end - to), "%s, group (%u, %u, %u): ", g->kernel.name, g->x, g->y, g->z);
+  std::va_list arguments;
+  va_start(arguments, format);
+  std::vsnprintf(to, static_cast<size_t>(end - to), format, arguments);
+  va_end(arguments);
+  Context::release(&g->done);
   switch_to(g->fibers[g->current].context, g->main);
 }
 
@@ -77,18 +85,21 @@ void give_way(bool leaving) {
     return switch_to(me.context, g->fibers[next].context, leaving);
   }
   if (g->done == g->n) return switch_to(me.context, g->main, leaving);
-  std::string message = "threads wait for others that do not come:";
-  int told = 0, last_line = -1;
-  for (uint32_t i = 0; i < g->n && told < 4; ++i) {
+  char told[200] = "";
+  size_t length = 0;
+  int n_told = 0, last_line = -1;
+  for (uint32_t i = 0; i < g->n && n_told < 4; ++i) {
     const Fiber& f = g->fibers[i];
     const int line = f.state == State::kDone ? 0 : f.line;
     if (line == last_line) continue;
     last_line = line;
-    ++told;
-    message +=
-        " thread " + std::to_string(i) + (line == 0 ? " has ended;" : " is at line " + std::to_string(line) + ";");
+    ++n_told;
+    char* const to = told + length;
+    const int more = line == 0 ? std::snprintf(to, sizeof told - length, " thread %u has ended;", i)
+                               : std::snprintf(to, sizeof told - length, " thread %u is at line %d;", i, line);
+    length = std::min(sizeof told - 1, length + static_cast<size_t>(more));
   }
-  fail(message);
+  fail("threads wait for others that do not come:%s", told);
 }
 
 void fiber_main() {
@@ -135,15 +146,13 @@ bool has_metal_fragments() { return metal_fragments.load(std::memory_order_relax
 uint32_t lane() { return g->current % 32; }
 
 void check_aligned(const void* address, size_t bytes, int line) {
-  if (reinterpret_cast<uintptr_t>(address) % bytes != 0)
-    fail("line " + std::to_string(line) + ": address not a multiple of " + std::to_string(bytes));
+  if (reinterpret_cast<uintptr_t>(address) % bytes != 0) fail("line %d: address not a multiple of %zu", line, bytes);
 }
 
 void group_barrier(int line) {
   Fiber& me = g->fibers[g->current];
   me.line = line;
-  if (g->in_group > 0 && g->group_line != line)
-    fail("barriers at lines " + std::to_string(g->group_line) + " and " + std::to_string(line) + " at once");
+  if (g->in_group > 0 && g->group_line != line) fail("barriers at lines %d and %d at once", g->group_line, line);
   g->group_line = line;
   Context::release(&g->in_group);
   if (++g->in_group == g->n) {
@@ -162,8 +171,7 @@ void warp_collective(void* mine, void (*combine)(void* const* lanes), int line) 
   const uint32_t first = g->current / 32 * 32;
   Warp& warp = g->warps[g->current / 32];
   me.line = line;
-  if (warp.arrived > 0 && warp.line != line)
-    fail("lanes of a warp at lines " + std::to_string(warp.line) + " and " + std::to_string(line) + " at once");
+  if (warp.arrived > 0 && warp.line != line) fail("lanes of a warp at lines %d and %d at once", warp.line, line);
   warp.line = line;
   warp.given[g->current % 32] = mine;
   Context::release(&warp);
@@ -200,7 +208,7 @@ void launch(const Kernel& kernel, Grid grid, const void* args, Groups groups, Or
   g = &group;
   group.main.adopt();
   const uint64_t end = std::min(groups.end, uint64_t{grid.x} * grid.y * grid.z);
-  for (uint64_t index = groups.first; index < end && group.error.empty(); ++index) {
+  for (uint64_t index = groups.first; index < end && group.error[0] == 0; ++index) {
     const uint64_t i = order == Order::kBackward ? end - 1 - (index - groups.first) : index;
     group.x = static_cast<uint32_t>(i % grid.x);
     group.y = static_cast<uint32_t>(i / grid.x % grid.y);
@@ -210,7 +218,7 @@ void launch(const Kernel& kernel, Grid grid, const void* args, Groups groups, Or
   }
   g = nullptr;
   group.fibers.swap(fiber_pool());
-  if (!group.error.empty()) throw KernelError(group.error);
+  if (group.error[0] != 0) throw KernelError(group.error);
 }
 
 }  // namespace t5g::emulator
