@@ -262,7 +262,11 @@ struct AttentionArgs {
   u32 unused;
 };
 
-// attention_merge: parts -> out. Grid (ceil(rows * heads / 4)).
+CONSTEXPR u32 kMergeHeads = 4;  // of a group
+CONSTEXPR u32 kMergeHeadThreads = 128;
+CONSTEXPR u32 kMergeThreads = kMergeHeads * kMergeHeadThreads;
+
+// attention_merge: parts -> out. Grid (ceil(rows * heads / kMergeHeads)).
 struct AttentionMergeArgs {
   GLOBAL const f32* acc;
   GLOBAL const f32* state;

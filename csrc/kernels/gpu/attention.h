@@ -146,13 +146,13 @@ GPU_FN f32 merged_value(GLOBAL const f32* acc, GLOBAL const f32* state, u32 part
   return value * inverse_sum(all.sum);
 }
 
-// Puts parts together, in their order: a warp for each row and head.
+// Puts parts together, in their order: 128 threads for each row and head, as there can be hundreds of parts.
 GPU_FN void attention_merge(CONSTANT AttentionMergeArgs& args, SHARED Nothing&, Thread t) {
   const u64 rows = static_cast<u64>(args.rows) * args.heads;
-  const u64 row = static_cast<u64>(t.group_x) * (kRowThreads / kWarpLanes) + t.warp;
+  const u64 row = static_cast<u64>(t.group_x) * kMergeHeads + t.index / kMergeHeadThreads;
   if (row >= rows) return;
   const Running all = merged_state(args.state, args.parts, rows, row);
-  for (u32 d = t.lane; d < args.head_dim; d += kWarpLanes)
+  for (u32 d = t.index % kMergeHeadThreads; d < args.head_dim; d += kMergeHeadThreads)
     args.out[row * args.head_dim + d] =
         merged_value(args.acc, args.state, args.parts, rows, row, args.head_dim, d, all);
 }
