@@ -243,7 +243,8 @@ Result attend_latent(const KernelTable& table, DataType type, int n_rows, int n_
     if (type == DataType::kF32) append(stored, random.floats(kSize));
     if (type == DataType::kF16) {
       std::vector<uint16_t> halves(kPadded);
-      for (size_t d = 0; d < kSize; ++d) halves[d] = static_cast<uint16_t>(random.below(0x3c00) | random.below(2) << 15);
+      for (size_t d = 0; d < kSize; ++d)
+        halves[d] = static_cast<uint16_t>(random.below(0x3c00) | random.below(2) << 15);
       append(stored, halves);
     }
     if (type == DataType::kQ8_0) {
