@@ -3,7 +3,8 @@
 # the usual folders, and in the wheels of the dependency group `cuda` (pyproject.toml) of an active environment.
 set(T5G_CUDA AUTO CACHE STRING "CUDA kernels: ON, OFF, or AUTO where nvcc is found")
 set_property(CACHE T5G_CUDA PROPERTY STRINGS AUTO ON OFF)
-set(T5G_CUDA_ARCHITECTURES 75 80 86 89 90 120 CACHE STRING "Compute capabilities to make machine code for")
+# 8.9 runs the code of 8.6, instruction for instruction: its own would make the wheel larger than it may be.
+set(T5G_CUDA_ARCHITECTURES 75 80 86 90 120 CACHE STRING "Compute capabilities to make machine code for")
 # The first that knows all of these architectures and --compress-mode.
 set(T5G_OLDEST_NVCC 12.8)
 # Products and sums are rounded as they are written (-fmad=false), so that a row's bits do not depend on the kernel.
@@ -72,8 +73,7 @@ function(t5g_embed_cuda_kernels target)
       COMMAND ${CMAKE_COMMAND} -DFILE=${ptx} -P ${PROJECT_SOURCE_DIR}/cmake/relabel_ptx.cmake
       DEPENDS ${source} ${kernels} ${PROJECT_SOURCE_DIR}/cmake/relabel_ptx.cmake
       COMMENT "CUDA kernels: PTX for compute capability ${architecture} and later" VERBATIM)
-    # Compressed the old way, which drivers of every age take apart.
-    t5g_cuda_image(ptx_file ptx_${architecture} SOURCE ${ptx} OPTIONS --compress-mode=speed -gencode
+    t5g_cuda_image(ptx_file ptx_${architecture} SOURCE ${ptx} OPTIONS --compress-mode=size -gencode
                    arch=compute_${architecture},code=compute_${architecture})
     list(APPEND images T5G_CUDA_PTX_${architecture}_FILE="${ptx_file}")
     list(APPEND files ${ptx_file})

@@ -5,11 +5,13 @@ Run by a Python that has the package `build`. Works in build/packaging.
 
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tarfile
 import venv
 import zipfile
+import zlib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,6 +19,8 @@ WORK = ROOT / "build" / "packaging"
 # What only a clone needs.
 NOT_PACKED = (".ci/", ".github/", "tools/")
 INSTALLED_LIMIT_BYTES = 15_000_000
+# What the kernels for GPUs add to the wheel, packed.
+GPU_LIMIT_BYTES = 1_500_000
 
 
 def output(*command: str | Path, cwd: Path = ROOT) -> str:
@@ -68,6 +72,22 @@ def module_faults(module: Path) -> list[str]:
     return faults + [f"the module exports {name}" for name in extra]
 
 
+def gpu_faults(module: Path) -> list[str]:
+    """Find the CUDA kernels in the native module, by how nvcc's files begin, and weigh them."""
+    content = module.read_bytes()
+    images = []
+    for match in re.finditer(b"\\x50\\xed\\x55\\xba\\x01\\x00\\x10\\x00", content):
+        (size,) = struct.unpack_from("<Q", content, match.start() + 8)
+        images.append(content[match.start() : match.start() + 16 + size])
+    packed = sum(len(zlib.compress(image, 9)) for image in images)
+    print(f"{module.name}: {len(images)} images of CUDA kernels, {packed:,} bytes packed")
+    if packed > GPU_LIMIT_BYTES:
+        return [f"the CUDA kernels take {packed:,} bytes; the limit is {GPU_LIMIT_BYTES:,}"]
+    if not images and shutil.which("nvcc") is not None:
+        return ["the module has no CUDA kernels, though there is an nvcc"]
+    return []
+
+
 def wheel_faults(wheel: Path) -> list[str]:
     """Inspect the wheel's files and size."""
     with zipfile.ZipFile(wheel) as archive:
@@ -90,7 +110,9 @@ def wheel_faults(wheel: Path) -> list[str]:
         faults.append(f"the native modules of the wheel should be _core alone, and are {', '.join(modules)}")
     if size > INSTALLED_LIMIT_BYTES:
         faults.append(f"the wheel installs {size:,} bytes; the limit is {INSTALLED_LIMIT_BYTES:,}")
-    return faults + [fault for module in modules for fault in module_faults(WORK / "unpacked" / module)]
+    for module in modules:
+        faults += module_faults(WORK / "unpacked" / module) + gpu_faults(WORK / "unpacked" / module)
+    return faults
 
 
 def main() -> int:

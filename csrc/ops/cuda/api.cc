@@ -12,9 +12,9 @@
 namespace t5g::cuda {
 namespace {
 
-constexpr int kOldestVersion = 11040;  // CUDA 11.4: instantiation of graphs with flags; PTX 7.4 too
+constexpr int kOldestVersion = 12040;  // CUDA 12.4: the first that takes the kernels' compression apart
 constexpr const char* kUpdate =
-    "t5g needs a driver for CUDA 11.4 or later (470 or later): update it, or use device='cpu'.";
+    "t5g needs a driver for CUDA 12.4 or later (550 or later): update it, or use device='cpu'.";
 
 [[noreturn]] void refuse(const std::string& what) { throw Unsupported("device 'cuda': " + what); }
 

@@ -11,7 +11,7 @@ struct Image {
 };
 
 // In the order in which they are tried: code for the GPUs that are known, which drivers as new as the compiler take,
-// then PTX that says it is of version 7.4, which drivers since 470 compile for any GPU of that compute capability or
+// then PTX that says it is of version 7.4, which drivers since 550 compile for any GPU of that compute capability or
 // later.
 std::span<const Image> images();
 
