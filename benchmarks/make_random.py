@@ -153,7 +153,8 @@ def make_random(name: str, out_path: Path, type_name: str, *, pure: bool, vision
     specs += text_tensors(config)
     if vision and config.vision is not None:
         specs += vision_tensors(config.vision, config.encoder.hidden_size)
-    preset = Preset(chosen, pure, min(config.encoder.hidden_size, config.decoder.hidden_size))
+    widths = [side.hidden_size for side in (config.encoder, config.decoder) if side is not None]
+    preset = Preset(chosen, pure, min(widths))
     rng = np.random.default_rng(0)
     types = {F32} | {type_of(spec, preset) for spec in specs}
     pools = {tensor_type: RandomBlocks(tensor_type, rng) for tensor_type in types}
