@@ -23,6 +23,7 @@ Owned find_device() {
         "this process was forked off one that had used Metal already (t5g.system_info() is use too), and Metal does "
         "not "
         "work in such a child. Start processes with multiprocessing's method 'spawn', or use Metal in children only.");
+  const AutoreleasePool pool;
   Owned device(runtime().MTLCreateSystemDefaultDevice());
   if (!device) refuse("Metal finds no GPU. Use device='cpu' or 'auto'.");
   const std::string product = text_of(call::name(device.get()));
