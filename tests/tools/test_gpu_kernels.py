@@ -40,7 +40,7 @@ def test_the_one_text_is_whole(text: str) -> None:
 
 def test_every_kernel_is_in_the_one_text(text: str) -> None:
     names = spills["kernel_names"]()
-    assert len(names) == len(set(names)) > 80
+    assert len(names) == len(set(names)) > 60
     program = "#define GPU_KERNEL(name, ...) kernel: name\n" + text[text.index("#define GPU_FOR_EACH_TYPE") :]
     found = subprocess.run(
         ["c++", "-E", "-P", "-x", "c++", "-"], input=program, capture_output=True, text=True, check=True
