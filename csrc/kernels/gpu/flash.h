@@ -90,7 +90,7 @@ GPU_FN void store_own(CONSTANT FlashArgs& args, PRIVATE const AttentionTile& til
   const u32 pairs = pairs_of(a.head_dim);
   NO_UNROLL for (u32 i = t.warp; i < tile.n_rows; i += kFlashWarps) {
     const u32 position = first_position + i, chunk = position / kChunkKeys, slot = position % kChunkKeys;
-    if (chunk < first || chunk >= last) continue;
+    if (chunk < first || chunk >= last || position >= span.length) continue;
     GLOBAL u16* keys = reinterpret_cast<GLOBAL u16*>(head_of<Kv>(a.batch, span, chunk, a.layer, t.group_y, dims));
     GLOBAL u16* values = keys + kChunkKeys * dims + slot;
     keys += slot * dims;

@@ -117,12 +117,13 @@ GPU_FN GLOBAL u8* head_of(CONSTANT BatchView& batch, PRIVATE const KvSpan& span,
   return batch.pages[span.first_page + c].data + layer * span.layer_bytes + head * Kv::head_bytes(dims);
 }
 
-// One warp per row and head.
+// One warp per row and head. Rows beyond the sequence's end, which some batches are filled up with, have no place.
 template <typename Kv>
 GPU_FN void store_kv(CONSTANT StoreKvArgs& args, SHARED Nothing&, Thread t) {
   const u32 row = args.first_row + t.group_x, dims = Kv::dims(args.head_dim);
   const Sequence sequence = args.batch.sequences[args.batch.row_sequence[row]];
   const u32 position = static_cast<u32>(args.batch.positions[row]), slot = position % kChunkKeys;
+  if (position >= sequence.self.length) return;
   GLOBAL u8* head = head_of<Kv>(args.batch, sequence.self, position / kChunkKeys, args.layer, t.group_y, dims);
   const u64 from = (static_cast<u64>(t.group_x) * args.kv_heads + t.group_y) * args.head_dim;
   for (u32 first = 0; first < dims; first += kWarpLanes) {

@@ -29,6 +29,8 @@ class Filled {
   void attend(const std::string& what) const;
   // In fragments, with so many tiles of 16 rows in a group.
   void attend_flash(const std::string& what, uint32_t tiles) const;
+  // Rows beyond the end of their sequence store nothing, and nobody sees more for them.
+  void beyond_the_end(const std::string& what) const;
   // New tokens' queries, keys and values, prepared by the kernel itself, and by those that do nothing else.
   void prepare(const std::string& what) const;
 
@@ -292,6 +294,26 @@ void Filled::attend_flash(const std::string& what, uint32_t n_tiles) const {
   check_end(out, alone, what);
 }
 
+void Filled::beyond_the_end(const std::string& what) const {
+  const size_t width = size_t{rows_} * s_.kv_heads * s_.head_dim;
+  const Memory<float> q(q_), k(width, 5.0f), v(width, 5.0f), out(q.size(), NAN);
+  const std::vector<uint8_t> before = pool_.values();
+  std::vector<Sequence> shorter = list_;
+  for (Sequence& sequence : shorter) sequence.self.length = sequence.first_position;
+  std::copy(shorter.begin(), shorter.end(), sequences_.data());
+  launch(for_kv_type(KernelId::store_kv_F32, type_), {rows_, s_.kv_heads},
+         StoreKvArgs{k.data(), v.data(), view(), 0, kLayer, s_.kv_heads, s_.head_dim});
+  const Memory<AttentionTile> tiles(make_tiles(1));
+  FlashArgs flash{args(q.data(), out.data()), tiles.data(), {}};
+  flash.prepare = {nullptr, nullptr, nullptr, k.data(), v.data(), kPrepareStore, 0};
+  launch(flash_for(type_, static_cast<int>(s_.head_dim), 1).value(),
+         {static_cast<uint32_t>(tiles.size()), s_.kv_heads, n_parts()}, flash);
+  merge(flash.attention);
+  check(pool_.values() == before, what + ": something was stored");
+  for (const float x : out.values()) check(std::abs(x) <= 1, what, x);
+  std::copy(list_.begin(), list_.end(), sequences_.data());
+}
+
 void Filled::prepare(const std::string& what) const {
   Random random(21);
   const uint32_t kv_width = s_.kv_heads * s_.head_dim;
@@ -376,6 +398,7 @@ void test_attention() {
   // Fragments laid out as on CUDA, and as on Metal.
   for (const bool metal : {false, true}) {
     emulator::use_metal_fragments(metal);
+    Filled(settings[1], KvType::kF16).beyond_the_end("rows beyond the end");
     for (const KvType type : {KvType::kF16, KvType::kBF16}) {
       for (const Setting& setting : settings) fragments(setting, type, metal == (type == KvType::kF16) ? 1 : 2);
       for (const Setting& setting : decoders) Filled(setting, type).prepare("prepare, " + setting.name);
