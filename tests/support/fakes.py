@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import t5g
 
-FOLDER = Path(t5g.__file__).parent / "_fakes"
+FOLDER = Path(t5g.__file__).resolve().parent / "_fakes"
 GOLDENS = Path(__file__).parents[1] / "goldens"
 SMALL = GOLDENS / "v2-gqa-w5.gguf"
 
