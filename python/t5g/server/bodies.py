@@ -1,0 +1,107 @@
+"""Bodies of requests: JSON, read within limits, whose every field is checked by name and none is overlooked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from t5g import arguments
+from t5g.server.errors import ApiError, wrong
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+_BODY_SECONDS = 60  # for a client to send it
+
+
+async def read_json(request: Request) -> dict[str, Any]:
+    """Read a request's body, which has to be a JSON object."""
+    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind != "application/json":
+        raise ApiError(
+            415, f"Content-Type: must be application/json, got {arguments.found(kind or None)}.", code="wrong_type"
+        )
+    try:
+        body = await asyncio.wait_for(request.body(), _BODY_SECONDS)
+    except asyncio.TimeoutError:
+        raise ApiError(408, f"the body did not arrive within {_BODY_SECONDS} seconds.", code="timeout") from None
+    try:
+        value = json.loads(body.decode("utf-8"), parse_constant=_no_number)
+    except UnicodeDecodeError:
+        raise wrong(None, "the body is not UTF-8.", "invalid_json") from None
+    except RecursionError:
+        raise wrong(None, "the body is nested too deeply.", "invalid_json") from None
+    except ValueError as error:
+        raise wrong(None, f"the body is not JSON: {error}.", "invalid_json") from None
+    if not isinstance(value, dict):
+        raise wrong(None, f"the body must be a JSON object, got {arguments.found(value)}.", "invalid_json")
+    return value
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON's")
+
+
+class Fields:
+    """The fields of a body, taken by name. null stands for a field that is not there."""
+
+    def __init__(self, body: Mapping[str, Any]) -> None:
+        self._left = dict(body)
+
+    def take(self, name: str, default: Any = None) -> Any:
+        """Take a field of any type."""
+        value = self._left.pop(name, None)
+        return default if value is None else value
+
+    def text(self, name: str, default: str | None = None) -> str | None:
+        value = self.take(name)
+        return default if value is None else arguments.text(name, value)
+
+    def flag(self, name: str, default: bool = False) -> bool:
+        value = self.take(name, default)
+        if not isinstance(value, bool):
+            raise wrong(name, f"{name}: must be true or false, got {arguments.found(value)}.")
+        return value
+
+    def number(self, name: str, low: float, high: float) -> float | None:
+        """Take a number in a range, its lower end excluded."""
+        value = self.take(name)
+        if value is None:
+            return None
+        number = arguments.number(name, value)
+        if not low < number <= high:
+            raise wrong(name, f"{name}: must be a number above {low:g} and at most {high:g}, got {number:g}.")
+        return number
+
+    def texts(self, name: str, what: str) -> list[str]:
+        """Take a list of texts, none by default."""
+        value = self.take(name, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise wrong(name, f"{name}: must be a list of {what}, got {arguments.found(value)}.")
+        return [arguments.text(f"{name}[{i}]", item) for i, item in enumerate(value)]
+
+    def several(self, names: Iterable[str]) -> dict[str, Any]:
+        """Take those of some fields that are there."""
+        found = {name: self.take(name) for name in names}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def neutral(self, values: Mapping[str, tuple[Any, ...]]) -> None:
+        """Take fields of OpenAI's that t5g lacks, which are fine as long as they ask for nothing."""
+        for name, allowed in values.items():
+            value = self.take(name)
+            if value is not None and not any(value is one or value == one for one in allowed):
+                raise wrong(name, f"{name}: is not supported. Leave it out.", "unsupported_parameter")
+
+    def ignore(self, *names: str) -> None:
+        """Take fields that say nothing about the answer."""
+        for name in names:
+            self._left.pop(name, None)
+
+    def done(self) -> None:
+        """Refuse what nobody has taken."""
+        for name, value in self._left.items():
+            if value is not None:
+                shown = arguments.found(name)
+                raise wrong(name[:60], f"there is no field {shown} here. Leave it out.", "unknown_parameter")

@@ -1,0 +1,49 @@
+"""Sixty-four clients at once, some rude: nothing is lost, nothing mixed up, and memory stays flat."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from urllib.parse import urlsplit
+
+import pytest
+import t5g
+from support.serving import running
+
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "serving.py"
+
+
+@pytest.fixture(scope="module")
+def serving() -> ModuleType:
+    """The load generator."""
+    spec = importlib.util.spec_from_file_location("t5g_serving_benchmark", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # where dataclasses look for it
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_many_clients_and_rude_ones(serving: ModuleType, model: t5g.Model) -> None:
+    jobs = serving.make_jobs(24, 150, 24)
+    serving.answer_alone(model, jobs)
+    with running(model, max_batch_size=16, max_queue=40) as server:
+        port = urlsplit(server.url).port
+        tally = asyncio.run(serving.load(port, jobs, 64, 60.0, rude=True, n_each=5))
+        assert tally.wrong == []
+        assert tally.counts["answered"] + tally.counts["refused"] > 100
+        assert tally.counts["hung up"] > 50
+        assert tally.counts["nonsense"] > 5
+        server.wait_until("t5g_running", 0)
+        server.wait_until("t5g_waiting", 0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_a_soak_of_a_minute() -> None:
+    subprocess.run([sys.executable, str(SCRIPT), "--soak", "60"], check=True, timeout=300)
