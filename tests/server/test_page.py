@@ -1,6 +1,6 @@
 """The page in a real browser: it writes, stops, reads files, explains itself, and asks nobody but its own server.
 
-``T5G_SCREENSHOTS=folder`` keeps pictures of it to look at.
+``T5G_SCREENSHOTS=folder`` keeps screenshots to look at.
 """
 
 from __future__ import annotations
