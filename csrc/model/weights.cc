@@ -221,6 +221,9 @@ Vector Vectors::add(Device& device, std::span<const float> values) {
 Weights load_weights(const GgufFile& file, const Config& config, const Backend& backend, LoadMode mode) {
   Weights weights;
   const Device::Lease lease(*backend.device);
+  size_t size_bytes = 0;
+  for (const TensorInfo& tensor : file.tensors()) size_bytes += tensor.size_bytes;
+  backend.device->expect_weights(size_bytes);
   const Loader at(file, backend, weights, mode);
   load_embeddings(at, config, weights);
   for (int i = 0; i < config.encoder.num_hidden_layers; ++i)

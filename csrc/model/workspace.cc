@@ -7,7 +7,9 @@ namespace {
 int64_t q_width(const TextConfig& c) { return int64_t{c.num_attention_heads} * c.head_dim; }
 int64_t kv_width(const TextConfig& c) { return int64_t{c.num_key_value_heads} * c.head_dim; }
 
-Floats rows_of(int64_t cols, const Backend& backend) { return {*backend.device, backend.ops->block_rows(), cols}; }
+Floats rows_of(int64_t cols, const Backend& backend) {
+  return {*backend.device, backend.ops->block_rows(), cols, Floats::Kept::kForPass};
+}
 
 std::unique_ptr<Rotary> angles(const TextConfig& c, const RopeParameters& rope, const Backend& backend) {
   return backend.ops->load_rotary({.head_dim = c.head_dim, .theta = rope.rope_theta, .factor = rope.factor});

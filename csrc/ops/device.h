@@ -27,6 +27,11 @@ class Device {
   // Memory for so many bytes, zero-filled. Throws Error naming the size when it cannot be had. Neither this nor
   // borrow() nor the end of a storage needs the lease: they are thread-safe.
   virtual std::unique_ptr<Storage> allocate(size_t size_bytes) = 0;
+  // The same, for what nobody reads after the pass that has written it: where ops of a pass can do without such a
+  // result, it need not be written.
+  virtual std::unique_ptr<Storage> allocate_passing(size_t size_bytes) { return allocate(size_bytes); }
+  // Says that weights of so many bytes, about, will be loaded. Throws DeviceError where there is no room for them.
+  virtual void expect_weights(size_t) {}
   // Memory of the host as the device's own, so that long results need no copy; it must outlive the storage. Null where
   // the device cannot compute in it. The host may look at it after wait().
   virtual std::unique_ptr<Storage> borrow(std::span<std::byte> host) = 0;
@@ -83,9 +88,14 @@ class Device::Lease {
 // Floats on a device, owned.
 class Floats {
  public:
+  // kForPass: see Device::allocate_passing().
+  enum class Kept : uint8_t { kAlways, kForPass };
+
   Floats() = default;
-  Floats(Device& device, int64_t rows, int64_t cols)
-      : storage_(device.allocate(static_cast<size_t>(rows * cols) * sizeof(float))), rows_(rows), cols_(cols) {}
+  Floats(Device& device, int64_t rows, int64_t cols, Kept kept = Kept::kAlways) : rows_(rows), cols_(cols) {
+    const size_t size_bytes = static_cast<size_t>(rows * cols) * sizeof(float);
+    storage_ = kept == Kept::kAlways ? device.allocate(size_bytes) : device.allocate_passing(size_bytes);
+  }
 
   Tensor view() const { return {storage_.get(), 0, rows_, cols_}; }
   // The first rows.

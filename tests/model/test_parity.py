@@ -1,7 +1,8 @@
 """t5g equals the committed goldens: hidden states, logits, greedy and beam-search ids that transformers computed.
 
 The f32 tolerance, relative to the largest value, leaves room for another order of summation and nothing else: the
-smallest real mistakes (a window off by one, a scale of the wrong power) show at 1e-2.
+smallest real mistakes (a window off by one, a scale of the wrong power) show at 1e-2. GPUs multiply an encoder's floats
+as sums of two bfloat16 numbers, which have 16 bits of the 24.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from support.oracle import relative_error
 
 FOLDER = Path(__file__).parents[1] / "goldens"
 TOLERANCE = 2e-4
+GPU_TOLERANCE = 1e-3
 BEAMS = {"num_beams": 4}
 
 
@@ -25,6 +27,10 @@ class Golden:
     path: Path
     model: t5g.Model
     expected: dict[str, np.ndarray]
+
+    @property
+    def tolerance(self) -> float:
+        return TOLERANCE if self.model.device in ("cpu", "deferred") else GPU_TOLERANCE
 
     def ids(self, name: str) -> list[int]:
         return self.expected[name].tolist()
@@ -71,20 +77,20 @@ def test_there_are_goldens_of_both_families() -> None:
 
 def test_hidden_states(golden: Golden) -> None:
     found = golden.model.encode(golden.sources[0]).hidden_states
-    assert relative_error(found, golden.expected["hidden_states"]) < TOLERANCE
+    assert relative_error(found, golden.expected["hidden_states"]) < golden.tolerance
 
 
 def test_logits(golden: Golden) -> None:
     found = golden.model.logits(golden.sources[0], golden.ids("target"))
-    assert relative_error(found, golden.expected["logits"]) < TOLERANCE
+    assert relative_error(found, golden.expected["logits"]) < golden.tolerance
 
 
 @with_golden("images")
 def test_images(golden: Golden) -> None:
     source = golden.model._native.encode(golden.ids("image_source"), images=list(golden.expected["images"]))
-    assert relative_error(source.hidden_states, golden.expected["image_hidden_states"]) < TOLERANCE
+    assert relative_error(source.hidden_states, golden.expected["image_hidden_states"]) < golden.tolerance
     logits = golden.model._native.logits(source, golden.ids("target"))
-    assert relative_error(logits, golden.expected["image_logits"]) < TOLERANCE
+    assert relative_error(logits, golden.expected["image_logits"]) < golden.tolerance
 
 
 def test_logits_without_a_source_are_numbers(golden: Golden) -> None:
@@ -94,7 +100,7 @@ def test_logits_without_a_source_are_numbers(golden: Golden) -> None:
 @with_golden("logits_without_source")
 def test_logits_without_a_source_are_those_of_a_masked_one(golden: Golden) -> None:
     found = golden.model.logits([], golden.ids("target"))
-    assert relative_error(found[-4:], golden.expected["logits_without_source"]) < TOLERANCE
+    assert relative_error(found[-4:], golden.expected["logits_without_source"]) < golden.tolerance
 
 
 @pytest.mark.parametrize("kind", ["greedy", "beam"])
@@ -118,7 +124,7 @@ def test_score_is_teacher_forced_log_probability(golden: Golden) -> None:
     source, target = golden.sources[0], golden.ids("target")
     expected = log_softmax(golden.expected["logits"].astype(np.float64))[np.arange(len(target) - 1), target[1:]]
     found = golden.model.score(source, target[1:])
-    assert np.abs(np.asarray(found.token_logprobs) - expected).max() < 1e-3
+    assert np.abs(np.asarray(found.token_logprobs) - expected).max() < 5 * golden.tolerance
     assert found.logprob == pytest.approx(sum(found.token_logprobs), rel=1e-6)
 
 

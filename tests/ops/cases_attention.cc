@@ -120,8 +120,14 @@ Values attend(const Backend& b, const Setting& s, int64_t first = 0, int64_t n =
 }
 
 void add(std::vector<Case>& cases, const Setting& s) {
-  const bool rounded = s.type == DataType::kBF16;
-  cases.push_back({"attention", s.name, rounded ? 2e-2 : kOrder, rounded ? "queries and weights in bfloat16" : "order",
+  const bool halves = s.type == DataType::kF16, rounded = s.type == DataType::kBF16;
+  cases.push_back({"attention", s.name,
+                   rounded  ? 2e-2
+                   : halves ? 2e-3
+                            : kOrder,
+                   rounded  ? "queries and weights in bfloat16"
+                   : halves ? "queries and weights in halves, where a device has fragments of halves"
+                            : "order",
                    [s](const Backend& b) { return attend(b, s); }});
 }
 

@@ -26,17 +26,41 @@ Values two(const DeviceRows& a, const DeviceRows& b) {
   return values;
 }
 
-void add_linear(std::vector<Case>& cases, const Product p) {
-  cases.push_back(
-      {"linear", p.name() + ": two at once, a bias, a sum", p.tolerance(), p.reason(), [p](const Backend& b) {
-         const RandomWeight first(p.type, p.n, p.k, 1), second(p.type, p.n + 3, p.k, 2);
-         const auto w1 = b.ops->load(first.view()), w2 = b.ops->load(second.view());
-         const DeviceRows x(*b.device, normal(static_cast<size_t>(p.m * p.k), 3), p.k);
-         const DeviceRows y1(*b.device, p.m, p.n), bias(*b.device, normal(static_cast<size_t>(p.n), 4), p.n);
-         const DeviceRows y2(*b.device, normal(static_cast<size_t>(p.m * (p.n + 3)), 5), p.n + 3);
-         b.ops->linear(x, {{w1.get(), y1, bias}, {w2.get(), y2, {}, /*add=*/true}});
-         return two(y1, y2);
-       }});
+// A batch of rows of no meaning, uploaded: of a source as a whole, or of a decoder's sequence. Some devices multiply
+// one and the other in their own ways.
+class Pass {
+ public:
+  Pass(const Backend& b, int64_t rows, bool is_whole)
+      : pool_(b.ops->make_kv_pool({.type = DataType::kF32, .n_kv_heads = 1, .head_dim = 4}, 1)),
+        run_(pool_, kv_chunks(rows)) {
+    const int32_t first = run_.first();
+    const std::vector<int32_t> ids(static_cast<size_t>(rows));
+    batch_.clear(*pool_);
+    batch_.add_tokens(ids, 0, is_whole ? KvPages{.pages = {&first, 1}, .length = rows, .is_run = true} : KvPages{});
+    b.ops->upload(batch_);
+  }
+
+ private:
+  const std::shared_ptr<KvPool> pool_;
+  const KvRun run_;
+  Batch batch_;
+};
+
+void add_linear(std::vector<Case>& cases, const Product p, bool is_whole = false) {
+  const bool in_terms = is_whole && !p.is_rounded();
+  cases.push_back({"linear", p.name() + (is_whole ? ", of a source" : "") + ": two at once, a bias, a sum",
+                   in_terms ? kTwoTerms : p.tolerance(), in_terms ? "floats as sums of two bfloat16" : p.reason(),
+                   [p, is_whole](const Backend& b) {
+                     const Pass pass(b, p.m, is_whole);
+                     const RandomWeight first(p.type, p.n, p.k, 1), second(p.type, p.n + 3, p.k, 2);
+                     const auto w1 = b.ops->load(first.view()), w2 = b.ops->load(second.view());
+                     const DeviceRows x(*b.device, normal(static_cast<size_t>(p.m * p.k), 3), p.k);
+                     const DeviceRows y1(*b.device, p.m, p.n),
+                         bias(*b.device, normal(static_cast<size_t>(p.n), 4), p.n);
+                     const DeviceRows y2(*b.device, normal(static_cast<size_t>(p.m * (p.n + 3)), 5), p.n + 3);
+                     b.ops->linear(x, {{w1.get(), y1, bias}, {w2.get(), y2, {}, /*add=*/true}});
+                     return two(y1, y2);
+                   }});
 }
 
 void add_mlps(std::vector<Case>& cases, const Product p) {
@@ -68,6 +92,7 @@ void add_weight_cases(std::vector<Case>& cases) {
   for (int i = 0; i < kNumDataTypes; ++i) {
     const auto type = static_cast<DataType>(i);
     for (const int64_t m : {1, 2, 3, 8, 9, 70}) add_linear(cases, {type, m, 50, 96});
+    for (const int64_t m : {1, 70}) add_linear(cases, {type, m, 50, 96}, /*is_whole=*/true);
     add_linear(cases, {type, 4, 1, 32});
     for (const int64_t m : {1, 40}) add_mlps(cases, {type, m, 96, 64});
     if (is_quantized(type)) continue;

@@ -32,7 +32,7 @@ using gpu::KernelIndex;
 constexpr uint64_t kItemsPerLaunch = 64;
 
 struct {
-  std::atomic<int64_t> allocations, launches, copies, bytes_copied, replays, largest_grid;
+  std::atomic<int64_t> allocations, launches, copies, bytes_up, bytes_down, replays;
 } total;
 
 size_t page_bytes() { return static_cast<size_t>(::sysconf(_SC_PAGESIZE)); }
@@ -120,7 +120,7 @@ class EmulatedDriver final : public gpu::Driver {
     const Opened opened(*this);
     std::memcpy(reinterpret_cast<void*>(to), from.data(), from.size());
     total.copies.fetch_add(1);
-    total.bytes_copied.fetch_add(std::ssize(from));
+    total.bytes_up.fetch_add(std::ssize(from));
   }
 
   void begin_recording() override { recording_ = std::make_unique<CommandList>(); }
@@ -271,12 +271,13 @@ void EmulatedDriver::finish_copies(std::span<const Command> commands) {
 void EmulatedDriver::run_copy(const Command& command) {
   void *to = reinterpret_cast<void*>(command.to), *from = reinterpret_cast<void*>(command.from);
   total.copies.fetch_add(1);
-  if (command.host != nullptr) total.bytes_copied.fetch_add(static_cast<int64_t>(command.size_bytes));
   switch (command.kind) {
     case Command::Kind::kUpload:
+      total.bytes_up.fetch_add(static_cast<int64_t>(command.size_bytes));
       std::memcpy(to, command.host, command.size_bytes);
       break;
     case Command::Kind::kDownload:
+      total.bytes_down.fetch_add(static_cast<int64_t>(command.size_bytes));
       std::memcpy(command.host, from, command.size_bytes);
       break;
     case Command::Kind::kCopy:
@@ -293,7 +294,6 @@ void EmulatedDriver::run_kernel(const Command& command) {
   const uint64_t n_groups = uint64_t{grid.x} * grid.y * grid.z;
   const uint64_t per_item = (n_groups + kItemsPerLaunch - 1) / kItemsPerLaunch;
   total.launches.fetch_add(1);
-  total.largest_grid.store(std::max(total.largest_grid.load(), static_cast<int64_t>(n_groups)));
   try {
     pool_.parallel_for(
         static_cast<int64_t>((n_groups + per_item - 1) / per_item),
@@ -313,9 +313,9 @@ Counts counts() {
   return {.allocations = total.allocations.load(),
           .launches = total.launches.load(),
           .copies = total.copies.load(),
-          .bytes_copied = total.bytes_copied.load(),
-          .replays = total.replays.load(),
-          .largest_grid = total.largest_grid.load()};
+          .bytes_up = total.bytes_up.load(),
+          .bytes_down = total.bytes_down.load(),
+          .replays = total.replays.load()};
 }
 
 std::unique_ptr<gpu::Driver> make_driver(int n_threads) { return std::make_unique<EmulatedDriver>(n_threads); }

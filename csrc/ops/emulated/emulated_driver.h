@@ -12,12 +12,10 @@ namespace t5g::emulated {
 
 // What all drivers of this process have been asked for, so that tests can count it.
 struct Counts {
-  int64_t allocations;   // of device and host memory
-  int64_t launches;      // those of replays too
-  int64_t copies;        // likewise
-  int64_t bytes_copied;  // between host and device
+  int64_t allocations;           // of device and host memory
+  int64_t launches, copies;      // those of replays too
+  int64_t bytes_up, bytes_down;  // between host and device
   int64_t replays;
-  int64_t largest_grid;  // groups of a launch
 };
 Counts counts();
 

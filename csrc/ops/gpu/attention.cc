@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <optional>
 
 #include "ops/gpu/gpu_ops.h"
 
@@ -96,11 +97,11 @@ void GpuOps::store_kv(Tensor k, Tensor v, BatchRows rows, int layer) {
 }
 
 // In steps of a quarter of a power of two at least, so that the launches of a sequence that grows are the same for a
-// while. Parts that a row has not are left at once.
-int64_t GpuOps::max_parts(const AttentionSpec& spec, int64_t part_keys) const {
+// while. Parts that a row has not are left at once. tile_rows: rows of a sequence that are looked after together.
+int64_t GpuOps::max_parts(const AttentionSpec& spec, int64_t part_keys, int64_t tile_rows) const {
   int64_t own = ceil_div(max_self_, part_keys), source = ceil_div(max_source_, part_keys);
   if (spec.window.before < Window::kUnlimited && spec.window.after < Window::kUnlimited)
-    own = std::min(own, ceil_div(spec.window.before + spec.window.after + 1, part_keys) + 1);
+    own = std::min(own, ceil_div(spec.window.before + spec.window.after + tile_rows, part_keys) + 1);
   if (spec.segments == Segments::kSelf) source = 0;
   if (spec.segments == Segments::kSource) own = 0;
   const auto parts = static_cast<uint64_t>(std::max<int64_t>(own + source, 1));
@@ -108,10 +109,34 @@ int64_t GpuOps::max_parts(const AttentionSpec& spec, int64_t part_keys) const {
   return static_cast<int64_t>((parts + step - 1) / step * step);
 }
 
+// Rows [first, first + n) of the batch in tiles of at most `tile_rows` of one sequence.
+void GpuOps::make_tiles(int64_t first, int64_t n, int64_t tile_rows) {
+  if (tiles_epoch_ == queue_.epoch() && tiles_first_ == first && tiles_rows_ == n && tile_rows_ == tile_rows) return;
+  tiles_.clear();
+  bool are_split = false;
+  for (size_t i = 0; i < sequences_.size(); ++i) {
+    const Sequence& sequence = sequences_[i];
+    const int64_t begin = std::max<int64_t>(first, sequence.first_row);
+    const int64_t end = std::min<int64_t>(first + n, int64_t{sequence.first_row} + sequence.n_rows);
+    for (int64_t row = begin; row < end; row += tile_rows) {
+      const auto rows = static_cast<u32>(std::min(tile_rows, end - row));
+      are_split = are_split || rows < sequence.n_rows;
+      tiles_.push_back({static_cast<u32>(i), static_cast<u32>(row), rows, 0});
+    }
+  }
+  if (are_split) queue_.note_split_tiles();
+  tiles_at_ = queue_.put_values(std::span<const AttentionTile>(tiles_));
+  tiles_epoch_ = queue_.epoch();
+  tiles_first_ = first;
+  tiles_rows_ = n;
+  tile_rows_ = tile_rows;
+}
+
 void GpuOps::attention(Tensor q, const AttentionSpec& spec, BatchRows rows, int layer, Tensor out) {
   if (q.rows == 0) return;
   const auto visible = [](int64_t n) { return static_cast<u32>(std::min<int64_t>(n, Window::kUnlimited)); };
-  AttentionArgs args{};
+  FlashArgs flash{};
+  AttentionArgs& args = flash.attention;
   args.batch = batch_;
   args.layer = static_cast<u32>(layer);
   args.segments = spec.segments == Segments::kSelf     ? kSelfKeys
@@ -121,15 +146,19 @@ void GpuOps::attention(Tensor q, const AttentionSpec& spec, BatchRows rows, int 
   args.kv_heads = static_cast<u32>(spec.kv.n_kv_heads);
   args.head_dim = static_cast<u32>(spec.kv.head_dim);
   args.part_chunks = is_decoding_ ? kDecodePartChunks : kWholePartChunks;
-  const int64_t part_keys = int64_t{args.part_chunks} * kKvChunk;
-  const int64_t parts = max_parts(spec, part_keys);
-  args.parts = static_cast<u32>(parts);
   args.before = visible(spec.window.before);
   args.after = visible(spec.window.after);
   args.scale = static_cast<f32>(double{spec.scale} * kLog2E);
   args.softcap = static_cast<f32>(double{spec.softcap} * kLog2E);
 
-  const KernelId kernel = for_kv_type(KernelId::attention_F32, kv_type(spec.kv.type));
+  const KvType type = kv_type(spec.kv.type);
+  const uint32_t tiles = is_decoding_ ? 1 : 2;
+  const int64_t tile_rows = kFlashRows * tiles / (args.heads / args.kv_heads);
+  const std::optional<KernelId> fast =
+      has_fragments_ && tile_rows > 0 ? flash_for(type, spec.kv.head_dim, tiles) : std::nullopt;
+  const int64_t parts = max_parts(spec, int64_t{args.part_chunks} * kKvChunk, fast ? tile_rows : 1);
+  args.parts = static_cast<u32>(parts);
+
   const int64_t width = q.cols, floats_per_row = parts * (width + 2 * spec.n_heads);
   const int64_t rows_together =
       parts == 1 ? q.rows : std::clamp<int64_t>(kMaxPartBytes / (4 * floats_per_row), 1, q.rows);
@@ -145,7 +174,13 @@ void GpuOps::attention(Tensor q, const AttentionSpec& spec, BatchRows rows, int 
     }
     args.rows = static_cast<u32>(n);
     args.first_row = static_cast<u32>(rows.first + first);
-    queue_.launch(kernel, {args.rows, args.heads, args.parts}, args);
+    if (fast) {
+      make_tiles(rows.first + first, n, tile_rows);
+      flash.tiles = pointer_to<const AttentionTile>(tiles_at_);
+      queue_.launch(*fast, {static_cast<uint32_t>(tiles_.size()), args.kv_heads, args.parts}, flash);
+    } else {
+      queue_.launch(for_kv_type(KernelId::attention_F32, type), {args.rows, args.heads, args.parts}, args);
+    }
     if (parts == 1) continue;
     const AttentionMergeArgs merge{args.acc, args.state, args.out, args.rows, args.heads, args.head_dim, args.parts};
     queue_.launch(KernelId::attention_merge, {static_cast<uint32_t>(ceil_div(n * spec.n_heads, 4))}, merge);

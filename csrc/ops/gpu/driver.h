@@ -29,7 +29,7 @@ struct Grid {
 };
 
 // The arguments of a kernel are at most so large, and copied by launch().
-inline constexpr size_t kMaxArgsBytes = 256;
+inline constexpr size_t kMaxArgsBytes = 512;
 
 // Memory of the host that the device reads and writes by itself.
 class HostMemory {

@@ -5,12 +5,14 @@
 #include <utility>
 
 #include "ops/gpu/gpu_ops.h"
+#include "ops/gpu/probe.h"
 
 namespace t5g::gpu {
 
 Backend make_gpu_backend(std::unique_ptr<Driver> driver) {
+  const bool has_fragments = fragments_are_known(*driver);
   auto device = std::make_unique<GpuDevice>(std::move(driver));
-  auto ops = std::make_unique<GpuOps>(*device);
+  auto ops = std::make_unique<GpuOps>(*device, has_fragments);
   return {std::move(device), std::move(ops)};
 }
 

@@ -23,6 +23,10 @@ class GpuDevice final : public Device {
   std::string name() const override { return memory_->driver().name(); }
   int n_threads() const override { return memory_->driver().n_threads(); }
   std::unique_ptr<Storage> allocate(size_t size_bytes) override { return memory_->allocate(size_bytes); }
+  std::unique_ptr<Storage> allocate_passing(size_t size_bytes) override {
+    return memory_->allocate_passing(size_bytes);
+  }
+  void expect_weights(size_t size_bytes) override { weights_->check_room(size_bytes); }
   std::unique_ptr<Storage> borrow(std::span<std::byte>) override { return nullptr; }
   void upload(std::span<const float> from, Tensor to) override;
   void download(Tensor from, std::span<float> to) override;

@@ -33,8 +33,9 @@ class GpuRotary final : public Rotary {
 
 class GpuOps final : public Ops {
  public:
-  // The device must outlive the ops.
-  explicit GpuOps(GpuDevice& device);
+  // The device must outlive the ops. has_fragments: kernels may use them (see probe.h); without, what needs them goes a
+  // slower way.
+  GpuOps(GpuDevice& device, bool has_fragments);
   ~GpuOps() override;
 
   int64_t block_rows() const override;
@@ -81,19 +82,26 @@ class GpuOps final : public Ops {
     Address bias = 0;
     bool add = false;
   };
+  static size_t together(std::span<const Product> products);
+  static u32 project(std::span<const Product> products, u32 tile_cols, gpu::Projection* projections);
   void multiply(Address x, int64_t m, int64_t k, std::span<const Product> products);
+  void multiply_whole(Address x, int64_t m, int64_t k, std::span<const Product> products);
+  void multiply_decoding(Address x, int64_t m, int64_t k, std::span<const Product> products);
   void norm(KernelId kernel, const NormArgs& args);
   void element(KernelId kernel, Address a, Address b, int64_t rows, int64_t cols, float cap = 0);
   void move(KernelId kernel, Tensor x, std::span<const int32_t> rows, Tensor out);
   // Parts of keys that a row of the batch can have, at most.
-  int64_t max_parts(const AttentionSpec& spec, int64_t part_keys) const;
+  int64_t max_parts(const AttentionSpec& spec, int64_t part_keys, int64_t tile_rows) const;
+  void make_tiles(int64_t first, int64_t n, int64_t tile_rows);
 
+  void find_best(Address x, int64_t m, int64_t k, const StoredWeight& head, float softcap, const SelectArgs& select);
   // Of one block of rows of select(), with all its memory kept.
   class Answers;
   void select_some(Address x, int64_t cols, const Head& head, float softcap, std::span<Selection* const> selections);
 
   GpuDevice& device_;
   Queue& queue_;
+  const bool has_fragments_;
 
   // Of the batch uploaded last: where it is, and what bounds its attention.
   BatchView batch_{};
@@ -102,6 +110,12 @@ class GpuOps final : public Ops {
   int64_t max_self_ = 0, max_source_ = 0;  // tokens
   std::vector<Address> pages_;             // of upload(), as the next one
   std::vector<Sequence> sequences_;
+
+  // Of the last rows that attention was asked for, and where they are: the same in every layer.
+  std::vector<AttentionTile> tiles_;
+  Address tiles_at_ = 0;
+  uint64_t tiles_epoch_ = 0;
+  int64_t tiles_first_ = 0, tiles_rows_ = 0, tile_rows_ = 0;
 
   // Pixels of the image that is read.
   Scratch pixels_;

@@ -30,6 +30,21 @@ std::unique_ptr<Memory::Block> Memory::allocate(size_t size_bytes) {
   return block;
 }
 
+std::unique_ptr<Memory::Block> Memory::allocate_passing(size_t size_bytes) {
+  auto block = allocate(size_bytes);
+  const std::lock_guard lock(mutex_);
+  passing_.emplace(block->address(), block->size_bytes());
+  return block;
+}
+
+bool Memory::is_passing(Address begin, size_t size_bytes) {
+  const std::lock_guard lock(mutex_);
+  auto found = passing_.upper_bound(begin);
+  if (found == passing_.begin()) return false;
+  --found;
+  return begin + size_bytes <= found->first + found->second;
+}
+
 void Memory::fill_new() {
   if (!any_unfilled_.load()) return;
   const std::lock_guard lock(mutex_);
@@ -60,6 +75,7 @@ Address Memory::take(size_t size_bytes) {
 void Memory::give_back(Address address, size_t size_bytes) noexcept {
   const std::lock_guard lock(mutex_);
   std::erase(unfilled_, std::pair(address, size_bytes));
+  passing_.erase(address);
   try {
     spare_.emplace(size_bytes, address);
     spare_bytes_ += size_bytes;

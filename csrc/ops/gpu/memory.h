@@ -28,6 +28,10 @@ class Memory : public std::enable_shared_from_this<Memory> {
   std::unique_ptr<Block> allocate(size_t size_bytes);
   // Contents undefined: for what is written to before it is read.
   std::unique_ptr<Block> allocate_unfilled(size_t size_bytes);
+  // The same; is_passing() knows it.
+  std::unique_ptr<Block> allocate_passing(size_t size_bytes);
+  // Whether these bytes are of a block that nobody reads after the pass.
+  bool is_passing(Address begin, size_t size_bytes);
   // Enqueues the zeros of the blocks that are new. By whoever holds the device, before each launch.
   void fill_new();
 
@@ -45,6 +49,7 @@ class Memory : public std::enable_shared_from_this<Memory> {
   size_t spare_bytes_ = 0;
   std::vector<std::pair<Address, size_t>> unfilled_;
   std::atomic<bool> any_unfilled_{false};
+  std::map<Address, size_t> passing_;
 };
 
 // A piece of device memory, as the storage of tensors and everything else.

@@ -36,25 +36,33 @@ uint64_t hash_of(const Pass& pass) {
   return hash;
 }
 
-}  // namespace
-
-void enqueue(Driver& driver, const Pass& pass) {
+void send(Driver& driver, const Pass& pass, const std::vector<Launch>& launches) {
   for (const Transfer& t : pass.uploads) driver.upload(*t.host, t.offset, t.device, t.size_bytes);
-  for (const Launch& launch : pass.launches)
+  for (const Launch& launch : launches)
     driver.launch(static_cast<KernelIndex>(launch.kernel), launch.grid, launch.args_bytes());
   for (const Transfer& t : pass.downloads) driver.download(t.device, *t.host, t.offset, t.size_bytes);
 }
+
+void wait_for_all(Driver& driver) {
+  const uint64_t mark = driver.mark();
+  while (!driver.has_passed(mark)) {
+  }
+}
+
+}  // namespace
+
+void enqueue(Driver& driver, const Pass& pass) { send(driver, pass, pass.launches); }
 
 // The one that was not used for the longest time.
 void Plans::forget_one(Driver& driver) {
   const auto oldest = std::min_element(plans_.begin(), plans_.end(),
                                        [](const Known& a, const Known& b) { return a.last_use < b.last_use; });
-  if (oldest->plan != nullptr) {  // plans live until they have run
-    const uint64_t mark = driver.mark();
-    while (!driver.has_passed(mark)) {
-    }
-  }
+  if (oldest->plan != nullptr) wait_for_all(driver);  // plans live until they have run
   plans_.erase(oldest);
+}
+
+void Plans::enqueue_fused(Driver& driver, const Pass& pass) {
+  send(driver, pass, fusion_.fuse(pass.launches, !pass.has_split_tiles));
 }
 
 void Plans::enqueue(Driver& driver, const Pass& pass) {
@@ -63,7 +71,11 @@ void Plans::enqueue(Driver& driver, const Pass& pass) {
       std::find_if(plans_.begin(), plans_.end(), [&](const Known& k) { return k.hash == hash && k.pass == pass; });
   if (known == plans_.end()) {
     if (plans_.size() == kMaxPlans) forget_one(driver);
-    gpu::enqueue(driver, pass);
+    if (fusion_.must_grow(pass.launches)) {
+      wait_for_all(driver);
+      plans_.clear();
+    }
+    enqueue_fused(driver, pass);
     plans_.push_back({hash, now, pass, nullptr});
     return;
   }
@@ -71,7 +83,7 @@ void Plans::enqueue(Driver& driver, const Pass& pass) {
   if (known->plan == nullptr) {
     driver.begin_recording();
     try {
-      gpu::enqueue(driver, pass);
+      enqueue_fused(driver, pass);
     } catch (...) {
       driver.end_recording(false);
       throw;

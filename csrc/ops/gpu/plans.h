@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ops/gpu/driver.h"
+#include "ops/gpu/fusion.h"
 #include "ops/gpu/launch.h"
 
 namespace t5g::gpu {
@@ -26,12 +27,14 @@ struct Pass {
   std::vector<Transfer> uploads;
   std::vector<Launch> launches;
   std::vector<Transfer> downloads;
+  bool has_split_tiles = false;  // attention to rows of one sequence in several tiles
 
   bool empty() const { return uploads.empty() && launches.empty() && downloads.empty(); }
   void clear() {
     uploads.clear();
     launches.clear();
     downloads.clear();
+    has_split_tiles = false;
   }
   bool operator==(const Pass&) const = default;
 };
@@ -41,6 +44,8 @@ void enqueue(Driver& driver, const Pass& pass);
 
 class Plans {
  public:
+  explicit Plans(std::shared_ptr<Memory> memory) : fusion_(std::move(memory)) {}
+
   // Enqueues a pass of the decoder, fused: by its plan, which is made when an equal pass comes for the second time.
   void enqueue(Driver& driver, const Pass& pass);
   // When the device is idle: before memory that plans name goes.
@@ -57,8 +62,10 @@ class Plans {
     std::unique_ptr<gpu::Plan> plan;  // none: it has come once
   };
   void forget_one(Driver& driver);
+  void enqueue_fused(Driver& driver, const Pass& pass);
   std::vector<Known> plans_;
   uint64_t n_uses_ = 0;
+  Fusion fusion_;
 };
 
 }  // namespace t5g::gpu

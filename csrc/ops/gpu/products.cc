@@ -11,30 +11,63 @@ u32 tiles(int64_t n, u32 per_tile) { return static_cast<u32>((n + per_tile - 1) 
 
 }  // namespace
 
-// Neighbours of one type share a launch.
+// How many of the first products share a launch: neighbours of one type.
+size_t GpuOps::together(std::span<const Product> products) {
+  size_t n = 1;
+  while (n < std::min<size_t>(products.size(), kMaxProjections) &&
+         products[n].weight->type() == products[0].weight->type())
+    ++n;
+  return n;
+}
+
+// -> tiles of all of them.
+u32 GpuOps::project(std::span<const Product> products, u32 tile_cols, gpu::Projection* projections) {
+  u32 columns = 0;
+  for (const Product& product : products) {
+    gpu::Projection& to = *projections++;
+    to.weight = product.weight->weight();
+    to.bias = pointer_to<const f32>(product.bias);
+    to.out = pointer_to<f32>(product.out);
+    to.flags = (product.bias != 0 ? kHasBias : 0) | (product.add ? kAddsOut : 0);
+    to.first_tile = columns;
+    columns += tiles(to.weight.n, tile_cols);
+  }
+  return columns;
+}
+
 void GpuOps::multiply(Address x, int64_t m, int64_t k, std::span<const Product> products) {
   if (m == 0) return;
   while (!products.empty()) {
-    const DataType type = products.front().weight->type();
-    LinearArgs args{};
-    args.x = pointer_to<const f32>(x);
-    args.m = static_cast<u32>(m);
-    args.k = static_cast<u32>(k);
-    u32 columns = 0;
-    while (args.n_projections < std::min<size_t>(products.size(), kMaxProjections)) {
-      const Product& product = products[args.n_projections];
-      if (product.weight->type() != type) break;
-      Projection& to = args.projections[args.n_projections++];
-      to.weight = product.weight->weight();
-      to.bias = pointer_to<const f32>(product.bias);
-      to.out = pointer_to<f32>(product.out);
-      to.flags = (product.bias != 0 ? kHasBias : 0) | (product.add ? kAddsOut : 0);
-      to.first_tile = columns;
-      columns += tiles(to.weight.n, kLinearCols);
+    const auto some = products.first(together(products));
+    if (is_decoding_ || !has_fragments_) {
+      multiply_decoding(x, m, k, some);
+    } else {
+      multiply_whole(x, m, k, some);
     }
-    queue_.launch(for_type(KernelId::linear_F32, type), {columns, tiles(m, kLinearRows)}, args);
-    products = products.subspan(args.n_projections);
+    products = products.subspan(some.size());
   }
+}
+
+void GpuOps::multiply_whole(Address x, int64_t m, int64_t k, std::span<const Product> products) {
+  LinearArgs args{};
+  args.x = pointer_to<const f32>(x);
+  args.m = static_cast<u32>(m);
+  args.k = static_cast<u32>(k);
+  args.n_projections = static_cast<u32>(products.size());
+  const u32 columns = project(products, kMatmulCols, args.projections);
+  queue_.launch(for_type(KernelId::matmul_F32, products[0].weight->type()), {columns, tiles(m, kMatmulRows)}, args);
+}
+
+void GpuOps::multiply_decoding(Address x, int64_t m, int64_t k, std::span<const Product> products) {
+  MatvecArgs args{};
+  args.input.kind = kFromRows;
+  args.input.x = pointer_to<const f32>(x);
+  args.m = static_cast<u32>(m);
+  args.k = static_cast<u32>(k);
+  args.finish = kStore;
+  args.n_projections = static_cast<u32>(products.size());
+  const u32 columns = project(products, kMatvecCols, args.projections), rows = matvec_rows(m);
+  queue_.launch(matvec_for(products[0].weight->type(), rows), {columns, tiles(m, rows)}, args);
 }
 
 void GpuOps::linear(Tensor x, std::span<const t5g::Projection> projections) {

@@ -26,7 +26,8 @@ Queue::Queue(std::shared_ptr<Memory> memory)
     : memory_(std::move(memory)),
       data_host_(driver().allocate_host(kDataBytes)),
       answers_host_(driver().allocate_host(kAnswerBytes)),
-      data_(memory_->allocate_unfilled(kDataBytes)) {}
+      data_(memory_->allocate_unfilled(kDataBytes)),
+      plans_(memory_) {}
 
 Queue::~Queue() { driver().settle(); }
 
@@ -45,6 +46,7 @@ void Queue::end() noexcept {
 }
 
 void Queue::begin_anew() {
+  ++epoch_;
   data_begin_ = data_end_ = answers_end_ = 0;
   last_mark_ = previous_mark_ = 0;
 }

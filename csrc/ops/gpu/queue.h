@@ -39,6 +39,11 @@ class Queue {
   // a little ahead of the device, so that an interruption need not wait long.
   void keep_whole(bool whole) { keeps_whole_ = whole; }
 
+  // That the pass has attention to rows of one sequence in several tiles.
+  void note_split_tiles() { pass_.has_split_tiles = true; }
+
+  // What put() has returned stays as long as this number, and the batch, do.
+  uint64_t epoch() const { return epoch_; }
   // Copies small data for launches that come next -> where they find it, aligned to 16 bytes. reserve_bytes: the room
   // to take, so that lists which grow from pass to pass lie alike; or what there is, where that is more.
   Address put(std::span<const std::byte> data, size_t reserve_bytes = 0);
@@ -50,6 +55,7 @@ class Queue {
   template <typename Fill>
   void put_batch(size_t size_bytes, Fill fill) {
     make_batch_room(size_bytes);
+    ++epoch_;
     fill(batch_host_->data(), batch_->address());
     batch_bytes_ = size_bytes;
   }
@@ -86,6 +92,7 @@ class Queue {
   size_t batch_bytes_ = 0;                // to be uploaded; 0: nothing
   size_t data_begin_ = 0, data_end_ = 0;  // to be uploaded
   size_t answers_end_ = 0;
+  uint64_t epoch_ = 1;
   uint64_t last_mark_ = 0, previous_mark_ = 0;  // 0: has passed
   Plans plans_;
 };

@@ -26,6 +26,11 @@ bool wants_row(const Selection& s) {
   return !s.all.empty() || !s.allowed.empty() || s.n_top > 0 || n_searched(s) > kMaxBest;
 }
 
+// One token and nothing else: the product itself can look for it.
+bool wants_best_alone(const Selection& s) {
+  return s.n_best == 1 && !s.with_ties && s.ids.empty() && !wants_row(s) && !wants_log_sum_exp(s);
+}
+
 }  // namespace
 
 Address GpuOps::Scratch::of(Queue& queue, size_t size_bytes) {
@@ -45,8 +50,12 @@ class GpuOps::Answers {
     const size_t rows = args_.rows;
     return 4 * (n_values_ + rows + 2 * rows * args_.n_best * (args_.groups + 1) + 2 * rows * args_.groups) + 64;
   }
-  // x: inputs of the head. logits: their outputs.
-  void launch(Queue& queue, Address x, size_t x_row_bytes, Address logits, Address memory);
+  bool want_best_alone() const { return best_alone_; }
+  // What the kernels are given; memory: size_bytes() of the device. logits: outputs of the head, where not the best
+  // alone is wanted.
+  const SelectArgs& place(Address logits, Address memory);
+  // Enqueues the search in what the head has left.
+  void launch(Queue& queue, Address x, size_t x_row_bytes);
   // After Queue::wait(): answers what can be without whole rows.
   void read();
   // The rest, with the rows.
@@ -64,7 +73,7 @@ class GpuOps::Answers {
 
   std::span<Selection* const> selections_;
   SelectArgs args_{};
-  bool sums_ = false;
+  bool sums_ = false, best_alone_ = false;
   std::vector<u32> less_, first_;
   std::vector<i32> ids_;
   size_t n_values_ = 0;  // room for them
@@ -76,7 +85,8 @@ class GpuOps::Answers {
   std::vector<float> row_;
 };
 
-GpuOps::GpuOps(GpuDevice& device) : device_(device), queue_(device.queue()), answers_(std::make_unique<Answers>()) {}
+GpuOps::GpuOps(GpuDevice& device, bool has_fragments)
+    : device_(device), queue_(device.queue()), has_fragments_(has_fragments), answers_(std::make_unique<Answers>()) {}
 GpuOps::~GpuOps() = default;
 
 void GpuOps::Answers::ask(Queue& queue, std::span<Selection* const> selections, int64_t vocab) {
@@ -86,6 +96,7 @@ void GpuOps::Answers::ask(Queue& queue, std::span<Selection* const> selections, 
   args_.groups = groups(vocab, kSearchCols);
   args_.rows = static_cast<u32>(selections.size());
   sums_ = false;
+  best_alone_ = std::all_of(selections.begin(), selections.end(), [](const auto* s) { return wants_best_alone(*s); });
   less_.clear();
   first_.clear();
   ids_.clear();
@@ -97,6 +108,11 @@ void GpuOps::Answers::ask(Queue& queue, std::span<Selection* const> selections, 
     if (!wants_row(*s)) args_.n_best = std::max(args_.n_best, static_cast<u32>(n_searched(*s)));
   }
   first_.push_back(static_cast<u32>(ids_.size()));
+  // The product's own groups are as many as keep the device busy.
+  if (best_alone_) {
+    const auto busy = static_cast<uint32_t>(4 * queue.driver().n_processors());
+    args_.groups = std::clamp(groups(vocab, kMatvecCols), 1u, std::max(args_.groups, busy));
+  }
   // In steps, so that the lists of a text that grows lie alike for a while.
   n_values_ = ids_.empty() ? 0 : std::bit_ceil(std::max<size_t>(ids_.size(), 16));
   args_.less = pointer_to<const u32>(queue.put_values(std::span<const u32>(less_)));
@@ -104,7 +120,7 @@ void GpuOps::Answers::ask(Queue& queue, std::span<Selection* const> selections, 
   args_.apart.ids = pointer_to<const i32>(queue.put_values(std::span<const i32>(ids_), n_values_));
 }
 
-void GpuOps::Answers::launch(Queue& queue, Address x, size_t x_row_bytes, Address logits, Address memory) {
+const SelectArgs& GpuOps::Answers::place(Address logits, Address memory) {
   const size_t rows = args_.rows, n_best = args_.n_best;
   args_.logits = pointer_to<const f32>(logits);
   // What the host reads lies together, in front.
@@ -113,17 +129,22 @@ void GpuOps::Answers::launch(Queue& queue, Address x, size_t x_row_bytes, Addres
   args_.values = args_.log_sum_exp + rows;
   args_.found = pointer_to<Scored>((reinterpret_cast<Address>(args_.values + n_values_) + 15) / 16 * 16);
   args_.partial = reinterpret_cast<f32*>(args_.found + rows * n_best * args_.groups);
+  return args_;
+}
+
+void GpuOps::Answers::launch(Queue& queue, Address x, size_t x_row_bytes) {
   const uint32_t n = args_.rows;
+  const size_t rows = n, n_best = args_.n_best;
   if (sums_) {
     queue.launch(KernelId::log_sum_exp, {args_.groups, n}, args_);
     queue.launch(KernelId::log_sum_exp_merge, {n}, args_);
   }
   if (n_best > 0) {
-    queue.launch(KernelId::best_logits, {args_.groups, n}, args_);
+    if (!best_alone_) queue.launch(KernelId::best_logits, {args_.groups, n}, args_);
     queue.launch(KernelId::best_merge, {n}, args_);
   }
   if (n_values_ > 0) queue.launch(KernelId::pick_logits, {n}, args_);
-  found_ = queue.fetch(memory, rows * n_best * sizeof(Scored) + 4 * (rows + n_values_));
+  found_ = queue.fetch(reinterpret_cast<Address>(args_.best), rows * n_best * sizeof(Scored) + 4 * (rows + n_values_));
   hidden_bytes_ = x_row_bytes;
   hidden_.assign(rows, nullptr);
   for (size_t i = 0; i < rows; ++i) {
@@ -173,17 +194,41 @@ void GpuOps::Answers::read_rows(Queue& queue) {
   }
 }
 
+// The best of each group of the product's, to be merged.
+void GpuOps::find_best(Address x, int64_t m, int64_t k, const StoredWeight& head, float softcap,
+                       const SelectArgs& select) {
+  MatvecArgs args{};
+  args.input.kind = kFromRows;
+  args.input.x = pointer_to<const f32>(x);
+  args.m = static_cast<u32>(m);
+  args.k = static_cast<u32>(k);
+  args.n_projections = 1;
+  args.finish = kBest;
+  args.groups = select.groups;
+  args.softcap = softcap;
+  args.apart = select.apart;
+  args.found = select.found;
+  args.projections[0].weight = head.weight();
+  const u32 rows = matvec_rows(m);
+  queue_.launch(matvec_for(head.type(), rows), {select.groups, groups(m, rows)}, args);
+}
+
 void GpuOps::select_some(Address x, int64_t cols, const Head& head, float softcap,
                          std::span<Selection* const> selections) {
   const auto n = static_cast<int64_t>(selections.size());
   const int64_t vocab = head.rows();
   answers_->ask(queue_, selections, vocab);
-  const Address logits = logits_.of(queue_, static_cast<size_t>(n * vocab) * sizeof(float));
   const Address memory = answers_memory_.of(queue_, answers_->size_bytes());
-  const Product product{&on_gpu(head), logits};
-  multiply(x, n, cols, {&product, 1});
-  if (softcap > 0) element(KernelId::softcap, logits, 0, n, vocab, softcap);
-  answers_->launch(queue_, x, static_cast<size_t>(cols) * sizeof(float), logits, memory);
+  if (answers_->want_best_alone()) {
+    find_best(x, n, cols, on_gpu(head), softcap, answers_->place(0, memory));
+  } else {
+    const Address logits = logits_.of(queue_, static_cast<size_t>(n * vocab) * sizeof(float));
+    const Product product{&on_gpu(head), logits};
+    multiply_decoding(x, n, cols, {&product, 1});
+    if (softcap > 0) element(KernelId::softcap, logits, 0, n, vocab, softcap);
+    answers_->place(logits, memory);
+  }
+  answers_->launch(queue_, x, static_cast<size_t>(cols) * sizeof(float));
   queue_.wait();
   answers_->read();
   answers_->read_rows(queue_);

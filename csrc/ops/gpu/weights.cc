@@ -43,6 +43,15 @@ void WeightStore::forget(StoredWeight& weight) {
   std::erase(noted_, &weight);
 }
 
+void WeightStore::check_room(size_t size_bytes) const {
+  Driver& driver = queue_.driver();
+  const size_t free = driver.free_bytes();
+  if (size_bytes <= free) return;
+  throw DeviceError("device '" + driver.name() + "': the model's weights need " + mebibytes(size_bytes) +
+                    " of its memory, and " + mebibytes(free) +
+                    " are free. Close other programs that use it, use a smaller model or type, or device='cpu'.");
+}
+
 void WeightStore::copy_noted() {
   std::vector<StoredWeight*> weights, first;  // first: those that are not the same as an earlier one
   {
@@ -63,12 +72,7 @@ void WeightStore::copy_noted() {
     offsets.push_back(total);
     total += weight->layout_.total_bytes;
   }
-  Driver& driver = queue_.driver();
-  if (const size_t free = driver.free_bytes(); total > free) {
-    throw DeviceError("device '" + driver.name() + "': the model's weights need " + mebibytes(total) +
-                      " of its memory, and " + mebibytes(free) +
-                      " are free. Close other programs that use it, use a smaller model or type, or device='cpu'.");
-  }
+  check_room(total);
   const std::shared_ptr<Memory::Block> memory = queue_.memory().allocate_unfilled(total);
   for (size_t i = 0; i < first.size(); ++i) copy(*first[i], memory->address() + first_offsets[i]);
   for (size_t i = 0; i < weights.size(); ++i) {

@@ -19,6 +19,8 @@ class WeightStore {
  public:
   explicit WeightStore(Queue& queue) : queue_(queue) {}
 
+  // Throws DeviceError where the device lacks the memory.
+  void check_room(size_t size_bytes) const;
   // Copies all that was noted. Throws DeviceError where the device lacks the memory, before anything is copied.
   void settle() {
     if (!noted_.empty()) copy_noted();

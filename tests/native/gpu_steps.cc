@@ -1,0 +1,110 @@
+// What a decode step asks of a GPU, counted on the emulated one: nothing is allocated, a batch goes up and a few bytes
+// come down, a plan is replayed, and a layer is at most so many launches. And that the emulated GPU closes its memory
+// to the host, and says when it has none left.
+//
+//   gpu_steps MODEL.gguf ...
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "checks.h"
+#include "ops/emulated/emulated_driver.h"
+#include "runtime/model.h"
+
+namespace {
+
+using namespace t5g;
+
+// Self-then-cross attention has a second attention, with its query and its output.
+int64_t launches_per_layer(const Config& config) {
+  return config.decoder_attention == DecoderAttention::kMerged ? 5 : 8;
+}
+// The embedding, the sum and the norm at the end, the head's product and its merge, rows that are asked about.
+constexpr int64_t kLaunchesBeside = 6;
+constexpr int64_t kBytesDown = 4096;
+
+emulated::Counts difference(const emulated::Counts& a, const emulated::Counts& b) {
+  return {.allocations = b.allocations - a.allocations,
+          .launches = b.launches - a.launches,
+          .copies = b.copies - a.copies,
+          .bytes_up = b.bytes_up - a.bytes_up,
+          .bytes_down = b.bytes_down - a.bytes_down,
+          .replays = b.replays - a.replays};
+}
+
+// Greedy steps of n sequences with n_rows tokens each: more than one is a draft.
+void check_steps(Model& model, size_t n, size_t n_rows) {
+  const auto source = model.encode(std::vector<int32_t>(40, 5));
+  const auto projected = model.project(*source);
+  std::vector<KvCache> caches(n, model.new_cache());
+  std::vector<Selection> best(n * n_rows);
+  const std::vector<int32_t> tokens(n_rows, 7);
+  std::vector<Model::Step> steps;
+  for (Selection& selection : best) {
+    selection.n_best = 1;
+    selection.keep_hidden = true;
+  }
+  for (size_t i = 0; i < n; ++i)
+    steps.push_back({projected.get(), &caches[i], tokens, std::span(best).subspan(i * n_rows, n_rows)});
+  for (int i = 0; i < 3; ++i) model.decode(steps);
+
+  constexpr int kSteps = 5;
+  const emulated::Counts before = emulated::counts();
+  for (int i = 0; i < kSteps; ++i) model.decode(steps);
+  const emulated::Counts counts = difference(before, emulated::counts());
+  T5G_CHECK(counts.allocations == 0);
+  T5G_CHECK(counts.replays == kSteps);
+  const int64_t most = launches_per_layer(model.config()) * model.config().decoder.num_hidden_layers + kLaunchesBeside;
+  std::printf("%zu x %zu rows: %g launches, %g copies, %g bytes up, %g down a step\n", n, n_rows,
+              static_cast<double>(counts.launches) / kSteps, static_cast<double>(counts.copies) / kSteps,
+              static_cast<double>(counts.bytes_up) / kSteps, static_cast<double>(counts.bytes_down) / kSteps);
+  T5G_CHECK(counts.launches <= kSteps * most);
+  T5G_CHECK(counts.bytes_down <= kSteps * kBytesDown);
+}
+
+void check_closed_memory() {
+  const auto driver = emulated::make_driver(1);
+  const gpu::Address address = driver->allocate(4096);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::signal(SIGSEGV, SIG_DFL);
+    volatile const auto* memory = reinterpret_cast<const char*>(address);
+    ::_exit(memory[0] == 0 ? 0 : 1);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  T5G_CHECK(!WIFEXITED(status) || WEXITSTATUS(status) > 1);  // killed, or stopped by a sanitizer
+  driver->free(address);
+}
+
+void check_no_memory(const char* path) {
+  ::setenv("T5G_EMULATED_MEMORY", "1", 1);
+  ModelOptions options{.device = "emulated"};
+  std::string message;
+  try {
+    const Model model(path, options);
+  } catch (const DeviceError& error) {
+    message = error.what();
+  }
+  T5G_CHECK(message.find("weights need") != std::string::npos);
+  ::unsetenv("T5G_EMULATED_MEMORY");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  check_closed_memory();
+  for (int i = 1; i < argc; ++i) {
+    check_no_memory(argv[i]);
+    // Halves, as with quantised weights: what fragments are made of.
+    const ModelOptions options{.device = "emulated", .n_threads = 2, .kv_type = "f16"};
+    Model model(argv[i], options);
+    for (const auto& [n, n_rows] : {std::pair<size_t, size_t>{1, 1}, {3, 1}, {2, 3}}) check_steps(model, n, n_rows);
+  }
+}
