@@ -113,7 +113,7 @@ def test_two_workers_of_whom_one_dies(ray: Any, model: t5g.Model, tmp_path: Path
     results = rows.map_batches(
         DiesOnce,
         fn_constructor_kwargs={"n_cpus": 1, "max_new_tokens": 5, "marker": str(tmp_path / "died")},
-        concurrency=2,
+        compute=ray.data.ActorPoolStrategy(size=2),
         num_cpus=1,
         batch_size=5,
         batch_format="numpy",

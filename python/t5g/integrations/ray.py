@@ -183,13 +183,16 @@ def embed(
 def _mapped(
     dataset: Any, kind: type, model: str | None, workers: Any, cpus: int, batch_size: int, options: dict[str, Any]
 ) -> Any:
+    import ray.data
+
     n = arguments.integer("cpus_per_worker", cpus, low=1)
-    _check_cores(workers[0] if isinstance(workers, tuple) else workers, n)
+    fewest, most = workers if isinstance(workers, tuple) else (workers, workers)
+    _check_cores(fewest, n)
     return dataset.map_batches(
         kind,
         fn_constructor_args=(model,),
         fn_constructor_kwargs={"n_cpus": n, **options},
-        concurrency=workers,
+        compute=ray.data.ActorPoolStrategy(min_size=fewest, max_size=most),
         num_cpus=n,
         batch_size=arguments.integer("batch_size", batch_size, low=1),
         batch_format="numpy",
