@@ -1,7 +1,7 @@
 """Whole models on the emulated GPU, beside the CPU: sources that move, caches and files of every type, errors.
 
 What a device must do by itself, tests of the other files check on this one too where T5G_DEVICE says so
-(tools/checks/emulated_gpu.sh), and tests/model/test_parity.py on all that there are.
+(as in .ci/run), and tests/model/test_parity.py on all that there are.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ namespace t5g::gpu {
 namespace {
 
 constexpr size_t kMaxRows = 512;  // of a decoder's tensor: a block of rows
+// Every group of a product merges all parts by itself: right for few of them.
+constexpr uint32_t kMaxMergedParts = 16;
 
 Address address(const void* pointer) { return reinterpret_cast<Address>(pointer); }
 
@@ -128,6 +130,7 @@ bool Fusion::fuse_merge(size_t& at) {
   if (pass[at].kernel != KernelId::attention_merge) return false;
   const auto merge = pass[at].args<AttentionMergeArgs>();
   const size_t k = size_t{merge.heads} * merge.head_dim;
+  if (merge.parts > kMaxMergedParts) return false;
   if (matvecs_from(at + 1, address(merge.out), merge.rows, k) != 1) return false;
   if (!dies(at + 2, address(merge.out), 4 * k * merge.rows)) return false;
   Launch launch = pass[at + 1];
