@@ -281,6 +281,11 @@ def test_messages_that_hold_no_source(messages: Any, server: Running) -> None:
     assert answer.error["message"].startswith("messages")
 
 
+def test_a_name_that_is_nearly_right(server: Running) -> None:
+    answer = server.post("/v1/completions", {"prompt": TEXT, "temprature": 1})
+    assert "Did you mean temperature?" in answer.error["message"]
+
+
 def test_models(server: Running) -> None:
     (model,) = server.get("/v1/models").json["data"]
     assert (model["id"], model["object"]) == ("tiny", "model")

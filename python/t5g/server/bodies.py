@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import json
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,7 +22,10 @@ async def read_json(request: Request) -> dict[str, Any]:
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind != "application/json":
         raise ApiError(
-            415, f"Content-Type: must be application/json, got {arguments.found(kind or None)}.", code="wrong_type"
+            415,
+            f"Content-Type: must be application/json, got {arguments.found(kind or None)}. Send this header; "
+            "with curl: -H 'Content-Type: application/json'.",
+            code="wrong_type",
         )
     try:
         body = await asyncio.wait_for(request.body(), _BODY_SECONDS)
@@ -49,9 +53,11 @@ class Fields:
 
     def __init__(self, body: Mapping[str, Any]) -> None:
         self._left = dict(body)
+        self._known: set[str] = set()
 
     def take(self, name: str, default: Any = None) -> Any:
         """Take a field of any type."""
+        self._known.add(name)
         value = self._left.pop(name, None)
         return default if value is None else value
 
@@ -103,5 +109,7 @@ class Fields:
         """Refuse what nobody has taken."""
         for name, value in self._left.items():
             if value is not None:
-                shown = arguments.found(name)
-                raise wrong(name[:60], f"there is no field {shown} here. Leave it out.", "unknown_parameter")
+                near = difflib.get_close_matches(name[:60], self._known, 1, 0.7)
+                advice = f"Did you mean {near[0]}?" if near else "Leave it out."
+                message = f"there is no field {arguments.found(name)} here. {advice}"
+                raise wrong(name[:60], message, "unknown_parameter")
