@@ -64,6 +64,23 @@ def test_openai_async(server: Running, model: t5g.Model) -> None:
     assert streamed == model.generate(TEXT).text
 
 
+def test_openai_responses(client: openai.OpenAI, model: t5g.Model) -> None:
+    alone = model.generate(TEXT)
+    response = client.responses.create(model="tiny", input=TEXT)
+    assert (response.output_text, response.status) == (alone.text, "completed")
+    assert response.usage is not None
+    assert response.usage.output_tokens == len(alone.token_ids)
+    short = client.responses.create(model="tiny", input=MESSAGES, max_output_tokens=2, instructions="Be brief.")
+    assert (short.output_text, short.status) == (model.generate(TEXT, max_new_tokens=2).text, "incomplete")
+    with client.responses.stream(model="tiny", input=TEXT) as stream:
+        pieces = [event.delta for event in stream if event.type == "response.output_text.delta"]
+        assert stream.get_final_response().output_text == alone.text
+    assert len(pieces) > 2
+    assert "".join(pieces) == alone.text
+    with pytest.raises(openai.BadRequestError, match="max_output_tokens"):
+        client.responses.create(model="tiny", input=TEXT, max_output_tokens=0)
+
+
 def test_openai_embeddings(client: openai.OpenAI, model: t5g.Model) -> None:
     texts = ["a tool", TEXT]
     found = client.embeddings.create(model="tiny", input=texts)  # base64, unless it is told otherwise

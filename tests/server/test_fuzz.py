@@ -98,6 +98,7 @@ bodies = st.one_of(
     st.tuples(st.just("/v1/completions"), fields({"prompt": prompt})),
     st.tuples(st.just("/v1/completions"), fields({"source": texts})),
     st.tuples(st.just("/v1/chat/completions"), fields({"messages": st.lists(message, max_size=3)})),
+    st.tuples(st.just("/v1/responses"), fields({"input": texts | st.lists(message, max_size=2)})),
     st.tuples(
         st.just("/v1/embeddings"),
         st.fixed_dictionaries(

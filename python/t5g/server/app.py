@@ -22,6 +22,7 @@ from t5g.server.events import Json
 from t5g.server.gate import Gate
 from t5g.server.kept import KeptSources
 from t5g.server.metrics import Metrics
+from t5g.server.responses import Responses
 from t5g.server.settings import Settings
 from t5g.server.tokens import Tokens
 
@@ -83,6 +84,7 @@ class Server:
             Route("/v1/models/{id:path}", self._model, methods=["GET"]),
             Route("/v1/completions", endpoints.completions, methods=["POST"]),
             Route("/v1/chat/completions", endpoints.chat_completions, methods=["POST"]),
+            Route("/v1/responses", Responses(self.engine).create, methods=["POST"]),
             Route("/v1/embeddings", endpoints.embeddings, methods=["POST"]),
             Route("/v1/sources", kept.create, methods=["POST"]),
             Route("/v1/sources", kept.list_all, methods=["GET"]),

@@ -87,6 +87,16 @@ class EventStream(Response):
         self._events = events
         self._stop = stop
 
+    end = "data: [DONE]\n\n"
+
+    def framed(self, event: dict[str, Any]) -> str:
+        """An object as an event."""
+        return f"data: {dumps(event)}\n\n"
+
+    def failed(self, error: ApiError) -> dict[str, Any]:
+        """An error as an object."""
+        return error.body
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(_until_gone(receive))
         gone.add_done_callback(lambda done: None if done.cancelled() else self._stop())
@@ -112,13 +122,14 @@ class EventStream(Response):
                 event = pending.result()
                 if event is None:
                     break
-                yield f"data: {dumps(event)}\n\n"
+                yield self.framed(event)
                 pending = asyncio.ensure_future(self._next())
         except Exception as error:
-            yield f"data: {dumps(as_api_error(error).body)}\n\n"
+            yield self.framed(self.failed(as_api_error(error)))
         finally:
             pending.cancel()
-        yield "data: [DONE]\n\n"
+        if self.end:
+            yield self.end
 
     async def _next(self) -> dict[str, Any] | None:
         return await anext(self._events, None)

@@ -1,0 +1,176 @@
+"""POST /v1/responses: OpenAI's newer form of a chat, for one text. Nothing is kept: a request has all of its input."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import uuid
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+from t5g import arguments
+from t5g.generation import Generation
+from t5g.server.asked import take_asked
+from t5g.server.bodies import Fields, read_json
+from t5g.server.errors import ApiError, wrong
+from t5g.server.events import EventStream, Json, dumps, while_there
+from t5g.server.prompts import chat_request
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from t5g.server.engine import Call, Engine, Spec
+
+_NEUTRAL = {
+    "previous_response_id": (),
+    "conversation": (),
+    "background": (False,),
+    "include": ([],),
+    "max_tool_calls": (),
+    "reasoning": ({},),
+    "truncation": ("disabled",),
+}
+
+
+class Responses:
+    """The endpoint."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def create(self, request: Request) -> Response:
+        """Answer a request."""
+        body = await read_json(request)
+        fields = Fields(_as_chat(body))
+        fields.text("model")
+        given, instructions = fields.take("input"), fields.text("instructions")
+        fields.neutral(_NEUTRAL)
+        asked = take_asked(fields, self._engine.settings, is_chat=True)
+        fields.done()
+        messages = _messages(given, instructions)
+        model, settings = self._engine.model, self._engine.settings
+
+        def prepare() -> list[Spec]:
+            reader = asked.reader(model)
+            specs = asked.specs(model, reader, [chat_request(model, reader, messages, settings)])
+            if asked.n_per_source != 1:
+                raise wrong("n", "n: a response is one text. Ask /v1/chat/completions for several.")
+            return specs
+
+        asked.aliases["max_output_tokens"] = "max_tokens"
+        with asked.naming_fields():
+            specs: list[Spec] = await self._engine.in_thread(prepare)
+        call = self._engine.start(specs, asked.timeout)
+        answer = _Answer(settings.model_name, instructions, body)
+        if asked.stream:
+            return _Events(answer.events(call), call.cancel)
+        (result,) = await while_there(request, call.results(), call.cancel)
+        return Json(answer.whole(result))
+
+
+def _as_chat(body: dict[str, Any]) -> dict[str, Any]:
+    """Fields that have other names in chats, under those."""
+    fields = dict(body)
+    if "max_output_tokens" in fields:
+        fields["max_tokens"] = fields.pop("max_output_tokens")
+    text = fields.pop("text", None)
+    form = text.get("format") if isinstance(text, dict) else None
+    if isinstance(form, dict):
+        inner = {"json_schema": {"schema": form.get("schema")}} if form.get("type") == "json_schema" else {}
+        fields["response_format"] = {"type": form.get("type"), **inner}
+    elif text is not None and not isinstance(text, dict):
+        raise wrong("text", f"text: must be an object, got {arguments.found(text)}.")
+    return fields
+
+
+def _messages(given: Any, instructions: str | None) -> list[Any]:
+    if isinstance(given, str):
+        given = [{"role": "user", "content": given}]
+    if not isinstance(given, list) or not given:
+        raise wrong("input", f"input: must be a text or a list of messages, got {arguments.found(given)}.")
+    first = [{"role": "system", "content": instructions}] if instructions else []
+    return [*first, *given]
+
+
+class _Answer:
+    """A response, as it comes into being."""
+
+    def __init__(self, model_name: str, instructions: str | None, body: dict[str, Any]) -> None:
+        self._id, self._item_id = f"resp_{uuid.uuid4().hex}", f"msg_{uuid.uuid4().hex}"
+        self._base: dict[str, Any] = {
+            "id": self._id,
+            "object": "response",
+            "created_at": int(time.time()),
+            "model": model_name,
+            "instructions": instructions,
+            "metadata": body.get("metadata") or {},
+            "parallel_tool_calls": False,
+            "tool_choice": "none",
+            "tools": [],
+            "temperature": body.get("temperature"),
+            "top_p": body.get("top_p"),
+            "error": None,
+        }
+
+    def _response(self, status: str, output: list[Any], usage: Any = None) -> dict[str, Any]:
+        details = {"reason": "max_output_tokens"} if status == "incomplete" else None
+        return {**self._base, "status": status, "incomplete_details": details, "output": output, "usage": usage}
+
+    def _item(self, status: str, content: list[Any]) -> dict[str, Any]:
+        return {"id": self._item_id, "type": "message", "status": status, "role": "assistant", "content": content}
+
+    def whole(self, result: Generation) -> dict[str, Any]:
+        """The finished response."""
+        status = "completed" if result.finish_reason == "stop" else "incomplete"
+        read, written = result.timings.n_source_tokens, len(result.token_ids)
+        usage = {
+            "input_tokens": read,
+            "input_tokens_details": {"cached_tokens": 0},
+            "output_tokens": written,
+            "output_tokens_details": {"reasoning_tokens": 0},
+            "total_tokens": read + written,
+        }
+        return self._response(status, [self._item(status, [_part(result.text)])], usage)
+
+    async def events(self, call: Call) -> AsyncIterator[dict[str, Any]]:
+        """The response as it comes, as events with names and numbers."""
+        numbers = itertools.count()
+        place = {"item_id": self._item_id, "output_index": 0, "content_index": 0}
+
+        def event(name: str, **fields: Any) -> dict[str, Any]:
+            return {"type": f"response.{name}", "sequence_number": next(numbers), **fields}
+
+        yield event("created", response=self._response("in_progress", []))
+        yield event("in_progress", response=self._response("in_progress", []))
+        yield event("output_item.added", output_index=0, item=self._item("in_progress", []))
+        yield event("content_part.added", **place, part=_part(""))
+        n_sent = 0
+        async for _, found in call.events():
+            if not isinstance(found, Generation):
+                n_sent += len(found.text)
+                yield event("output_text.delta", **place, delta=found.text, logprobs=[])
+                continue
+            if rest := found.text[n_sent:]:
+                yield event("output_text.delta", **place, delta=rest, logprobs=[])
+            response = self.whole(found)
+            yield event("output_text.done", **place, text=found.text, logprobs=[])
+            yield event("content_part.done", **place, part=_part(found.text))
+            yield event("output_item.done", output_index=0, item=response["output"][0])
+            yield event(response["status"], response=response)
+
+
+def _part(text: str) -> dict[str, Any]:
+    return {"type": "output_text", "text": text, "annotations": []}
+
+
+class _Events(EventStream):
+    """Events with their names; the last one says that it is the last."""
+
+    end = ""
+
+    def framed(self, event: dict[str, Any]) -> str:
+        return f"event: {event['type']}\ndata: {dumps(event)}\n\n"
+
+    def failed(self, error: ApiError) -> dict[str, Any]:
+        return {"type": "error", "code": error.code, "message": error.message, "param": error.param}
