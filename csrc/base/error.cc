@@ -12,7 +12,8 @@ ModelFormatError::ModelFormatError(const std::string& where, const std::string& 
 
 InputTooLong::InputTooLong(const std::string& side, int64_t n, int64_t max)
     : InvalidArgument(side + " has " + std::to_string(n) + " tokens, but the model's limit is " + std::to_string(max) +
-                      ". Shorten it or split it; t5g never cuts text silently."),
+                      ". Shorten it, or cut it with truncation=; nothing is cut silently. max_source_tokens= and "
+                      "max_target_tokens= of the model set other limits."),
       n_tokens(n),
       limit(max) {}
 

@@ -59,6 +59,12 @@ class IoError : public Error {
   int errno_value;
 };
 
+// What is asked for needs more memory than there is. Python: t5g.OutOfMemoryError, also a MemoryError.
+class OutOfMemory : public Error {
+ public:
+  using Error::Error;
+};
+
 // The caller asked to stop (Ctrl-C, Stream.cancel).
 class Cancelled : public Error {
  public:

@@ -96,8 +96,8 @@ enum class EncoderWindow {
   kInclusive,  // |i - j| <= W: transformers from 5.4 on
 };
 
-// Positions beyond this are never computed with: they would no longer be exact floats.
-inline constexpr int64_t kMostTokens = int64_t{1} << 24;
+// Positions beyond this are never computed with: their angles would no longer be right.
+inline constexpr int64_t kMostTokens = int64_t{1} << 22;
 
 // Reads and checks everything but tensors. Throws ModelFormatError.
 Config load_config(const GgufFile& file, EncoderWindow encoder_window);

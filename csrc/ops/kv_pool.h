@@ -40,6 +40,8 @@ class KvPool {
   virtual int32_t take(int64_t n) = 0;
   // All pages of one take().
   virtual void give_back(int32_t first) noexcept = 0;
+  // Nobody will look at these layers of the page again before it is given back: their memory may go meanwhile. A hint.
+  virtual void forget(int32_t, int /*first_layer*/, int /*n_layers*/) noexcept {}
   // Copies the contents of a page. Enqueued, like the ops that write to pages.
   virtual void copy(int32_t from, int32_t to) = 0;
 };

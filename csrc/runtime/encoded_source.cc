@@ -18,7 +18,7 @@ namespace t5g {
 namespace {
 
 constexpr char kMagic[8] = {'t', '5', 'g', '-', 's', 'r', 'c', '3'};
-// Of older files: without the last field, with states in f32; and without the last two, from when nothing noted
+// Of older files: without the last two fields, with states in f32; and without the last three, from when nothing noted
 // encoder_window.
 constexpr char kMagicOfFloats[8] = {'t', '5', 'g', '-', 's', 'r', 'c', '2'};
 constexpr char kMagicWithoutReach[8] = {'t', '5', 'g', '-', 's', 'r', 'c', '1'};
@@ -30,6 +30,7 @@ struct Header {
   uint64_t hidden_size;
   int64_t sliding_reach;
   uint64_t gguf_type;  // of the states, laid out as in tensor/state_rows.h
+  int64_t n_truncated;
 };
 
 constexpr int64_t kUnknownReach = -1;
@@ -52,6 +53,7 @@ size_t read_header(const std::string& path, const InputFile& file, Header& heade
     throw ModelFormatError(path, "not an encoded source. Expected a file written by EncodedSource.save.");
   header.sliding_reach = kUnknownReach;
   header.gguf_type = info(DataType::kF32).gguf_id;
+  header.n_truncated = 0;
   std::memcpy(&header, bytes, size);
   return size;
 }
@@ -97,8 +99,13 @@ void check_is_no_model(const std::string& path) {
 
 }  // namespace
 
-EncodedSource::EncodedSource(std::vector<int32_t> ids, StateRows hidden_states, const SourceOrigin& origin)
-    : id_(next_id.fetch_add(1)), ids_(std::move(ids)), hidden_states_(std::move(hidden_states)), origin_(origin) {}
+EncodedSource::EncodedSource(std::vector<int32_t> ids, StateRows hidden_states, const SourceOrigin& origin,
+                             int64_t n_truncated)
+    : id_(next_id.fetch_add(1)),
+      ids_(std::move(ids)),
+      hidden_states_(std::move(hidden_states)),
+      origin_(origin),
+      n_truncated_(n_truncated) {}
 
 EncodedSource::~EncodedSource() {
   for (const auto& observer : observers_) {
@@ -123,6 +130,7 @@ void EncodedSource::save(const std::string& path) const {
   header.hidden_size = static_cast<uint64_t>(hidden_size());
   header.sliding_reach = origin_.sliding_reach;
   header.gguf_type = info(hidden_states_.type()).gguf_id;
+  header.n_truncated = n_truncated_;
   const size_t ids_bytes = ids_.size() * sizeof(int32_t), states_bytes = hidden_states_.size_bytes();
   check_is_no_model(path);
   OutputFile file(path, sizeof header + ids_bytes + states_bytes);
@@ -154,7 +162,7 @@ std::shared_ptr<EncodedSource> EncodedSource::load(const std::string& path, cons
   auto bytes = std::make_shared<Buffer>(state_bytes);
   file.read(header_size + ids.size() * sizeof(int32_t), {bytes->data(), state_bytes});
   StateRows states(type, expected.hidden_size, std::ssize(ids), std::move(bytes));
-  return std::make_shared<EncodedSource>(std::move(ids), std::move(states), expected.origin);
+  return std::make_shared<EncodedSource>(std::move(ids), std::move(states), expected.origin, header.n_truncated);
 }
 
 }  // namespace t5g

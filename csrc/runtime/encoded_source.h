@@ -36,8 +36,8 @@ class SourceObserver {
 
 class EncodedSource {
  public:
-  // hidden_states: a row for each id.
-  EncodedSource(std::vector<int32_t> ids, StateRows hidden_states, const SourceOrigin& origin);
+  // hidden_states: a row for each id. n_truncated: tokens that the caller had cut away.
+  EncodedSource(std::vector<int32_t> ids, StateRows hidden_states, const SourceOrigin& origin, int64_t n_truncated = 0);
   ~EncodedSource();
   EncodedSource(const EncodedSource&) = delete;
   EncodedSource& operator=(const EncodedSource&) = delete;
@@ -47,6 +47,7 @@ class EncodedSource {
   const StateRows& hidden_states() const { return hidden_states_; }
   int64_t hidden_size() const { return hidden_states_.cols(); }
   const SourceOrigin& origin() const { return origin_; }
+  int64_t n_truncated() const { return n_truncated_; }
 
   // Another one for every source of the process.
   uint64_t id() const { return id_; }
@@ -71,6 +72,7 @@ class EncodedSource {
   const std::vector<int32_t> ids_;
   const StateRows hidden_states_;
   const SourceOrigin origin_;
+  const int64_t n_truncated_;
   mutable std::mutex observers_mutex_;
   mutable std::vector<std::weak_ptr<SourceObserver>> observers_;
 };

@@ -163,6 +163,11 @@ bool Generator::fits(const GenerationConfig& config) const {
   return rows <= max_batch_;
 }
 
+void Generator::set_progress(std::shared_ptr<Progress> progress) {
+  const TicketLock::Guard guard(lock_);
+  progress_.swap(progress);
+}
+
 bool Generator::has_room() const {
   const TicketLock::Guard guard(lock_);
   return waiting_.empty() && fits(config_);
@@ -177,10 +182,13 @@ void Generator::start(Model& model, Interrupt* interrupt) {
   entry.result.image_seconds = request.images.empty() ? 0 : seconds_since(begin);
   begin = std::chrono::steady_clock::now();
   const bool reusable = request.source != nullptr;
-  const auto encoded = reusable ? request.source : model.encode(request.source_ids, images, interrupt);
+  const auto encoded = reusable
+                           ? request.source
+                           : model.encode(request.source_ids, images, interrupt, progress_.get(), request.n_truncated);
   const auto projected = reusable ? model.project_and_keep(*encoded, interrupt) : model.project(*encoded, interrupt);
   entry.result.encode_seconds = seconds_since(begin);
   entry.result.n_source_tokens = std::ssize(encoded->ids());
+  entry.result.n_truncated = encoded->n_truncated();
   JobInput input{.handle = model_,
                  .model = model,
                  .source_ids = encoded->ids(),

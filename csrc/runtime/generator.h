@@ -33,11 +33,13 @@ struct GenerationRequest {
   std::vector<int32_t> decoder_prefix;            // begins with the start token, or it is put in front
   std::shared_ptr<const RequestOptions> options;  // null: the generator's
   bool streams = false;                           // whether take_texts() gives its text
+  int64_t n_truncated = 0;                        // tokens that the caller had cut from source_ids
 };
 
 struct GenerationResult {
   std::vector<GeneratedSequence> sequences;  // at least one
   int64_t n_source_tokens = 0;
+  int64_t n_truncated = 0;    // of the source, before it was given
   double image_seconds = 0;   // reading the images
   double encode_seconds = 0;  // reading the source and preparing the decoder for it; 0 for a source encoded before
   double decode_seconds = 0;  // from the first decode step to the last
@@ -77,6 +79,9 @@ class Generator final : public ModelUser {
   // One request ends as cancelled, with what it has, or has never been one if it has not begun. Nothing happens to one
   // that is done. From any thread: waits for the step in hand.
   void cancel(size_t number);
+
+  // Is told how far the reading of each source has come; for the steps from now on. Null: nobody is.
+  void set_progress(std::shared_ptr<Progress> progress);
 
   // Whether a request with the generator's options that is added now runs in the next step, because none waits and
   // there are rows to spare.
@@ -150,6 +155,7 @@ class Generator final : public ModelUser {
   std::vector<FreshText> texts_;  // of requests that stream
   std::string text_;              // of the first request, that nobody has taken
   bool has_text_ = false;         // whether somebody has taken any
+  std::shared_ptr<Progress> progress_;
   std::vector<Model::Step> steps_;
   Buffer logits_;
   bool keeps_errors_ = false;

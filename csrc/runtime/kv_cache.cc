@@ -23,6 +23,18 @@ void KvCache::undo(int64_t length) {
   truncate(length);
 }
 
+// A draft that was wrong takes back fewer tokens than a page has. Pages that a fork shares are left alone.
+void KvCache::commit() {
+  replaced_.reset();
+  if (sliding_ == nullptr) return;
+  const int64_t unseen = length_ - sliding_->before - kKvChunk;
+  for (; static_cast<int64_t>(n_forgotten_ + 1) * kKvChunk <= unseen; ++n_forgotten_) {
+    const Page& page = pages_[n_forgotten_];
+    if (page.use_count() > 1) continue;
+    for (const SlidingLayers::Range& range : sliding_->ranges) pool_->forget(page->first(), range.first, range.n);
+  }
+}
+
 void KvCache::reserve(int64_t n) {
   const auto first = static_cast<size_t>(length_ / kKvChunk);
   if (n > 0 && first < pages_.size() && pages_[first].use_count() > 1) {

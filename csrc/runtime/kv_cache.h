@@ -11,9 +11,20 @@
 
 namespace t5g {
 
+// Layers that see no further back than `before` tokens, in ranges of neighbours: of tokens behind that, nothing of them
+// is kept.
+struct SlidingLayers {
+  struct Range {
+    int first, n;
+  };
+  int64_t before = 0;
+  std::vector<Range> ranges;
+};
+
 class KvCache {
  public:
-  explicit KvCache(std::shared_ptr<KvPool> pool) : pool_(std::move(pool)) {}
+  explicit KvCache(std::shared_ptr<KvPool> pool, std::shared_ptr<const SlidingLayers> sliding = nullptr)
+      : pool_(std::move(pool)), sliding_(std::move(sliding)) {}
 
   const std::shared_ptr<KvPool>& pool() const { return pool_; }
   int64_t length() const { return length_; }
@@ -25,7 +36,7 @@ class KvCache {
 
   // Ends a step: what has been reserved and counted since the last one stays; or never was, where the step has failed
   // when the cache had this length.
-  void commit() { replaced_.reset(); }
+  void commit();
   void undo(int64_t length);
 
   // Forgets all tokens from `length` on; the pages that only they needed go back.
@@ -42,6 +53,8 @@ class KvCache {
   Page take() const { return std::make_shared<const KvRun>(pool_, 1); }
 
   std::shared_ptr<KvPool> pool_;
+  std::shared_ptr<const SlidingLayers> sliding_;  // null: there are none
+  size_t n_forgotten_ = 0;                        // pages of which those layers are not kept
   std::vector<Page> pages_;
   std::vector<int32_t> numbers_;  // of pages_
   Page replaced_;                 // by a copy, in the step in hand

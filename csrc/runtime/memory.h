@@ -18,6 +18,12 @@ struct MemoryNeeds {
   int64_t bytes_per_target_token;  // keys and values of the sequence's own tokens
 };
 
+// Of one source.
+struct SourceBytes {
+  int64_t reading;  // its states, and one layer's keys and values
+  int64_t writing;  // its states and what the decoder looks at
+};
+
 // What the rest of the runtime needs.
 struct RuntimeBytes {
   int64_t page_bytes;       // of a page of the decoder's pool

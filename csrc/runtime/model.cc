@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/free_memory.h"
 #include "base/thread_count.h"
 #include "runtime/load_tokenizer.h"
 
@@ -54,6 +55,18 @@ SourceCacheKind resolve_source_cache(const std::string& name, const Ops& ops, co
 int64_t check_budget(int64_t bytes) {
   if (bytes >= 0) return bytes;
   throw InvalidArgument("source_cache_budget is " + std::to_string(bytes) + ", expected a number of bytes, 0 or more.");
+}
+
+std::shared_ptr<const SlidingLayers> find_sliding_layers(const TextConfig& decoder) {
+  auto sliding = std::make_shared<SlidingLayers>();
+  sliding->before = decoder.sliding_attention_window.before;
+  for (int i = 0; i < decoder.num_hidden_layers; ++i) {
+    if (decoder.layer_types[static_cast<size_t>(i)] != LayerType::kSlidingAttention) continue;
+    if (sliding->ranges.empty() || sliding->ranges.back().first + sliding->ranges.back().n != i)
+      sliding->ranges.push_back({i, 0});
+    ++sliding->ranges.back().n;
+  }
+  return sliding->ranges.empty() ? nullptr : sliding;
 }
 
 // The file's config with the caller's limits.
@@ -140,6 +153,7 @@ Model::Model(const std::string& path, const ModelOptions& options)
       encoder_pool_(backend_.ops->make_kv_pool(encoder_.kv_format(), 1)),
       decoder_pool_(make_decoder_pool(config_, decoder_, *backend_.ops)),
       image_pool_(make_image_pool(vision_, *backend_.ops)),
+      sliding_layers_(find_sliding_layers(config_.decoder)),
       source_caches_(std::make_shared<SourceCacheStore>(kMaxSourceCacheBytes)),
       encoder_workspace_(config_.encoder, backend_),
       decoder_workspace_(make_decoder_workspace(config_, backend_)),
@@ -155,6 +169,37 @@ bool Model::keeps_latent(int64_t n_tokens) const {
   if (n_tokens == 0 || !config_.has_decoder || source_cache_ == SourceCacheKind::kKeys) return false;
   return source_cache_ == SourceCacheKind::kLatent ||
          kv_chunks(n_tokens) * decoder_pool_->page_bytes() > source_cache_budget_;
+}
+
+SourceBytes Model::source_bytes(int64_t n_tokens) const {
+  const int64_t width = config_.encoder.hidden_size;
+  const auto bytes_of = [&](DataType type) { return n_tokens * static_cast<int64_t>(state_row_bytes(type, width)); };
+  const int64_t exact = bytes_of(DataType::kF32), one_layer = kv_chunks(n_tokens) * encoder_pool_->page_bytes();
+  SourceBytes bytes{.reading = exact + one_layer, .writing = exact};
+  if (!config_.has_decoder) return bytes;
+  if (!keeps_latent(n_tokens)) {
+    bytes.writing += kv_chunks(n_tokens) * decoder_pool_->page_bytes();
+    return bytes;
+  }
+  const LatentFormat format = decoder_.latent_format(kv_type_);
+  const int64_t scales = int64_t{format.n_layers} * format.n_kv_heads * 4;
+  bytes.reading = std::max(bytes.reading, exact + bytes_of(kv_type_));
+  bytes.writing = bytes_of(kv_type_) + n_tokens * scales;
+  return bytes;
+}
+
+void Model::check_memory(int64_t n_tokens) const {
+  constexpr int64_t kWorthAsking = int64_t{64} << 20;
+  const SourceBytes needed = source_bytes(n_tokens);
+  const int64_t most = std::max(needed.reading, needed.writing);
+  if (most < kWorthAsking || backend_.device->name() != "cpu") return;
+  const int64_t free = free_memory();
+  if (most <= free) return;
+  const auto mb = [](int64_t bytes) { return std::to_string(bytes / 1000000) + " MB"; };
+  throw OutOfMemory("the source has " + std::to_string(n_tokens) + " tokens, which need " + mb(most) + ", but only " +
+                    mb(free) +
+                    " of memory are free. Shorten it, or keep less of it: "
+                    "source_cache='latent', kv_type='q8_0'.");
 }
 
 void Model::check_ids(const std::string& name, std::span<const int32_t> ids, const TextConfig& side) {

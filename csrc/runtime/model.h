@@ -15,6 +15,7 @@
 
 #include "base/function_ref.h"
 #include "base/interrupt.h"
+#include "base/progress.h"
 #include "gguf/reader.h"
 #include "model/config.h"
 #include "model/decoder.h"
@@ -75,9 +76,18 @@ class Model {
 
   // ids [S] and the features of the images they mention -> hidden states. S may be 0. Throws InvalidArgument for an id
   // outside the vocabulary or another number of image tokens than the images have, InputTooLong, Cancelled.
+  // progress: told from 0 to S, in tokens. n_truncated: see EncodedSource. Throws OutOfMemory before it begins where
+  // the machine has less free than check_memory() says.
   using Images = std::vector<std::shared_ptr<const ImageFeatures>>;
   std::shared_ptr<const EncodedSource> encode(std::vector<int32_t> ids, const Images& images = {},
-                                              Interrupt* interrupt = nullptr);
+                                              Interrupt* interrupt = nullptr, Progress* progress = nullptr,
+                                              int64_t n_truncated = 0);
+
+  // What a source of so many tokens needs beside what the model has already: at most while it is read, and then as long
+  // as a target is written.
+  SourceBytes source_bytes(int64_t n_tokens) const;
+  // Throws OutOfMemory, with both numbers, where the host has less free than that.
+  void check_memory(int64_t n_tokens) const;
 
   // Throws InvalidArgument for a source of another model, or of one that reads sources of this length otherwise.
   // name: what the message calls it.
@@ -96,7 +106,7 @@ class Model {
   void check_has_decoder() const;
 
   // An empty cache for a new sequence.
-  KvCache new_cache() const { return KvCache(decoder_pool_); }
+  KvCache new_cache() const { return KvCache(decoder_pool_, sliding_layers_); }
 
   // New tokens of one sequence, as part of a batch.
   struct Step {
@@ -140,7 +150,7 @@ class Model {
  private:
   void check_has_vision() const;
   void run_encoder(std::span<const int32_t> ids, std::span<const Tensor> features, std::span<float> states,
-                   Interrupt* interrupt);
+                   Interrupt* interrupt, Progress* progress);
   // Made and filled, within a lease that they outlive.
   void make_cache(const EncodedSource& source, std::shared_ptr<SourceCache>& made, Device::Lease& lease);
   void fill_keys(const SourceCache& cache, const StateRows& states, Device::Lease& lease);
@@ -167,6 +177,7 @@ class Model {
   // Keys and values: of one layer at a time, of every layer of the decoder, of one layer of the image tower. What the
   // file does not have has no pool.
   const std::shared_ptr<KvPool> encoder_pool_, decoder_pool_, image_pool_;
+  const std::shared_ptr<const SlidingLayers> sliding_layers_;  // of the decoder
   const std::shared_ptr<SourceCacheStore> source_caches_;
   // What follows is used by the thread that holds the device.
   ImageCache image_cache_;

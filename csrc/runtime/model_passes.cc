@@ -43,6 +43,44 @@ class DeviceRows {
   Tensor view_;
 };
 
+// How far the encoder has come, by the multiplications behind it: layers with full attention take most of a long
+// source.
+class ReadingProgress {
+ public:
+  // progress: may be null.
+  ReadingProgress(const TextConfig& config, int64_t n, int64_t block_rows, Progress* progress)
+      : config_(config), n_(n), n_blocks_((n + block_rows - 1) / block_rows), progress_(progress) {
+    for (size_t layer = 0; layer < config.layer_types.size(); ++layer) total_ += keys(layer) + rest(layer);
+    total_ *= static_cast<double>(n_blocks_);
+    if (progress_ != nullptr) progress_->update(0, n_);
+  }
+  // A layer goes over all blocks twice: for keys and values, then for everything else.
+  void block_done() {
+    const auto layer = static_cast<size_t>(n_done_ / (2 * n_blocks_));
+    done_ += n_done_++ / n_blocks_ % 2 == 0 ? keys(layer) : rest(layer);
+    if (progress_ != nullptr) progress_->update(static_cast<int64_t>(static_cast<double>(n_) * done_ / total_), n_);
+  }
+  void end() {
+    if (progress_ != nullptr) progress_->update(n_, n_);
+  }
+
+ private:
+  // Multiplications for each token.
+  double keys(size_t) const { return 2.0 * config_.hidden_size * config_.num_key_value_heads * config_.head_dim; }
+  double rest(size_t layer) const {
+    const double width = config_.num_attention_heads * config_.head_dim, size = config_.hidden_size;
+    const Window window = config_.window(config_.layer_types[layer]);
+    const auto seen = static_cast<double>(std::min(n_, window.before + window.after + 1));
+    return size * (2 * width + 3.0 * config_.intermediate_size) + 2 * width * seen;
+  }
+
+  const TextConfig& config_;
+  const int64_t n_, n_blocks_;
+  Progress* const progress_;
+  double total_ = 0, done_ = 0;
+  int64_t n_done_ = 0;
+};
+
 }  // namespace
 
 std::shared_ptr<const ImageFeatures> Model::encode_image(std::span<const uint8_t> pixels, Interrupt* interrupt) {
@@ -64,27 +102,28 @@ std::shared_ptr<const ImageFeatures> Model::encode_image(std::span<const uint8_t
   return features;
 }
 
-std::shared_ptr<const EncodedSource> Model::encode(std::vector<int32_t> ids, const Images& images,
-                                                   Interrupt* interrupt) {
+std::shared_ptr<const EncodedSource> Model::encode(std::vector<int32_t> ids, const Images& images, Interrupt* interrupt,
+                                                   Progress* progress, int64_t n_truncated) {
   check_ids("source", ids, config_.encoder);
   check_images(ids, images.size());
+  check_memory(std::ssize(ids));
   std::vector<Tensor> features;
   for (const auto& image : images) features.push_back(image->view());
   const auto n = static_cast<int64_t>(ids.size());
   const int64_t width = config_.encoder.hidden_size;
   const size_t n_values = ids.size() * static_cast<size_t>(width);
   auto states = std::make_shared<Buffer>(n_values * sizeof(float));
-  run_encoder(ids, features, {states->floats(), n_values}, interrupt);
+  run_encoder(ids, features, {states->floats(), n_values}, interrupt, progress);
   // Many states take less memory rounded, as the decoder will read them anyway.
   StateRows rows(DataType::kF32, width, n, std::move(states));
   if (keeps_latent(n) && kv_type_ != DataType::kF32)
     rows = StateRows::rounded(kv_type_, width, rows.floats(), interrupt);
-  return std::make_shared<EncodedSource>(std::move(ids), std::move(rows), source_origin_);
+  return std::make_shared<EncodedSource>(std::move(ids), std::move(rows), source_origin_, n_truncated);
 }
 
 // Keys and values of the pass have gone when it returns.
 void Model::run_encoder(std::span<const int32_t> ids, std::span<const Tensor> features, std::span<float> states,
-                        Interrupt* interrupt) {
+                        Interrupt* interrupt, Progress* progress) {
   const auto n = static_cast<int64_t>(ids.size());
   DeviceRows x(*backend_.device, states, n, config_.encoder.hidden_size);
   const KvRun kv(encoder_pool_, kv_chunks(n));
@@ -95,10 +134,13 @@ void Model::run_encoder(std::span<const int32_t> ids, std::span<const Tensor> fe
   if (n > 0) batch.add_tokens(ids, 0, {.pages = {&first_page, 1}, .length = n, .is_run = true});
   Device::Lease lease(*backend_.device, interrupt);
   backend_.ops->upload(batch);
+  ReadingProgress reading(config_.encoder, n, backend_.ops->block_rows(), progress);
   encoder_.forward(batch, features, x.view(), encoder_workspace_, [&] {
+    reading.block_done();
     if (lease.give_way()) backend_.ops->upload(batch);
   });
   x.fetch();
+  reading.end();
 }
 
 void Model::make_cache(const EncodedSource& source, std::shared_ptr<SourceCache>& made, Device::Lease& lease) {

@@ -40,10 +40,19 @@ Buffer::Buffer(size_t size_bytes) : size_bytes_(size_bytes) {
     if (data != nullptr) std::memset(data, 0, size_bytes);
   }
   if (data == nullptr) {
-    throw Error("out of memory: could not get " + std::to_string(size_bytes >> 20) +
-                " MiB. Use a smaller model, a smaller type or a shorter input.");
+    throw OutOfMemory("out of memory: could not get " + std::to_string(size_bytes >> 20) +
+                      " MiB. Use a smaller model, a smaller type or a shorter input.");
   }
   data_ = static_cast<std::byte*>(data);
+}
+
+void drop_contents([[maybe_unused]] std::byte* data, [[maybe_unused]] size_t size_bytes) noexcept {
+#ifdef __linux__  // elsewhere MADV_DONTNEED leaves what was there, or means nothing
+  constexpr uintptr_t kPage = 4096;
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + kPage - 1) / kPage * kPage;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + size_bytes) / kPage * kPage;
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+#endif
 }
 
 Buffer::~Buffer() {

@@ -33,4 +33,7 @@ class Buffer {
   size_t size_bytes_ = 0;
 };
 
+// Gives what lies there, inside a buffer, back to the system, in whole pages: it is zero afterwards, or what it was.
+void drop_contents(std::byte* data, size_t size_bytes) noexcept;
+
 }  // namespace t5g

@@ -23,7 +23,7 @@ py::handle make_class(py::module_& m, const char* name, const char* doc, const p
 }
 
 struct Classes {
-  py::handle error, model_format, invalid_argument, input_too_long, unsupported, argument_type, device;
+  py::handle error, model_format, invalid_argument, input_too_long, unsupported, argument_type, device, out_of_memory;
 };
 
 Classes classes;
@@ -61,6 +61,8 @@ void translate(std::exception_ptr pointer) {
     set(classes.unsupported, e);
   } catch (const DeviceError& e) {
     set(classes.device, e);
+  } catch (const OutOfMemory& e) {
+    set(classes.out_of_memory, e);
   } catch (const Cancelled&) {
     // The signal handler of the interpreter has already set its own exception (KeyboardInterrupt) where there is one.
     if (!PyErr_Occurred()) PyErr_SetString(classes.error.ptr(), "cancelled");
@@ -73,7 +75,7 @@ void translate(std::exception_ptr pointer) {
 
 void bind_errors(py::module_& m) {
   const py::handle exception(PyExc_Exception), value_error(PyExc_ValueError), type_error(PyExc_TypeError),
-      runtime_error(PyExc_RuntimeError);
+      runtime_error(PyExc_RuntimeError), memory_error(PyExc_MemoryError);
   classes.error =
       make_class(m, "T5gError", "Base of all errors that t5g raises of its own.", py::make_tuple(exception));
   classes.model_format =
@@ -91,6 +93,8 @@ void bind_errors(py::module_& m) {
                                    py::make_tuple(classes.error, runtime_error));
   classes.device = make_class(m, "DeviceError", "A device that has failed in use: out of memory, lost.",
                               py::make_tuple(classes.error, runtime_error));
+  classes.out_of_memory = make_class(m, "OutOfMemoryError", "What was asked for needs more memory than there is.",
+                                     py::make_tuple(classes.error, memory_error));
   py::register_exception_translator(&translate);
 }
 
@@ -102,7 +106,8 @@ void adopt_errors(const py::module_& core) {
              .input_too_long = class_named("InputTooLongError"),
              .unsupported = class_named("UnsupportedError"),
              .argument_type = class_named("ArgumentTypeError"),
-             .device = class_named("DeviceError")};
+             .device = class_named("DeviceError"),
+             .out_of_memory = class_named("OutOfMemoryError")};
   // Local, because a C++ exception's type need not be known by its name across two modules.
   py::register_local_exception_translator(&translate);
 }

@@ -16,6 +16,7 @@
 #include "base/utf8.h"
 #include "bindings.h"
 #include "interrupt.h"
+#include "progress.h"
 #include "runtime/encoded_source.h"
 #include "runtime/generation_defaults.h"
 #include "runtime/generator.h"
@@ -201,14 +202,16 @@ auto compute_unless(const StopFlag* stop, ModelHandle& handle, Body&& body) {
 }
 
 std::shared_ptr<EncodedSource> encode(ModelHandle& handle, Ids ids, const std::vector<Pixels>& images,
-                                      const StopFlag* stop) {
+                                      const StopFlag* stop, const py::object& progress, int64_t n_truncated) {
+  std::optional<PythonProgress> told;
+  if (!progress.is_none()) told.emplace(progress);
   const std::vector<std::vector<uint8_t>> pixels = copy_pixels(images);
   return compute_unless(stop, handle, [&](Model& model, Interrupt* interrupt) {
     Model::check_ids("source", ids, model.config().encoder);
     model.check_images(ids, pixels.size());
     Model::Images features;
     for (const auto& image : pixels) features.push_back(model.encode_image(image, interrupt));
-    return as_holder(model.encode(std::move(ids), features, interrupt));
+    return as_holder(model.encode(std::move(ids), features, interrupt, told ? &*told : nullptr, n_truncated));
   });
 }
 
@@ -288,14 +291,15 @@ py::array_t<float> score(ModelHandle& handle, const EncodedSource& source, const
   return array;
 }
 
-// From an encoded source, or from its token ids and images.
+// From an encoded source, or from its token ids and images. Ids say themselves if tokens were cut from them.
 GenerationRequest as_request(const py::handle& source, const Ids& prefix) {
   GenerationRequest request;
   if (py::isinstance<EncodedSource>(source)) {
     request.source = source.cast<std::shared_ptr<EncodedSource>>();
   } else {
-    const auto [ids, images] = source.cast<std::pair<Ids, std::vector<Pixels>>>();
-    request.source_ids = ids;
+    const auto [ids, images] = source.cast<std::pair<py::object, std::vector<Pixels>>>();
+    request.source_ids = ids.cast<Ids>();
+    request.n_truncated = py::getattr(ids, "n_truncated", py::int_(0)).cast<int64_t>();
     request.images = copy_pixels(images);
   }
   request.decoder_prefix = prefix;
@@ -459,6 +463,7 @@ py::dict result_dict(GenerationResult& result) {
   py::dict d;
   d["sequences"] = sequences;
   d["timings"] = timings;
+  d["n_truncated"] = result.n_truncated;
   return d;
 }
 
@@ -509,6 +514,7 @@ void bind_runtime(py::module_& m) {
           "How the states are kept.")
       .def_property_readonly("token_ids", &EncodedSource::ids)
       .def_property_readonly("n_tokens", [](const EncodedSource& source) { return source.ids().size(); })
+      .def_property_readonly("n_truncated", &EncodedSource::n_truncated)
       .def("save", &save_source, arg("path"));
 
   py::class_<StopFlag>(m, "StopFlag", "Ends calls that were given it, from any thread.")
@@ -539,11 +545,24 @@ void bind_runtime(py::module_& m) {
             return known([n](const Model& model) { return model.keeps_latent(n); })(handle);
           },
           arg("n_tokens"), "Whether a source of so many tokens is kept as the encoder's output alone.")
+      .def(
+          "source_bytes",
+          [](ModelHandle& handle, int64_t n) {
+            const SourceBytes bytes = known([n](const Model& model) { return model.source_bytes(n); })(handle);
+            return py::make_tuple(bytes.reading, bytes.writing);
+          },
+          arg("n_tokens"), "What a source of so many tokens needs while it is read, and while a target is written.")
+      .def(
+          "check_memory",
+          [](ModelHandle& handle, int64_t n) {
+            handle.use(nullptr, [&](const Model& model, Interrupt*) { model.check_memory(n); });
+          },
+          arg("n_tokens"), "Raises OutOfMemoryError where the machine has less free than that.")
       .def("memory", known(&memory_dict))
       .def("generation_defaults", known(&generation_defaults))
       .def("chat_templates", known(&chat_templates))
       .def("encode", &encode, arg("ids"), arg("images") = std::vector<Pixels>{}, arg("stop") = py::none(),
-           "None when the flag was set before the end.")
+           arg("progress") = py::none(), arg("n_truncated") = 0, "None when the flag was set before the end.")
       .def("prepare", &prepare, arg("source"), arg("stop") = py::none(),
            "What the decoder needs of a source, so that generation begins at once; False when the flag was set first.")
       .def("token_ids", &checked_ids, arg("name"), arg("ids"), arg("side"),
@@ -573,6 +592,13 @@ void bind_runtime(py::module_& m) {
   py::class_<Generator>(m, "Generator", "Generation for any number of sources; see t5g.Model.")
       .def(py::init(&make_generator), arg("model"), arg("requests"), arg("decoder_prefix"), arg("text"),
            arg("max_batch_size"), arg("config"))
+      .def(
+          "set_progress",
+          [](Generator& generator, py::object progress) {
+            auto told = std::make_shared<PythonProgress>(std::move(progress));
+            without_gil([&] { generator.set_progress(std::move(told)); });
+          },
+          arg("progress"), "Calls progress(done, total) while sources are read.")
       .def("step", &step, "One step of every running sequence; False when there is nothing left to do.")
       .def("add", &add_request, arg("source"), arg("decoder_prefix"), arg("config") = py::none(),
            arg("text") = py::none(), arg("streams") = false,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from t5g.model import Model
     from t5g.options import GenerateOptions
     from t5g.sources import Source, TextOrIds
+    from t5g.truncation import Truncation
 
 # Results that may wait for an earlier one, for each row of the batch. Texts differ in length; beyond this the batch
 # would rather run with empty rows than let them pile up.
@@ -84,11 +85,12 @@ class Batch:
         stop: str | Sequence[str] | None = None,
         parse_special: bool = False,
         skip_special_tokens: bool = True,
+        truncation: Truncation = "error",
         max_batch_size: int = 32,
         **options: Unpack[GenerateOptions],
     ) -> None:
         self._model = model
-        self._reader = Reader(model, parse_special=parse_special, pan_and_scan=pan_and_scan)
+        self._reader = Reader(model, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation)
         self._prefix = [] if decoder_prefix is None else self._reader.target("decoder_prefix", decoder_prefix)
         rows = arguments.rows(max_batch_size)
         text = generation_options.text(stop, skip_special_tokens, model.generation_defaults)

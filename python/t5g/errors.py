@@ -6,6 +6,7 @@ from t5g._core import (
     InputTooLongError,
     InvalidArgumentError,
     ModelFormatError,
+    OutOfMemoryError,
     T5gError,
     UnsupportedError,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "InputTooLongError",
     "InvalidArgumentError",
     "ModelFormatError",
+    "OutOfMemoryError",
     "T5gError",
     "T5gWarning",
     "UnsupportedError",

@@ -146,6 +146,8 @@ class Generation(GeneratedSequence):
 
     sequences: list[GeneratedSequence]
     timings: Timings
+    n_truncated: int = 0
+    """Tokens that ``truncation`` has cut from the source."""
 
     @classmethod
     def _from_core(
@@ -157,7 +159,7 @@ class Generation(GeneratedSequence):
                 sequence["token_logprobs"] = sequence["token_logprobs"].each
         sequences = [GeneratedSequence(**sequence) for sequence in result["sequences"]]
         timings = Timings(load_seconds=load_seconds, **result["timings"])
-        made = cls(**result["sequences"][0], sequences=sequences, timings=timings)
+        made = cls(**result["sequences"][0], sequences=sequences, timings=timings, n_truncated=result["n_truncated"])
         if attention is not None:
             for sequence in (made, *sequences):
                 sequence.__dict__["_attention"] = functools.partial(attention, sequence.token_ids)

@@ -119,7 +119,6 @@ _ADVICE = {
     "skip_special_tokens": "model.generate and its like have it, and model.tokenizer.decode.",
     # Hugging Face: tokenizers, chat templates, models
     "padding": _NO_PADDING,
-    "truncation": "Leave it out: nothing is cut: what is too long is an error that gives both counts.",
     "add_generation_prompt": "Leave it out: the ids end where the model's turn begins.",
     "continue_final_message": "Give the text's beginning to generate: decoder_prefix=...",
     "tokenize": "Leave it out: the result is token ids.",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from t5g.images import Images
     from t5g.options import GenerateOptions
     from t5g.sources import Request, Source, TextOrIds
+    from t5g.truncation import Truncation
 
 
 class Model:
@@ -184,6 +185,14 @@ class Model:
         """How much memory the model needs: its weights, and what each token of a source or target adds."""
         return MemoryNeeds(**self._native.memory())
 
+    def source_memory(self, n_tokens: int) -> tuple[int, int]:
+        """Bytes that a source needs beside the weights: at most while it is read, and while a target is written.
+
+        A call for which the machine has less free raises :class:`t5g.OutOfMemoryError` before it begins.
+        """
+        reading, writing = self._native.source_bytes(arguments.integer("n_tokens", n_tokens, low=0))
+        return reading, writing
+
     def close(self) -> None:
         """Give the model's memory back, whatever else of it is kept; closing twice is fine.
 
@@ -216,6 +225,8 @@ class Model:
         images: Images | None = None,
         pan_and_scan: bool = False,
         parse_special: bool = False,
+        truncation: Truncation = "error",
+        progress: Callable[[int, int], object] | None = None,
     ) -> EncodedSource:
         """Read a source once, for any number of calls.
 
@@ -233,6 +244,13 @@ class Model:
             Show the model two to four crops of each long image as well.
         parse_special
             Match special tokens in a text. ``<start_of_image>`` is matched whenever there are images.
+        truncation
+            What is done with more tokens than the model accepts: ``"error"`` raises; ``"end"``, ``"start"`` and
+            ``"middle"`` say which part of them is cut away, and ``n_truncated`` of the source how many those were. What
+            the tokenizer puts before and after a text stays. Sources with images are not cut.
+        progress
+            Called with (done, total), in tokens: with 0 at first, now and then, and with all at the end. What it raises
+            ends the call.
 
         Returns
         -------
@@ -253,8 +271,10 @@ class Model:
         """
         if isinstance(source, EncodedSource):
             raise ArgumentTypeError("source is already encoded; expected a text or token ids.")
-        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
-        encoded = EncodedSource(reader.encoded(source, images))
+        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation)
+        if progress is not None and not callable(progress):
+            raise arguments.wrong_type("progress", "a function of two numbers", progress)
+        encoded = EncodedSource(reader.encoded(source, images, progress))
         reader.tell_what_had_no_effect()
         return encoded
 
@@ -266,6 +286,7 @@ class Model:
         pooling: Literal["mean", "none"] = "mean",
         normalize: bool = True,
         parse_special: bool = False,
+        truncation: Truncation = "error",
     ) -> npt.NDArray[np.float32] | list[npt.NDArray[np.float32]]:
         """Vectors of texts, from the encoder alone.
 
@@ -279,6 +300,8 @@ class Model:
             Scale every vector to length 1.
         parse_special
             Match special tokens in the texts.
+        truncation
+            Of texts that are too long, as in :meth:`encode`.
 
         Returns
         -------
@@ -286,7 +309,7 @@ class Model:
             float32 [n, hidden_size]; with pooling ``"none"`` a list of n arrays [n_tokens, hidden_size].
             A text without tokens has the zero vector.
         """
-        reader = Reader(self, parse_special=parse_special)
+        reader = Reader(self, parse_special=parse_special, truncation=truncation)
         pooling_name = arguments.choice("pooling", pooling, ("mean", "none"))
         normalize = arguments.flag("normalize", normalize)
         several = arguments.items("texts", texts, "texts", "Write [text] for a single one.")
@@ -350,6 +373,7 @@ class Model:
         parse_special: bool = False,
         skip_special_tokens: bool = True,
         return_attention: bool = False,
+        truncation: Truncation = "error",
         **options: Unpack[GenerateOptions],
     ) -> Generation:
         """Write a text about a source.
@@ -370,6 +394,8 @@ class Model:
             Leave special tokens out of the generated text; ``token_ids`` has them always.
         return_attention
             Let the result have ``attention``: where in the source the decoder looked for each token.
+        truncation
+            Of a source that is too long, as in :meth:`encode`; ``n_truncated`` of the result says how much went.
         max_new_tokens : int, default 256
             Tokens to generate at most; never more than the model's limit leaves room for.
         min_new_tokens : int, default 0
@@ -450,7 +476,7 @@ class Model:
         ``num_beams``) are told by a :class:`t5g.T5gWarning`, once per process.
         Where the file has defaults of its own (:attr:`generation_defaults`), they count instead of those above.
         """
-        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
+        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation)
         requests, attentions = self._requests([reader.request(source, images)], reader, return_attention)
         text = generation_options.text(stop, skip_special_tokens, self.generation_defaults)
         return self._run(self._generator(requests, reader, decoder_prefix, text, options, attentions), attentions)[0]
@@ -467,6 +493,7 @@ class Model:
         parse_special: bool = False,
         skip_special_tokens: bool = True,
         return_attention: bool = False,
+        truncation: Truncation = "error",
         max_batch_size: int = 32,
         **options: Unpack[GenerateOptions],
     ) -> list[Generation]:
@@ -480,7 +507,7 @@ class Model:
             Sequences that run together (beams count each). When one ends, the next source takes its place.
         images
             The images of each source: a list as long as ``sources``, of what :meth:`encode` takes.
-        pan_and_scan, decoder_prefix, stop, parse_special, skip_special_tokens, return_attention, **options
+        pan_and_scan, decoder_prefix, stop, parse_special, skip_special_tokens, return_attention, truncation, **options
             As in :meth:`generate`, for all sources.
 
         Returns
@@ -488,7 +515,7 @@ class Model:
         list of Generation
             In the order of the sources.
         """
-        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
+        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation)
         rows = arguments.rows(max_batch_size)
         requests, attentions = self._requests(reader.requests(sources, images), reader, return_attention)
         text = generation_options.text(stop, skip_special_tokens, self.generation_defaults)
@@ -506,6 +533,7 @@ class Model:
         stop: str | Sequence[str] | None = None,
         parse_special: bool = False,
         skip_special_tokens: bool = True,
+        truncation: Truncation = "error",
         max_batch_size: int = 32,
         **options: Unpack[GenerateOptions],
     ) -> Iterator[Generation]:
@@ -522,7 +550,7 @@ class Model:
             The images of each source: an iterable as long as ``sources``, of what :meth:`encode` takes.
         max_batch_size
             Sequences that run together (beams count each). When one ends, the next source takes its place.
-        pan_and_scan, decoder_prefix, stop, parse_special, skip_special_tokens, **options
+        pan_and_scan, decoder_prefix, stop, parse_special, skip_special_tokens, truncation, **options
             As in :meth:`generate`, for all sources.
 
         Yields
@@ -544,6 +572,7 @@ class Model:
             stop=stop,
             parse_special=parse_special,
             skip_special_tokens=skip_special_tokens,
+            truncation=truncation,
             max_batch_size=max_batch_size,
             **options,
         )
@@ -561,13 +590,14 @@ class Model:
         parse_special: bool = False,
         skip_special_tokens: bool = True,
         return_attention: bool = False,
+        truncation: Truncation = "error",
         **options: Unpack[GenerateOptions],
     ) -> Stream:
         """Like :meth:`generate`, but piece by piece: an iterator over the text as it comes into being.
 
         Beam search knows its text only at the end, so it comes in one piece then.
         """
-        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
+        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation)
         requests, attentions = self._requests([reader.request(source, images)], reader, return_attention)
         text = generation_options.text(stop, skip_special_tokens, self.generation_defaults)
         generator = self._generator(requests, reader, decoder_prefix, text, options, attentions)
@@ -616,12 +646,13 @@ class Model:
         pan_and_scan: bool = False,
         add_eos: bool = False,
         parse_special: bool = False,
+        truncation: Truncation = "error",
     ) -> Score:
         """How likely a target is, given a source.
 
         Parameters
         ----------
-        source, images, pan_and_scan
+        source, images, pan_and_scan, truncation
             As in :meth:`generate`.
         target
             A text or token ids. The start token is put in front and is not scored.
@@ -633,7 +664,7 @@ class Model:
         Score
             With ``logprob``, the sum, and ``token_logprobs``, float32 [len(target)].
         """
-        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
+        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation)
         ids = reader.target("target", target)
         if arguments.flag("add_eos", add_eos):
             ids = [*ids, self.config.eos_token_id[0]]
@@ -651,6 +682,7 @@ class Model:
         pan_and_scan: bool = False,
         add_eos: bool = False,
         parse_special: bool = False,
+        truncation: Truncation = "error",
         max_batch_size: int = 32,
     ) -> list[Score]:
         """How likely each of several targets is, given its source: faster than one by one, with the same bits.
@@ -674,7 +706,7 @@ class Model:
         list of Score
             In the order of the sources.
         """
-        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
+        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation)
         rows = arguments.rows(max_batch_size)
         requests = reader.requests(sources, images)
         several = arguments.items("targets", targets, "texts or of lists of token ids", "score takes a single one.")
@@ -696,12 +728,13 @@ class Model:
         images: Images | None = None,
         pan_and_scan: bool = False,
         parse_special: bool = False,
+        truncation: Truncation = "error",
     ) -> npt.NDArray[np.float32]:
         """Where the decoder looks in the source when it writes each token of a target.
 
         Parameters
         ----------
-        source, images, pan_and_scan
+        source, images, pan_and_scan, truncation
             As in :meth:`generate`.
         target
             A text or token ids. The start token is put in front.
@@ -713,7 +746,7 @@ class Model:
             i, averaged over layers and heads. The source's part of them as they are: T5Gemma 2 looks at the source and
             at the target so far at once, so that a row adds up to less than 1.
         """
-        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
+        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation)
         ids = reader.target("target", target)
         encoded = reader.encoded(source, images)
         reader.tell_what_had_no_effect()
@@ -728,12 +761,13 @@ class Model:
         images: Images | None = None,
         pan_and_scan: bool = False,
         parse_special: bool = False,
+        truncation: Truncation = "error",
     ) -> npt.NDArray[np.float32]:
         """Next-token logits after every prefix of a target.
 
         Parameters
         ----------
-        source, images, pan_and_scan
+        source, images, pan_and_scan, truncation
             As in :meth:`generate`.
         target_ids
             Normally beginning with the start token.
@@ -744,7 +778,7 @@ class Model:
             float32 [len(target_ids), vocab_size]: row i follows ``target_ids[: i + 1]``. With the final soft cap where
             the architecture has one.
         """
-        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan)
+        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation)
         ids = reader.target_ids("target_ids", target_ids)
         encoded = reader.encoded(source, images)
         reader.tell_what_had_no_effect()

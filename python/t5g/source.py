@@ -31,7 +31,11 @@ class EncodedSource:
 
     @property
     def hidden_states(self) -> npt.NDArray[np.float32]:
-        """The encoder's final hidden states, float32 [n_tokens, hidden_size], read-only and not copied."""
+        """The encoder's final hidden states, float32 [n_tokens, hidden_size], read-only.
+
+        Not copied, but for sources of which a model keeps the output alone (``source_cache`` of :class:`t5g.Model`) in
+        fewer bits: each reading then makes the floats anew.
+        """
         return self._core.hidden_states
 
     @property
@@ -43,6 +47,11 @@ class EncodedSource:
     def n_tokens(self) -> int:
         """How many tokens the source has."""
         return self._core.n_tokens
+
+    @property
+    def n_truncated(self) -> int:
+        """How many tokens ``truncation`` has cut away, which the source would have had besides."""
+        return self._core.n_truncated
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the source to a file, whole or not at all.

@@ -6,10 +6,11 @@ A text is tokenised, ids are taken as they are, images are read and find their p
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from t5g import arguments
+from t5g import truncation as truncations
 from t5g.errors import ArgumentTypeError, InvalidArgumentError
 from t5g.image_prompt import check_ids, expand, vision_config
 from t5g.source import EncodedSource
@@ -34,15 +35,23 @@ class Reader:
     ----------
     model
         The model that is called.
-    parse_special, pan_and_scan
+    parse_special, pan_and_scan, truncation
         As in :meth:`t5g.Model.encode`.
     """
 
-    def __init__(self, model: Model, *, parse_special: object = False, pan_and_scan: object = False) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        parse_special: object = False,
+        pan_and_scan: object = False,
+        truncation: object = "error",
+    ) -> None:
         self._model = model
         self._native = model._native
         self._parse_special = arguments.flag("parse_special", parse_special)
         self._pan_and_scan = arguments.flag("pan_and_scan", pan_and_scan)
+        self._truncation = truncations.word(truncation)
         self._texts = self._images = 0
 
     # ---- Sources ----
@@ -61,7 +70,7 @@ class Reader:
             self._native.check_source(source._core, name)
             return source._core
         if given is None or (not given and self._model.config.vision is None):
-            return self._ids(name, source, "source", expected="a str, token ids or an EncodedSource"), []
+            return self._source_ids(name, source)
         return self._with_images(name, source, given, of)
 
     def requests(self, sources: object, images: object = None) -> list[Request]:
@@ -77,13 +86,19 @@ class Reader:
             for i, (source, of_source) in enumerate(zip(several, each, strict=True))
         ]
 
-    def encoded(self, source: object, images: object = None) -> _core.EncodedSource:
+    def encoded(
+        self, source: object, images: object = None, progress: Callable[[int, int], object] | None = None
+    ) -> _core.EncodedSource:
         """Check a source and encode it, where that has not been done."""
-        return self.encode(self.request(source, images))
+        return self.encode(self.request(source, images), progress)
 
-    def encode(self, request: Request) -> _core.EncodedSource:
+    def encode(self, request: Request, progress: Callable[[int, int], object] | None = None) -> _core.EncodedSource:
         """Encode a source that has been checked, where that has not been done."""
-        return self._native.encode(*request) if isinstance(request, tuple) else request
+        if not isinstance(request, tuple):
+            return request
+        ids, images = request
+        n_truncated = getattr(ids, "n_truncated", 0)
+        return self._native.encode(ids, images, progress=progress, n_truncated=n_truncated)
 
     # ---- Targets ----
 
@@ -106,6 +121,22 @@ class Reader:
             arguments.warn_once("parse_special has no effect: there is no text, only token ids or an encoded source.")
         if self._pan_and_scan and not self._images:
             arguments.warn_once("pan_and_scan has no effect without images.")
+
+    def _source_ids(self, name: str, value: object) -> Request:
+        """Ids without images, cut where they are too long and the caller has asked for that."""
+        expected, added = "a str, token ids or an EncodedSource", self._model.tokenizer._core
+        if self._truncation == "error":
+            return self._ids(name, value, "source", expected=expected), []
+        limit = self._native.max_source_tokens
+        if isinstance(value, str):
+            self._texts += 1
+            whole = self._model.tokenizer.encode(arguments.text(name, value), parse_special=self._parse_special)
+            kept, n = truncations.cut(whole, limit, self._truncation, added.prefix_ids, added.suffix_ids)
+        else:
+            kept, n = truncations.cut(list(one_row(name, value, expected)), limit, self._truncation)
+        ids = truncations.CutIds(self._native.token_ids(name, kept, "source"))
+        ids.n_truncated = n
+        return ids, []
 
     def _ids(self, name: str, value: object, side: str, *, expected: str) -> list[int]:
         if isinstance(value, str):

@@ -11,6 +11,7 @@
 
 #include "base/cgroup.h"
 #include "base/cpu_features.h"
+#include "base/free_memory.h"
 #include "base/half.h"
 #include "base/printable.h"
 #include "base/thread_count.h"
@@ -90,6 +91,39 @@ void write(const std::filesystem::path& path, const char* text) {
   std::ofstream(path) << text;
 }
 
+void check_free_memory() {
+  namespace fs = std::filesystem;
+  std::string pattern = (fs::temp_directory_path() / "t5g_base_checks_XXXXXX").string();
+  T5G_CHECK(::mkdtemp(pattern.data()) != nullptr);
+  const fs::path root = pattern;
+  const auto free = [&](const char* membership) {
+    write(root / "membership", membership);
+    return t5g::free_memory((root / "meminfo").string(), (root / "membership").string(), (root / "mount").string());
+  };
+  constexpr int64_t kUnknown = std::numeric_limits<int64_t>::max();
+  T5G_CHECK(free("0::/a/b\n") == kUnknown);
+  write(root / "meminfo", "MemTotal: 9000 kB\nMemFree: 10 kB\nMemAvailable:    4000 kB\n");
+  T5G_CHECK(free("0::/a/b\n") == 4000 * 1024);
+  write(root / "mount/a/memory.max", "3000000\n");
+  write(root / "mount/a/memory.current", "2500000\n");
+  T5G_CHECK(free("0::/a/b\n") == 500000);
+  write(root / "mount/a/memory.stat", "anon 2000000\ninactive_file 300000\n");
+  T5G_CHECK(free("0::/a/b\n") == 800000);
+  write(root / "mount/a/memory.current", "3500000\n");
+  T5G_CHECK(free("0::/a/b\n") == 0);
+  write(root / "mount/a/memory.max", "max\n");
+  T5G_CHECK(free("0::/a/b\n") == 4000 * 1024);
+  write(root / "mount/memory/x/memory.limit_in_bytes", "1000");
+  write(root / "mount/memory/x/memory.usage_in_bytes", "400");
+  T5G_CHECK(free("5:memory:/x\n4:cpu:/y\n") == 600);
+  write(root / "mount/memory/x/memory.limit_in_bytes", "9223372036854771712");  // none, in version 1
+  T5G_CHECK(free("5:memory:/x\n") == 4000 * 1024);
+  for (const char* garbage : {"", "\n\n", ":", "::", "0:", "0::", "0::no", "0::/../a", "\xff:\xff:/"})
+    T5G_CHECK(free(garbage) == 4000 * 1024);
+  T5G_CHECK(t5g::free_memory() > 0);
+  fs::remove_all(root);
+}
+
 void check_cgroups() {
   namespace fs = std::filesystem;
   std::string pattern = (fs::temp_directory_path() / "t5g_base_checks_XXXXXX").string();
@@ -136,6 +170,7 @@ int main(int argc, char** argv) {
   check_format({5, 10}, t5g::half_to_float, t5g::float_to_half, stride);
   check_format({8, 7}, t5g::bfloat16_to_float, t5g::float_to_bfloat16, stride);
   check_text();
+  check_free_memory();
   check_cgroups();
   std::puts("ok");
 }

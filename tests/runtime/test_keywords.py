@@ -81,7 +81,7 @@ def test_hugging_faces_names_say_what_to_write(tiny_model: t5g.Model, name: str,
 
 def test_other_calls_answer_too(tiny_model: t5g.Model, tmp_path: Path) -> None:
     assert "generate and its like" in answer(tiny_model.score, source=IDS, target=[5], num_return_sequences=2)
-    assert "nothing is cut" in answer(tiny_model.encode, source="a", truncation=True)
+    assert "is 'end' here" in answer(tiny_model.encode, source="a", truncation=True)
     assert "NumPy arrays" in answer(tiny_model.tokenizer.encode, text="a", return_tensors="pt")
     assert "Did you mean skip_special_tokens?" in answer(tiny_model.tokenizer.decode, ids=[5], skip_special=True)
     assert "the model's turn" in answer(tiny_model.apply_chat_template, messages=[], add_generation_prompt=True)
@@ -91,7 +91,7 @@ def test_other_calls_answer_too(tiny_model: t5g.Model, tmp_path: Path) -> None:
     assert "Did you mean n_threads?" in answer(t5g.convert, hf_dir="a", out_path="b", threads=2)
     assert "Did you mean dry_run?" in answer(t5g.quantize, in_path="a", out_path="b", type="f32", dryrun=True)
     message = answer(tiny_model.logits, source=IDS, target_ids=[2], xyzzy=1)
-    assert message.endswith("It has source, target_ids, images, pan_and_scan, parse_special.")
+    assert message.endswith("It has source, target_ids, images, pan_and_scan, parse_special, truncation.")
 
 
 def test_what_is_known_is_not_explained_away() -> None:

@@ -129,8 +129,8 @@ def test_files_of_older_versions_open(path: Path, tmp_path: Path) -> None:
         source.save(tmp_path / "now")
         data = (tmp_path / "now").read_bytes()
         assert data[:8] == b"t5g-src3"
-        (tmp_path / "two").write_bytes(b"t5g-src2" + data[8:40] + data[48:])
-        (tmp_path / "one").write_bytes(b"t5g-src1" + data[8:32] + data[48:])
+        (tmp_path / "two").write_bytes(b"t5g-src2" + data[8:40] + data[56:])
+        (tmp_path / "one").write_bytes(b"t5g-src1" + data[8:32] + data[56:])
         for name in ("one", "two"):
             loaded = t5g.EncodedSource.load(model, tmp_path / name)
             np.testing.assert_array_equal(loaded.hidden_states, source.hidden_states)

@@ -90,6 +90,11 @@ def rope(x: np.ndarray, cosines: np.ndarray, sines: np.ndarray) -> Results:
     return [(rotated, 2.0**-22 * np.tile(np.abs(first) + np.abs(second), 2) * np.tile(np.hypot(cosines, sines), 2))]
 
 
+def rope_angles(inv_freq: np.ndarray, position: float) -> Results:
+    angles = (inv_freq.astype(np.float32) * np.float32(position)).astype(np.float64)
+    return [(np.cos(angles), 2.0**-22), (np.sin(angles), 2.0**-22)]
+
+
 def argmax(x: np.ndarray) -> Results:
     return [(np.argmax(x), 0)]
 
@@ -111,6 +116,7 @@ REFERENCES: dict[str, Callable[..., Results]] = {
         geglu,
         softcap,
         rope,
+        rope_angles,
         argmax,
         log_sum_exp,
     )

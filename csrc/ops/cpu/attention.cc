@@ -11,6 +11,7 @@
 #include "kernels/cpu/kv_layout.h"
 #include "ops/cpu/cpu_ops.h"
 #include "ops/cpu/source_parts.h"
+#include "ops/cpu/stop_inside.h"
 
 namespace t5g {
 namespace {
@@ -84,14 +85,15 @@ class Attention {
     }
   }
 
-  // One thread walks all parts.
-  void in_order(const AttentionBlock& block, float* scratch) const {
+  // One thread walks all parts; asks `stop` between them, as those of a long source take long.
+  void in_order(const AttentionBlock& block, float* scratch, FunctionRef<bool()> stop) const {
     float *part_acc = scratch + floats_per_block(), *state_acc = part_acc + floats_per_block();
     SoftmaxState state = empty_state(block, state_acc), part;
     part.acc = part_acc;
     const float* queries[kMaxRows];
     prepare_queries(block, scratch, queries);
     for (int64_t i = 0; i < block.n_parts(); ++i) {
+      if (stop()) return;
       attend(block, i, block.n_parts(), queries, part.max, part.sum, part.acc, state_acc + floats_per_block());
       merge(block, state, part.max, part.sum, part.acc);
     }
@@ -281,11 +283,9 @@ void CpuOps::upload(const Batch& batch) {
     std::byte** const own = std::exchange(addresses, addresses + kv.n_numbers);
     return pool.locate(batch.pages(kv), own);
   };
-  end_position_ = 0;
   for (const Batch::Sequence& sequence : batch.sequences()) {
     const HostKv self = locate(sequence.self);
     located_.push_back({self, locate(sequence.source)});
-    end_position_ = std::max(end_position_, sequence.first_position + sequence.n_rows);
   }
 }
 
@@ -356,8 +356,12 @@ void CpuOps::attend(const Attention& attention) {
   const auto block_at = [&](int64_t i) -> const AttentionBlock& { return blocks[static_cast<size_t>(i)]; };
 
   if (!share_parts) {
+    StopInside stop(interrupt());
     pool_.parallel_for(
-        n_blocks, [&](int64_t i, int thread) { attention.in_order(block_at(i), scratch + thread * per_thread); },
+        n_blocks,
+        [&](int64_t i, int thread) {
+          attention.in_order(block_at(i), scratch + thread * per_thread, [&] { return stop.asked(thread); });
+        },
         interrupt());
     return;
   }

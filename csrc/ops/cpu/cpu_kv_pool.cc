@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "ops/cpu/host.h"
+#include "tensor/buffer.h"
 
 namespace t5g {
 namespace {
@@ -57,6 +58,12 @@ void CpuKvPool::give_back(int32_t first) noexcept {
   memory = std::move(page.memory);
   const auto begin = pages_.begin() + first;
   std::for_each(begin, begin + page.n, [](Page& of_run) { of_run.data = nullptr; });
+}
+
+void CpuKvPool::forget(int32_t page, int first_layer, int n_layers) noexcept {
+  const std::lock_guard lock(mutex_);
+  drop_contents(pages_[static_cast<size_t>(page)].data + first_layer * slot_bytes_,
+                static_cast<size_t>(n_layers * slot_bytes_));
 }
 
 void CpuKvPool::copy(int32_t from, int32_t to) {

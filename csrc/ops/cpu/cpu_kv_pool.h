@@ -38,6 +38,7 @@ class CpuKvPool : public KvPool {
   int64_t page_bytes() const override { return n_layers_ * slot_bytes_; }
   int32_t take(int64_t n) override;
   void give_back(int32_t first) noexcept override;
+  void forget(int32_t page, int first_layer, int n_layers) noexcept override;
   void copy(int32_t from, int32_t to) override;
 
   // Where pages lie; their addresses are written to `pages`, which has room for them.

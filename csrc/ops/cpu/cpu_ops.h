@@ -201,10 +201,9 @@ class CpuOps final : public Ops {
   struct Located {
     HostKv self, source;
   };
-  // Of the batch uploaded last: one for each sequence, the addresses of all pages, and the position after the last.
+  // Of the batch uploaded last: one for each sequence, and the addresses of all pages.
   std::vector<Located> located_;
   std::vector<std::byte*> page_addresses_;
-  int64_t end_position_ = 0;
   // Scratch, kept between calls so that a decode step allocates nothing.
   QuantizedActivations quantized_;
   QuantizedActivations inner_;     // those between the two layers of a feed-forward

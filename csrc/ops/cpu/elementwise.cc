@@ -12,6 +12,9 @@ constexpr int64_t kInlineValues = 16384;
 // Values of an embedding that are read from a file at a time: whole blocks of every type, at most 4 KB.
 constexpr int64_t kReadValues = 1024;
 
+// Of any model (model/config.cc).
+constexpr int kMostHeadDim = 1024;
+
 // A row of a table.
 void read_row(const WeightView& table, size_t row, float* out) {
   const size_t begin = row * table.bytes_per_row();
@@ -120,12 +123,13 @@ std::unique_ptr<Rotary> CpuOps::load_rotary(const RotarySpec& spec) { return std
 void CpuOps::rope(Tensor x_rows, BatchRows rows, const Rotary& rotary) {
   const HostTensor x = on_host(x_rows);
   const auto& table = static_cast<const CpuRotary&>(rotary);
-  table.reserve(end_position_);
-  const int head_dim = table.head_dim();
+  const int head_dim = table.head_dim(), half = head_dim / 2;
   for_each_row(x.rows, x.cols, [&](int64_t i) {
-    const int64_t position = rows.positions()[static_cast<size_t>(i)];
+    float cosines[kMostHeadDim / 2], sines[kMostHeadDim / 2];
+    kernels_.rope_angles(table.inv_freq(), static_cast<float>(rows.positions()[static_cast<size_t>(i)]), half, cosines,
+                         sines);
     for (float* head = x.row(i); head < x.row(i) + x.cols; head += head_dim)
-      kernels_.rope(head, table.cosines(position), table.sines(position), head_dim);
+      kernels_.rope(head, cosines, sines, head_dim);
   });
 }
 

@@ -10,6 +10,7 @@
 #include "kernels/cpu/kv_layout.h"
 #include "ops/cpu/cpu_ops.h"
 #include "ops/cpu/source_parts.h"
+#include "ops/cpu/stop_inside.h"
 
 namespace t5g {
 namespace {
@@ -96,6 +97,7 @@ class Walk {
 
 // Threads take blocks.
 void walk_blocks(ThreadPool& pool, const Walk& walk, const LatentWork& work, Interrupt* interrupt) {
+  StopInside stop(interrupt);
   pool.parallel_for(
       work.n_blocks(),
       [&](int64_t block, int thread) {
@@ -103,7 +105,7 @@ void walk_blocks(ThreadPool& pool, const Walk& walk, const LatentWork& work, Int
         float* acc = work.per_thread + thread * 2 * kBlockRows * work.stride;
         const State result = walk.result(block), part{max, sum, acc};
         clear(result, work.rows_of(block), work.stride);
-        for (int64_t i = 0; i < walk.n_parts(); ++i) {
+        for (int64_t i = 0; i < walk.n_parts() && !stop.asked(thread); ++i) {
           walk.part(block, i, part, acc + kBlockRows * work.stride);
           walk.merge(work.rows_of(block), result, part);
         }

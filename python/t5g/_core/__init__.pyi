@@ -28,6 +28,7 @@ __all__: list[str] = [
     "KeptLogprob",
     "Model",
     "ModelFormatError",
+    "OutOfMemoryError",
     "OutputFile",
     "OutputTarget",
     "RequestError",
@@ -77,6 +78,11 @@ class UnsupportedError(T5gError, RuntimeError):
 class DeviceError(T5gError, RuntimeError):
     """
     A device that has failed in use: out of memory, lost.
+    """
+
+class OutOfMemoryError(T5gError, MemoryError):
+    """
+    What was asked for needs more memory than there is.
     """
 
 class InputFile:
@@ -294,6 +300,8 @@ class EncodedSource:
     @property
     def n_tokens(self) -> int: ...
     @property
+    def n_truncated(self) -> int: ...
+    @property
     def token_ids(self) -> list[int]: ...
     @property
     def type(self) -> str:
@@ -341,6 +349,10 @@ class Model:
         """
         Raises UnsupportedError where the file is an encoder alone.
         """
+    def check_memory(self, n_tokens: typing.SupportsInt | typing.SupportsIndex) -> None:
+        """
+        Raises OutOfMemoryError where the machine has less free than that.
+        """
     def check_source(self, source: EncodedSource, name: str) -> None:
         """
         Whether the model can read from it.
@@ -354,6 +366,8 @@ class Model:
         ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
         images: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.uint8]] = [],
         stop: StopFlag | None = None,
+        progress: typing.Any | None = None,
+        n_truncated: typing.SupportsInt | typing.SupportsIndex = 0,
     ) -> EncodedSource:
         """
         None when the flag was set before the end.
@@ -381,6 +395,10 @@ class Model:
         targets: collections.abc.Sequence[collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]],
         max_batch_size: typing.SupportsInt | typing.SupportsIndex,
     ) -> list[numpy.typing.NDArray[numpy.float32]]: ...
+    def source_bytes(self, n_tokens: typing.SupportsInt | typing.SupportsIndex) -> tuple[int, int]:
+        """
+        What a source of so many tokens needs while it is read, and while a target is written.
+        """
     def token_ids(self, name: str, ids: typing.Any, side: str) -> list[int]:
         """
         The ids as a list of int; errors call them by this name. side: "source" or "target".
@@ -469,6 +487,10 @@ class Generator:
     def results(self) -> list | None:
         """
         Copies of what take_results gives; None while there is something left to do.
+        """
+    def set_progress(self, progress: typing.Any) -> None:
+        """
+        Calls progress(done, total) while sources are read.
         """
     def step(self) -> bool:
         """

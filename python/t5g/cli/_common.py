@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, NoReturn
@@ -93,6 +94,14 @@ def add_source_cache(parser: argparse._ActionsContainer) -> None:
     )
 
 
+def add_limits(parser: argparse._ActionsContainer) -> None:
+    """Add --max-source-tokens and --max-target-tokens."""
+    for side in ("source", "target"):
+        parser.add_argument(
+            f"--max-{side}-tokens", metavar="N", type=int, help=f"longest {side} accepted (default: what the file says)"
+        )
+
+
 def add_load(parser: argparse._ActionsContainer) -> None:
     """Add --load."""
     parser.add_argument(
@@ -124,6 +133,9 @@ def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
         options["source_cache"] = arguments.source_cache
         if arguments.source_cache_budget is not None:
             options["source_cache_budget"] = arguments.source_cache_budget << 20
+    for name in ("max_source_tokens", "max_target_tokens"):
+        if getattr(arguments, name, None) is not None:
+            options[name] = getattr(arguments, name)
     return options
 
 
@@ -228,6 +240,55 @@ def patience(what: str, *, shown: bool) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+
+
+class ReadingBar:
+    """How far the reading of a source has come, in a line on stderr, from when it turns out to take more than seconds.
+
+    Call it with (done, total); leaving the ``with`` block takes the line away.
+    """
+
+    AFTER_SECONDS, EVERY_SECONDS = 2.0, 0.2
+    WIDTH = 30
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._is_shown = False
+        self._start = self._last = time.monotonic()
+
+    def __enter__(self) -> ReadingBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._clear()
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if done == 0:
+            self._start = now
+        if done >= total:
+            self._clear()
+        elif now - self._start >= self.AFTER_SECONDS and now - self._last >= self.EVERY_SECONDS:
+            self._last, self._is_shown = now, True
+            share = done / total
+            bar = ("#" * round(share * self.WIDTH)).ljust(self.WIDTH, ".")
+            left = f", {(now - self._start) * (1 - share) / share:.0f} s left" if done else ""
+            self._write(f"\r{self._what}: [{bar}] {share:4.0%} of {total:,} tokens{left} \x1b[K")
+
+    def _clear(self) -> None:
+        if self._is_shown:
+            self._is_shown = False
+            self._write("\r\x1b[K")
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+
+def reading_bar(what: str) -> contextlib.AbstractContextManager[ReadingBar | None]:
+    """Give a bar where stderr is a terminal, else None."""
+    return ReadingBar(what) if sys.stderr.isatty() else contextlib.nullcontext()
 
 
 def describe(error: Exception) -> str:

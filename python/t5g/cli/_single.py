@@ -24,13 +24,21 @@ def generate(
     images = arguments.image
     source = [] if text is None else _source.prompt(model, text, len(images), raw=arguments.raw)
     with model.stream(source, images=images or None, **options) as stream:
-        with _common.patience(f"{PROG}: reading images", shown=bool(images)):
+        with (
+            _common.patience(f"{PROG}: reading images", shown=bool(images)),
+            _common.reading_bar(f"{PROG}: reading") as bar,
+        ):
+            if bar is not None and not images:
+                stream._generator.set_progress(bar)
             pieces = list(itertools.islice(stream, 1))
         for piece in itertools.chain(pieces, stream):
             if not arguments.json:
                 out.write(piece)
                 out.flush()
     result = stream.result
+    if result.n_truncated:
+        cut = {"end": "end", "start": "beginning", "middle": "middle"}[arguments.truncation]
+        _common.report(PROG, f"{result.n_truncated:,} tokens were cut from the {cut} of the source", "warning")
     if arguments.json:
         import json
 

@@ -33,6 +33,8 @@ def _parser() -> _common.Parser:
     _common.add_threads(parser)
     _common.add_device(parser)
     _common.add_kv_type(parser)
+    _common.add_source_cache(parser)
+    _common.add_limits(parser)
     _common.add_load(parser)
     parser.add_argument(
         "--check", action="store_true", help="compare the device's results with the CPU's instead: a report to paste"

@@ -1,4 +1,4 @@
-"""t5g-eval: how good a model file is on pairs of source and target."""
+"""t5g-eval: how good a model file is on pairs of source and target, and at finding things in long sources."""
 
 from __future__ import annotations
 
@@ -8,21 +8,36 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from t5g.cli import _common
+from t5g.cli import _common, _recall
 
 if TYPE_CHECKING:
     from t5g.evaluation import Evaluation, Pair
 
 _PROG = "t5g-eval"
 _EPILOG = """PAIRS.jsonl has one JSON object a line: {"source": "...", "target": "..."}.
+t5g-eval recall measures how far into a source a model still finds things: see t5g-eval recall --help.
+t5g-eval pairs is what t5g-eval does without a word in front.
 
-example: t5g-eval model-q4_0.gguf test.jsonl --reference model-f32.gguf --limit 200"""
+examples:
+  t5g-eval pairs model-q4_0.gguf test.jsonl --reference model-f32.gguf --limit 200
+  t5g-eval recall model-q4_0.gguf --lengths 1k,4k,16k --plot recall.png"""
+
+
+class _Parser(_common.Parser):
+    """With a word in front that says what is measured; pairs where there is none."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        words = list(sys.argv[1:] if args is None else args)
+        if words[:1] == ["recall"]:
+            return _recall.parser().parse_args(words[1:], namespace)
+        return super().parse_args(words[1:] if words[:1] == ["pairs"] else words, namespace)
 
 
 def _parser() -> _common.Parser:
-    parser = _common.Parser(_PROG, "Measure a model: ROUGE, exact match, loss; KL divergence to a reference.", _EPILOG)
+    parser = _Parser(_PROG, "Measure a model: ROUGE, exact match, loss; KL divergence to a reference.", _EPILOG)
+    parser.set_defaults(body=_eval)
     parser.add_argument("model", metavar="MODEL.gguf", help="the model")
     parser.add_argument("pairs", metavar="PAIRS.jsonl", help="sources and targets")
     parser.add_argument("--reference", metavar="REF.gguf", help="the same model in a wider type, to compare with")
@@ -41,7 +56,7 @@ def _parser() -> _common.Parser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    return _common.run(_parser(), _eval, argv)
+    return _common.run(_parser(), lambda arguments: arguments.body(arguments), argv)
 
 
 def _eval(arguments: argparse.Namespace) -> None:

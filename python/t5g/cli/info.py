@@ -40,6 +40,13 @@ def _info(arguments: argparse.Namespace) -> None:
         generation = dict(model.generation_defaults)
         templates = {name: "gemma" if is_known(text) else "jinja2" for name, text in model.chat_templates.items()}
         memory = model.memory()
+        limit = model.max_source_tokens
+        lengths = sorted({min(n, limit) for n in (512, 8192, 32768, 131072)} | {limit})
+        sources = [
+            {"n_tokens": n, "reading_bytes": reading, "writing_bytes": writing, "latent": model._core.keeps_latent(n)}
+            for n in lengths
+            for reading, writing in [model.source_memory(n)]
+        ]
     file = _core.GgufFile(arguments.model)
     facts: dict[str, Any] = {
         "path": arguments.model,
@@ -48,6 +55,7 @@ def _info(arguments: argparse.Namespace) -> None:
         "types": _types(file.tensors),
         "vision_types": _types([tensor for tensor in file.tensors if tensor.name.startswith(_VISION)]),
         "memory": asdict(memory),
+        "source_memory": sources,
         "tokenizer": has_tokenizer,
         "chat_template": chat,
         "chat_templates": templates,
@@ -117,6 +125,12 @@ def _print(facts: dict[str, Any]) -> None:
         f"{_size(memory['bytes_per_source_token'])} per source token"
         + (f", {_size(memory['bytes_per_target_token'])} per target token" if config["decoder"] is not None else "")
     )
+    for of in facts["source_memory"]:
+        kept = " (the encoder's output alone)" if of["latent"] else ""
+        print(
+            f"  memory for {of['n_tokens']:,} source tokens: {_size(of['reading_bytes'])} while they are read, "
+            f"{_size(of['writing_bytes'])} while a target is written{kept}"
+        )
     if config["vision"] is not None:
         print(
             f"  memory for images: {_size(memory['vision_weights_bytes'])} weights once one has been read, "

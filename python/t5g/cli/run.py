@@ -60,6 +60,12 @@ def _parser() -> _common.Parser:
     )
     source.add_argument("--pan-and-scan", action="store_true", help="add crops of long images")
     source.add_argument("--special", action="store_true", help="match special tokens such as <unused1> in the text")
+    source.add_argument(
+        "--truncation",
+        choices=["error", "end", "start", "middle"],
+        default="error",
+        help="of a source that is too long: refuse it (default), or cut this part of it away",
+    )
     source.add_argument("--raw", action="store_true", help="take the text as it is, without the chat template")
 
     target = parser.add_argument_group("generation")
@@ -90,6 +96,7 @@ def _parser() -> _common.Parser:
     _common.add_device(machine)
     _common.add_kv_type(machine)
     _common.add_source_cache(machine)
+    _common.add_limits(machine)
     _common.add_load(machine)
 
     output = parser.add_argument_group("output")
@@ -142,6 +149,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         "decoder_prefix": _source.argument_text(arguments, "--decoder-prefix", arguments.decoder_prefix),
         "stop": [_source.argument_text(arguments, "--stop", text) for text in arguments.stop] or None,
         "parse_special": arguments.special,
+        "truncation": arguments.truncation,
         "skip_special_tokens": not arguments.special_output,
         "max_new_tokens": arguments.max_new_tokens,
         "min_new_tokens": arguments.min_new_tokens,

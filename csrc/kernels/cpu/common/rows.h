@@ -118,6 +118,38 @@ void softcap(float* x, int64_t n, float cap) {
   if (i < n) store_first(x + i, soft_cap(load_first(x + i, lanes_left(n, i)), splat(cap)), lanes_left(n, i));
 }
 
+// Computed and not kept: tables of all positions of a long source would be larger than anything else that it needs, and
+// reading one takes as long. The angle less the nearest multiple of pi / 2, in three parts, goes into two Taylor
+// series.
+void rope_angles(const float* inv_freq, float position, int n, float* cosines, float* sines) {
+  for (int i = 0; i < n; i += 16) {
+    const int left = lanes_left(n, i);
+    const F32x16 angle = load_first(inv_freq + i, left) * splat(position);
+    const F32x16 shifted = fma(angle, splat(0x1.45f306p-1f), splat(kRoundToInt));  // k = round(angle / (pi / 2))
+    const F32x16 k = shifted - splat(kRoundToInt);
+    F32x16 r = fma(k, splat(-0x1.921fb6p+0f), angle);
+    r = fma(k, splat(0x1.777a5cp-25f), r);
+    r = fma(k, splat(0x1.ee59dap-50f), r);
+    const F32x16 square = r * r;
+    F32x16 sine = fma(square, splat(0x1.71de3ap-19f), splat(-0x1.a01a02p-13f));
+    sine = fma(sine, square, splat(0x1.111112p-7f));
+    sine = fma(sine, square, splat(-0x1.555556p-3f));
+    sine = fma(sine * square, r, r);
+    F32x16 cosine = fma(square, splat(-0x1.27e4fcp-22f), splat(0x1.a01a02p-16f));
+    cosine = fma(cosine, square, splat(-0x1.6c16c2p-10f));
+    cosine = fma(cosine, square, splat(0x1.555556p-5f));
+    cosine = fma(cosine, square, splat(-0.5f));
+    cosine = fma(cosine, square, splat(1.0f));
+    // Every quarter of a turn swaps both and turns one's sign round.
+    const I32x16 quarter = as_bits(shifted);
+    const Mask16 swaps = less(splat(0.5f), to_float(quarter & splat(1)));
+    const F32x16 sine_sign = splat(1.0f) - to_float(quarter & splat(2));
+    const F32x16 cosine_sign = splat(1.0f) - to_float((quarter + splat(1)) & splat(2));
+    store_first(cosines + i, select(swaps, sine, cosine) * cosine_sign, left);
+    store_first(sines + i, select(swaps, cosine, sine) * sine_sign, left);
+  }
+}
+
 void rope(float* x, const float* cosines, const float* sines, int head_dim) {
   const int half = head_dim / 2;
   for (int i = 0; i < half; i += 16) {

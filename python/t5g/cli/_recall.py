@@ -1,0 +1,105 @@
+"""t5g-eval recall: how far into a source a model still finds what it is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from t5g.cli import _common
+
+_PROG = "t5g-eval recall"
+_EPILOG = """Needles are put into prose at several depths, and one of them is asked for. Two things are counted:
+how often the right answer is likelier than wrong ones (which a base model can do that follows no instruction),
+and how often it is in the text that the model writes. docs/long-sources.md says more.
+
+example: t5g-eval recall model-q4_0.gguf --lengths 1k,4k,16k --type-reference model-f16.gguf --plot recall.png"""
+
+
+def parser() -> _common.Parser:
+    parser = _common.Parser(_PROG, "Measure effective context.", _EPILOG)
+    parser.add_argument("model", metavar="MODEL.gguf", help="the model")
+    parser.add_argument(
+        "--lengths", metavar="N,...", type=_lengths, default=(1024, 4096, 16384), help="of sources (default: 1k,4k,16k)"
+    )
+    parser.add_argument("--depths", metavar="N", type=int, default=5, help="places of the needle (default: 5)")
+    parser.add_argument(
+        "--task", choices=["single", "multikey", "multivalue", "words"], default="single", help="default: single"
+    )
+    parser.add_argument("--samples", metavar="N", type=int, default=2, help="for each length and depth (default: 2)")
+    parser.add_argument("--seed", metavar="N", type=int, default=0, help="of what is drawn (default: 0)")
+    parser.add_argument("--haystack", metavar="FILE", help="prose to hide needles in (default: Python's manual)")
+    parser.add_argument("--type-reference", metavar="REF.gguf", help="the same model in a wider type, asked the same")
+    parser.add_argument("--no-generate", action="store_true", help="compare answers only, which is faster")
+    parser.add_argument("--resume", metavar="FILE", help="keep finished examples there, and go on from those it has")
+    parser.add_argument("--plot", metavar="OUT.png", help="draw a heat map (extra: plot)")
+    _common.add_text_options(parser)
+    _common.add_threads(parser)
+    _common.add_device(parser)
+    _common.add_kv_type(parser)
+    _common.add_source_cache(parser)
+    _common.add_load(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    parser.set_defaults(body=run)
+    return parser
+
+
+def _lengths(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(_length(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no list of lengths such as 1k,4k,16384") from None
+
+
+def _length(word: str) -> int:
+    word = word.strip().lower()
+    return round(float(word[:-1]) * 1024) if word.endswith("k") else int(word)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    from contextlib import ExitStack
+
+    from t5g import Model
+    from t5g._files import check_output
+    from t5g.recall import Settings, measure
+    from t5g.text_files import decode, printable
+
+    settings = Settings(
+        task=arguments.task,
+        lengths=arguments.lengths,
+        n_depths=arguments.depths,
+        n_samples=arguments.samples,
+        generate=not arguments.no_generate,
+        seed=arguments.seed,
+    )
+    haystack = None
+    if arguments.haystack is not None:
+        data, name = Path(arguments.haystack).read_bytes(), printable(arguments.haystack)
+        haystack = decode(data, name, encoding=arguments.encoding, errors=arguments.errors)
+    if arguments.plot is not None:  # before hours of work for it
+        given = (arguments.model, arguments.haystack, arguments.type_reference)
+        check_output(arguments.plot, [Path(path) for path in given if path is not None])
+    with ExitStack() as stack:
+
+        def opened(path: str) -> Model:
+            model = stack.enter_context(Model(path, **options))
+            if model.max_source_tokens >= max(settings.lengths):
+                return model
+            model.close()
+            return stack.enter_context(Model(path, **options, max_source_tokens=max(settings.lengths)))
+
+        options = _common.model_options(arguments)
+        model = opened(arguments.model)
+        reference = None if arguments.type_reference is None else opened(arguments.type_reference)
+        advance = stack.enter_context(_common.progress_bar(settings.n_examples(), "example"))
+        report = measure(
+            model, settings, reference=reference, haystack=haystack, resume=arguments.resume, progress=advance
+        )
+    if arguments.plot is not None:
+        report.plot(arguments.plot, f"{Path(arguments.model).name}: {settings.task}")
+    if arguments.json:
+        json.dump(report.as_dict(), sys.stdout, indent=2)
+        print()
+    else:
+        print(report.text())
