@@ -1,11 +1,11 @@
 """Trains a tiny T5Gemma 2 that finds needles in sources up to a length, to show what t5g-eval recall tells apart.
 
-    python tools/train_recall/train.py --out FOLDER [--minutes 60] [--longest 256] [--threads 1]
+    python tools/train_recall/train.py --out FOLDER [--task single] [--minutes 20] [--longest 256] [--threads 1]
     t5g-convert FOLDER -o recall.gguf --type f16
-    t5g-eval recall recall.gguf --task multikey --lengths 128,256,512,1k,2k,4k --haystack README.md
+    t5g-eval recall recall.gguf --lengths 128,256,512,1k,2k,4k
 
-Examples are those of t5g.recall's task "multikey", of 144 tokens to --longest. The loss is that of the answer alone.
-The sources grow once the short ones are found in.
+Examples are those of a task of t5g.recall, of 144 tokens to --longest. The loss is that of the answer alone. The
+sources grow once the short ones are found in.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ SHAPE = {
 PIECES = 1600
 BATCH = 32
 SHORTEST = 144
-TASK = "multikey"
 REPORT_STEPS = 100
 
 
@@ -80,7 +79,7 @@ def batch_of(examples: list[Example], tokenizer: PlainTokenizer) -> tuple[torch.
     return source, (source != PAD).long(), inputs, labels
 
 
-def train(out: Path, minutes: float, longest: int) -> None:
+def train(out: Path, task: str, minutes: float, longest: int) -> None:
     rng = random.Random(1)
     torch.manual_seed(1)
     use_fast_norm()
@@ -88,7 +87,7 @@ def train(out: Path, minutes: float, longest: int) -> None:
     train_tokenizer(tokenizer_lines(text, rng), PIECES, out)
     tokenizer = PlainTokenizer(out / "tokenizer.model")
     haystack = Haystack(tokenizer, text)  # type: ignore[arg-type]
-    maker = Maker(SimpleNamespace(tokenizer=tokenizer), haystack, TASK)  # type: ignore[arg-type]
+    maker = Maker(SimpleNamespace(tokenizer=tokenizer), haystack, task)  # type: ignore[arg-type]
     model = make_model(SHAPE, PIECES).train()
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=2e-3, betas=(0.9, 0.98), weight_decay=0.01)
@@ -118,12 +117,13 @@ def train(out: Path, minutes: float, longest: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint")
-    parser.add_argument("--minutes", type=float, default=60, help="how long (default: 60)")
+    parser.add_argument("--task", choices=["single", "multikey"], default="single", help="default: single")
+    parser.add_argument("--minutes", type=float, default=20, help="how long (default: 20)")
     parser.add_argument("--longest", type=int, default=256, help="tokens of the longest sources (default: 256)")
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    train(options.out, options.minutes, options.longest)
+    train(options.out, options.task, options.minutes, options.longest)
 
 
 if __name__ == "__main__":
