@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 _BODY_SECONDS = 60  # for a client to send it
+_LARGE = 1 << 18  # bytes
 
 
 async def read_json(request: Request) -> dict[str, Any]:
@@ -31,6 +32,11 @@ async def read_json(request: Request) -> dict[str, Any]:
         body = await asyncio.wait_for(request.body(), _BODY_SECONDS)
     except asyncio.TimeoutError:
         raise ApiError(408, f"the body did not arrive within {_BODY_SECONDS} seconds.", code="timeout") from None
+    # A large one, with images in it, would keep all other requests waiting for a moment.
+    return _parsed(body) if len(body) < _LARGE else await asyncio.to_thread(_parsed, body)
+
+
+def _parsed(body: bytes) -> dict[str, Any]:
     try:
         value = json.loads(body.decode("utf-8"), parse_constant=_no_number)
     except UnicodeDecodeError:
