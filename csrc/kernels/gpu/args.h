@@ -33,18 +33,6 @@ struct Projection {
 };
 
 CONSTEXPR u32 kMaxProjections = 3;
-CONSTEXPR u32 kLinearThreads = 128;
-CONSTEXPR u32 kLinearRows = 32;
-CONSTEXPR u32 kLinearCols = 32;
-
-// linear_<type>: everything in f32, sums in order of k. All weights are of the type. Also the slow path for what has no
-// faster kernel. Grid (tiles of kLinearCols columns of all projections, tiles of kLinearRows rows).
-struct LinearArgs {
-  GLOBAL const f32* x;  // [m, k]; any alignment of 4
-  u32 m, k;
-  u32 n_projections, unused;
-  Projection projections[kMaxProjections];
-};
 
 // A logit and its token; id -1: none.
 struct Scored {
@@ -107,8 +95,15 @@ struct MatvecArgs {
 CONSTEXPR u32 kMatmulThreads = 128;
 CONSTEXPR u32 kMatmulRows = 64;
 CONSTEXPR u32 kMatmulCols = 64;
-// matmul_<type>: LinearArgs; x and weights are rounded to bfloat16, or with F32 and F16 weights are the sums of two.
-// Grid (tiles of kMatmulCols columns of all projections, tiles of kMatmulRows rows).
+
+// matmul_<type>: x and weights are rounded to bfloat16, or with F32 and F16 weights are the sums of two. All weights
+// are of the type. Grid (tiles of kMatmulCols columns of all projections, tiles of kMatmulRows rows).
+struct LinearArgs {
+  GLOBAL const f32* x;  // [m, k]; any alignment of 4, and of 16 where k is a multiple of 4
+  u32 m, k;
+  u32 n_projections, unused;
+  Projection projections[kMaxProjections];
+};
 
 // ---- Rows -----------------------------------------------------------------------------------------------------------
 

@@ -96,7 +96,7 @@ inline uint32_t divide_up(uint64_t a, uint64_t b) { return static_cast<uint32_t>
 
 void test_emulator();   // cases_emulator.cc
 void test_rows();       // cases_rows.cc
-void test_linear();     // cases_linear.cc
+void test_matmuls();    // cases_linear.cc
 void test_matvecs();    // cases_linear.cc
 void test_attention();  // cases_attention.cc
 void test_select();     // cases_select.cc

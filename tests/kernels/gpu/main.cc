@@ -94,7 +94,7 @@ int main() {
     test_rows();
     test_select();
     test_matvecs();
-    test_linear();
+    test_matmuls();
     test_attention();
   } catch (const std::exception& error) {
     check(false, error.what());
