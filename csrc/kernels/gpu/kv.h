@@ -95,7 +95,7 @@ struct KvQ8_0 {
   }
   // To the scale as it is stored; the largest of 32 becomes 127.
   static GPU_FN i8 byte_of(f32 x, f32 largest) {
-    const f32 inverse = largest > 0 ? 127 / largest : 0;
+    const f32 inverse = largest > kSmallest ? 127 / largest : 0;
     return static_cast<i8>(round_away(x * inverse));
   }
   static GPU_FN void store(GLOBAL u8* head, u32 dims, u32 slot, u32 first, u32 lane, f32 k, f32 v) {

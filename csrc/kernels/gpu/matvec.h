@@ -105,7 +105,7 @@ GPU_FN void stage(CONSTANT MatvecArgs& args, SHARED MatvecShared<kRows>& shared,
     const f32 x = input_value(args, shared.inverse[0][i], shared.inverse[1][i], first_row + i, k + at);
     if (Format::kIsQuantized != 0) {
       const f32 largest = lanes_max<kWarpLanes>(abs_(x));
-      const f32 inverse = largest > 0 ? 127 / largest : 0;
+      const f32 inverse = largest > kSmallest ? 127 / largest : 0;
       shared.piece[i * kValues + at] = static_cast<u8>(round_away(x * inverse));
       if (t.lane == 0) shared.scales[i * (kValues / kBlock) + block] = largest * kByteScale;
     } else {

@@ -42,6 +42,9 @@ GPU_FN f32 round_even(f32 x) {
 // To the nearest, halves away from zero, for |x| < 2^31: how activations become bytes.
 GPU_FN i32 round_away(f32 x) { return static_cast<i32>(x + (x < 0 ? -0.5f : 0.5f)); }
 
+// A block of 32 values that are all smaller becomes zeros: 127 divided by the largest would be infinite.
+CONSTEXPR f32 kSmallest = 1e-30f;
+
 // log2(e): softmax is computed with powers of two.
 CONSTEXPR f32 kLog2E = 1.44269504088896341f;
 CONSTEXPR f32 kLn2 = 0.693147180559945309f;
