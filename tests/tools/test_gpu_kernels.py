@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -85,3 +86,11 @@ def test_spills_are_found_in_the_log() -> None:
         "probe",
         "geglu",
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("nvcc") is None, reason="needs nvcc")
+@pytest.mark.parametrize("architecture", ["75", "90"])
+def test_no_kernel_spills(architecture: str) -> None:
+    found = spills["parse"](spills["compile_for"]("nvcc", architecture))
+    assert spills["complaints"](found, spills["kernel_names"]()) == []
