@@ -37,7 +37,7 @@ inline constexpr size_t kNumKernels = sizeof kKernels / sizeof *kKernels;
 
 inline constexpr const KernelInfo& info(KernelId kernel) { return kKernels[static_cast<size_t>(kernel)]; }
 
-// The row for a type of weights, the F32 row being given: for_type(KernelId::linear_F32, DataType::kQ8_0).
+// The row for a type of weights, the F32 row being given: for_type(KernelId::matmul_F32, DataType::kQ8_0).
 inline constexpr KernelId for_type(KernelId f32_row, DataType type) {
   return static_cast<KernelId>(static_cast<uint32_t>(f32_row) + static_cast<uint32_t>(type));
 }

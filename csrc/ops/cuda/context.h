@@ -45,7 +45,7 @@ class SharedContext {
   bool usable() const;
   // Throws DeviceError unless usable.
   void require_usable() const;
-  // Throws DeviceError unless kSuccess. what: "to launch kernel 'linear_F32'", after "failed".
+  // Throws DeviceError unless kSuccess. what: "to launch kernel 'matvec_F32_1'", after "failed".
   void check(Result result, const std::string& what);
   // The same where nothing may be thrown.
   void note(Result result) noexcept;
