@@ -1,5 +1,6 @@
 // Questions about the rows of a head: some logits, the best and its ties, log-sum-exp, everything.
 #include <cmath>
+#include <numeric>
 #include <string>
 
 #include "cases.h"
@@ -108,6 +109,19 @@ void add_select_cases(std::vector<Case>& cases) {
     some.n_top = 5;
     add(cases, {.name = "and the best of all, " + std::to_string(n), .softcap = 5.0f, .asked = some});
   }
+  // More ids than any list of them has room for at first: of one row, and of many.
+  const auto every_id = [](int64_t vocab) {
+    std::vector<int32_t> ids(static_cast<size_t>(vocab));
+    std::iota(ids.begin(), ids.end(), 0);
+    return ids;
+  };
+  for (const auto& [vocab, rows] : {std::pair<int64_t, int64_t>{300'000, 1}, {20'000, 9}})
+    add(cases, {.name = "every logit of " + std::to_string(rows) + " rows by its id",
+                .type = DataType::kQ8_0,
+                .vocab = vocab,
+                .k = 32,
+                .rows = rows,
+                .asked = best(1, every_id(vocab))});
   // Large enough to be searched, with fewer and more rows than a search takes; and many rows.
   for (const int64_t rows : {1, 8, 9, 40})
     add(cases, {.name = "a large head, " + std::to_string(rows) + " rows",

@@ -53,21 +53,21 @@ void Queue::begin_anew() {
 
 Address Queue::put(std::span<const std::byte> data, size_t reserve_bytes) {
   const size_t room = round_up(std::max<size_t>({data.size(), reserve_bytes, 1}), 16);
-  if (data_end_ + room > data_host_->size_bytes()) {
-    wait();
-    if (room > data_host_->size_bytes()) grow_data(room);
-  }
+  make_room(room);
   std::memcpy(data_host_->data() + data_end_, data.data(), data.size());
   const Address address = data_->address() + data_end_;
   data_end_ += room;
   return address;
 }
 
-// Idle.
-void Queue::grow_data(size_t needed) {
+void Queue::make_room(size_t size_bytes) {
+  if (data_end_ + size_bytes <= data_host_->size_bytes()) return;
+  drain(false);
+  if (size_bytes <= data_host_->size_bytes()) return;
   plans_.clear();
-  data_host_ = driver().allocate_host(needed + needed / 2);
-  data_ = memory_->allocate_unfilled(data_host_->size_bytes());
+  auto host = driver().allocate_host(size_bytes + size_bytes / 2);
+  data_ = memory_->allocate_unfilled(host->size_bytes());
+  data_host_ = std::move(host);
 }
 
 void Queue::make_batch_room(size_t size_bytes) {
@@ -75,8 +75,9 @@ void Queue::make_batch_room(size_t size_bytes) {
   if (batch_bytes_ > 0 || !pass_.launches.empty() || last_mark_ > 0) wait();
   if (batch_ != nullptr && batch_->size_bytes() >= size_bytes) return;
   plans_.clear();
-  batch_host_ = driver().allocate_host(round_up(size_bytes + size_bytes / 2, 4096));
-  batch_ = memory_->allocate_unfilled(batch_host_->size_bytes());
+  auto host = driver().allocate_host(round_up(size_bytes + size_bytes / 2, 4096));
+  batch_ = memory_->allocate_unfilled(host->size_bytes());
+  batch_host_ = std::move(host);
 }
 
 const std::byte* Queue::fetch(Address from, size_t size_bytes) {
@@ -105,7 +106,9 @@ void Queue::write(std::span<const std::byte> from, Address to) {
   driver().write(from, to);
 }
 
-void Queue::flush() {
+void Queue::flush() { send(false); }
+
+void Queue::send(bool is_end) {
   if (batch_bytes_ > 0) pass_.uploads.push_back({batch_host_.get(), 0, batch_->address(), round_up(batch_bytes_, 4)});
   if (data_end_ > data_begin_)
     pass_.uploads.push_back({data_host_.get(), data_begin_, data_->address() + data_begin_, data_end_ - data_begin_});
@@ -113,6 +116,7 @@ void Queue::flush() {
   data_begin_ = data_end_;
   if (pass_.empty()) return;
   memory_->fill_new();
+  pass_.is_whole = is_end;
   if (keeps_whole_) {
     plans_.enqueue(driver(), pass_);
   } else {
@@ -125,8 +129,10 @@ void Queue::flush() {
   if (!keeps_whole_ && before > 0) wait_for(before);
 }
 
-void Queue::wait() {
-  flush();
+void Queue::wait() { drain(true); }
+
+void Queue::drain(bool is_end) {
+  send(is_end);
   if (last_mark_ > 0) {
     if (interrupt_ != nullptr && interrupt_->poll()) throw Cancelled();
     wait_for(last_mark_);

@@ -51,6 +51,8 @@ class Queue {
   Address put_values(std::span<const T> data, size_t reserve = 0) {
     return put(std::as_bytes(data), reserve * sizeof(T));
   }
+  // Sees to it that put() of so many bytes in all moves nothing that it has returned.
+  void make_room(size_t size_bytes);
   // The batch, which is kept until the next one: fill(memory of the host, its address on the device).
   template <typename Fill>
   void put_batch(size_t size_bytes, Fill fill) {
@@ -61,7 +63,7 @@ class Queue {
   }
 
   // Has device memory copied to the host after all launches so far -> where it is after wait(), until the next launch.
-  // For a few bytes: 1 MB at most in a pass.
+  // For a few bytes: 4 MB at most in a pass.
   const std::byte* fetch(Address from, size_t size_bytes);
   // The same at once, of any size.
   void read(Address from, std::span<std::byte> to);
@@ -76,11 +78,13 @@ class Queue {
  private:
   static constexpr size_t kMaxLaunches = 256;
   static constexpr size_t kDataBytes = size_t{1} << 20;
-  static constexpr size_t kAnswerBytes = size_t{1} << 20;
+  static constexpr size_t kAnswerBytes = size_t{4} << 20;
 
   void begin_anew();
   void make_batch_room(size_t size_bytes);
-  void grow_data(size_t needed);
+  // is_end: of the pass.
+  void send(bool is_end);
+  void drain(bool is_end);
   void wait_for(uint64_t mark);
 
   const std::shared_ptr<Memory> memory_;

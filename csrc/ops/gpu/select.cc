@@ -12,6 +12,8 @@ namespace {
 
 // Rows of logits in memory at a time: 34 MB of them with the vocabulary of T5Gemma 2.
 constexpr size_t kSelectRows = 32;
+// And ids that they ask about, of several rows.
+constexpr size_t kSelectIds = size_t{1} << 17;
 
 uint32_t groups(int64_t n, int64_t per_group) { return static_cast<uint32_t>((n + per_group - 1) / per_group); }
 
@@ -115,6 +117,7 @@ void GpuOps::Answers::ask(Queue& queue, std::span<Selection* const> selections, 
   }
   // In steps, so that the lists of a text that grows lie alike for a while.
   n_values_ = ids_.empty() ? 0 : std::bit_ceil(std::max<size_t>(ids_.size(), 16));
+  queue.make_room(4 * (less_.size() + first_.size() + std::max(n_values_, ids_.size())) + 64);
   args_.less = pointer_to<const u32>(queue.put_values(std::span<const u32>(less_)));
   args_.apart.first = pointer_to<const u32>(queue.put_values(std::span<const u32>(first_)));
   args_.apart.ids = pointer_to<const i32>(queue.put_values(std::span<const i32>(ids_), n_values_));
@@ -236,9 +239,13 @@ void GpuOps::select_some(Address x, int64_t cols, const Head& head, float softca
 
 void GpuOps::select(Tensor x, const Head& head, float softcap, std::span<Selection* const> selections) {
   const Address first = address_of(x);
-  for (size_t at = 0; at < selections.size(); at += kSelectRows) {
-    const auto some = selections.subspan(at, std::min(kSelectRows, selections.size() - at));
-    select_some(first + at * static_cast<size_t>(x.cols) * sizeof(float), x.cols, head, softcap, some);
+  for (size_t at = 0; at < selections.size();) {
+    size_t n = 1, n_ids = selections[at]->ids.size();
+    while (n < kSelectRows && at + n < selections.size() && n_ids + selections[at + n]->ids.size() <= kSelectIds)
+      n_ids += selections[at + n++]->ids.size();
+    const Address rows = first + at * static_cast<size_t>(x.cols) * sizeof(float);
+    select_some(rows, x.cols, head, softcap, selections.subspan(at, n));
+    at += n;
   }
 }
 
