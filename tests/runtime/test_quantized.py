@@ -80,7 +80,7 @@ def test_caches_are_exact_where_weights_are_and_close_where_they_are_not(f32_pat
         with t5g.Model(f32_path, kv_type=kv_type) as model, t5g.Model(f32_path, kv_type="f32") as wide:
             assert model.kv_type == kv_type
             if model.device in ("cpu", "deferred"):  # GPUs pad heads as narrow as these
-            assert model.memory().bytes_per_target_token <= share * wide.memory().bytes_per_target_token
+                assert model.memory().bytes_per_target_token <= share * wide.memory().bytes_per_target_token
             errors[kv_type] = max(
                 relative_rms(model.logits(source, TARGET), logits)
                 for source, logits in zip(SOURCES, expected, strict=True)
