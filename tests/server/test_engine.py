@@ -112,11 +112,11 @@ def test_short_sources_do_not_wait_for_long_ones(model: t5g.Model, monkeypatch: 
         def __getattr__(self, name: str) -> Any:
             return getattr(model._core, name)
 
-        def encode(self, ids: list[int], images: Any = (), stop: Any = None) -> Any:
+        def encode(self, ids: list[int], *more: Any, stop: Any = None) -> Any:
             if len(ids) > 100:
                 begun.set()
                 go_on.wait(60)
-            return model._core.encode(ids, list(images), stop=stop)
+            return model._core.encode(ids, *more, stop=stop)
 
     monkeypatch.setattr("t5g.server.engine.SHORT", 100)
     with running(model) as server, ThreadPoolExecutor(2) as pool:

@@ -110,12 +110,12 @@ class Endpoints:
             raise wrong("input", f"input: there are {len(inputs):,}, expected at most {_MAX_INPUTS:,}.")
         reader = Reader(self._model, parse_special=parse_special)
         requests: Any = await self._engine.in_thread(prompt_requests, reader, inputs, None, "input")
-        n_tokens = sum(len(ids) for ids, _ in requests)
+        n_tokens = sum(len(made[0]) for made in requests)
 
         def embed(stop: _core.StopFlag) -> list[Any] | None:
             vectors = []
-            for ids, images in requests:
-                source = self._model._native.encode(ids, images, stop=stop)
+            for made in requests:
+                source = self._engine.encode(made, stop)
                 if source is None:
                     return None
                 vectors.append(self._model.embed([EncodedSource(source)])[0])

@@ -432,10 +432,8 @@ class Engine:
 
     def _encoded(self, work: Work) -> _core.EncodedSource | None:
         assert work.spec is not None
-        native = self.model._native
-        request = work.spec.request
-        source = native.encode(*request, stop=work.stop) if isinstance(request, tuple) else request
-        return source if source is not None and native.prepare(source, work.stop) else None
+        source = self.encode(work.spec.request, work.stop)
+        return source if source is not None and self.model._native.prepare(source, work.stop) else None
 
     def _left_the_batch(self) -> None:
         with self._lock:
@@ -443,6 +441,14 @@ class Engine:
         self.readers.look_again()
 
     # ---- Encoding alone ----
+
+    def encode(self, request: Any, stop: _core.StopFlag) -> _core.EncodedSource | None:
+        """On a reader's thread: encode a source that was checked, where that has not been done; None when stopped."""
+        native: Any = self.model._native
+        source: _core.EncodedSource | None = request
+        if isinstance(request, tuple):
+            source = native.encode(*request, stop=stop)
+        return source
 
     async def read(self, n_tokens: int, function: Callable[[_core.StopFlag], T | None]) -> T:
         """Run what takes the encoder and not the batch. function: may end early, with None, when its flag is set."""

@@ -90,7 +90,8 @@ def as_api_error(error: BaseException, param: str | None = None) -> ApiError:
     if isinstance(error, ImportError):
         return ApiError(501, str(error), param=param, code="not_installed")
     if isinstance(error, MemoryError):
-        return ApiError(503, "the server is out of memory. Try again later, or send less.", code="out_of_memory")
+        message = str(error) if isinstance(error, T5gError) else "the server is out of memory."
+        return ApiError(503, f"{message} Try again later, or send less.", code="out_of_memory")
     if isinstance(error, DeviceError):
         return ApiError(503, f"the device failed: {error}. Try again later.", code="device_error")
     if isinstance(error, T5gError):  # such as a text that cannot go on, because all tokens are banned

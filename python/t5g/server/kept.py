@@ -83,11 +83,12 @@ class KeptSources:
                 raise wrong("input", f"input: must be one source, got {len(inputs)}.")
             return prompt_requests(reader, inputs, uris, "input")[0]
 
-        ids, pixels = await self._engine.in_thread(read)
+        made = await self._engine.in_thread(read)
+        ids = made[0]
         self._check_size(len(ids))
 
         def encode(stop: _core.StopFlag) -> _core.EncodedSource | None:
-            return self._engine.model._native.encode(ids, pixels, stop=stop)
+            return self._engine.encode(made, stop)
 
         source = await while_there(request, self._engine.read(len(ids), encode))
         source_id = self._keep(source)
