@@ -96,7 +96,7 @@ def wheel_faults(wheel: Path) -> list[str]:
     stray = [
         f.filename for f in files if not re.match(r"t5g/|t5g_convert/[^/]*\.py$|t5g-[^/]*\.dist-info/", f.filename)
     ]
-    suffixes = {Path(f.filename).suffix for f in files if f.filename.startswith("t5g")}
+    suffixes = {Path(f.filename).suffix for f in files if f.filename.startswith(("t5g/", "t5g_convert/"))}
     modules = [f.filename for f in files if f.filename.endswith(".so")]
     size = sum(f.file_size for f in files if not f.filename.endswith(".gguf"))  # the bundled model has its own budget
     print(
