@@ -16,7 +16,8 @@ py::tuple attend_latent(const std::string& level, const std::string& type_name, 
   const KernelTable& table = runnable(level);
   const DataType type = parse_type(type_name);
   require(is_state_type(type), "type: states are not kept in '" + type_name + "'.");
-  require(q.ndim() == 2 && keys.ndim() == 2 && q.shape(1) == keys.shape(1), "q, keys: expected [rows, n], [n_keys, n].");
+  require(q.ndim() == 2 && keys.ndim() == 2 && q.shape(1) == keys.shape(1),
+          "q, keys: expected [rows, n], [n_keys, n].");
   const auto rows = static_cast<int>(q.shape(0)), n_keys = static_cast<int>(keys.shape(0));
   const auto n = static_cast<int>(q.shape(1));
   require(n_keys >= 1 && n_keys <= kernels::kChunkKeys, "keys: expected 1 to 64.");
