@@ -10,6 +10,8 @@ endif()
 # The sums of a matmul are written in the order in which they must be made: results may not depend on the compiler's
 # choice to contract a product and a sum into one rounding.
 target_compile_options(t5g_flags INTERFACE -ffp-contract=off)
+# What nobody calls is left out of libraries and modules.
+target_compile_options(t5g_flags INTERFACE $<$<CONFIG:Release>:-ffunction-sections;-fdata-sections>)
 if(T5G_SANITIZE)
   target_compile_options(t5g_flags INTERFACE -fsanitize=${T5G_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(t5g_flags INTERFACE -fsanitize=${T5G_SANITIZE})
@@ -18,6 +20,7 @@ endif()
 function(t5g_floor name)
   cmake_parse_arguments(ARG "" "" "SOURCES;USES" ${ARGN})
   add_library(t5g_${name} STATIC ${ARG_SOURCES})
+  set_property(GLOBAL APPEND PROPERTY T5G_FLOORS ${name})
   target_include_directories(t5g_${name} PUBLIC ${PROJECT_SOURCE_DIR}/csrc)
   target_link_libraries(t5g_${name} PRIVATE $<BUILD_INTERFACE:t5g_flags>)
   foreach(floor IN LISTS ARG_USES)

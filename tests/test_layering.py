@@ -155,6 +155,35 @@ def test_the_rule_itself(file: str, header: str, expected: str | None) -> None:
     assert why is None if expected is None else expected in (why or "")
 
 
+# Kernels that three compilers read, a device for tests that plays with pages, and Apple's: none is for every system.
+OF_GPU_COMPILERS = ("kernels/gpu/", "ops/emulated/", "ops/metal/")
+# Where one file differs from system to system, or from compiler to compiler.
+CONDITIONAL = {
+    "capi/t5g.h": "C and C++, exports",
+    "kernels/cpu/common/unroll.h": "how each compiler is asked to unroll",
+    "kernels/cpu/generic/vectors.h": "whether there is a fused product",
+    "kernels/cpu/kernels.inc": "rows for an instruction set",
+    "kernels/cpu/levels.inc": "rows for an instruction set",
+    "ops/backends.cc": "the device for tests",
+    "ops/backends.h": "the device for tests",
+}
+OF_ONE_SYSTEM = re.compile(r"(sys|arpa|netinet|mach)/.*|(unistd|fcntl|pthread|sched|dlfcn|windows|io|malloc|cpuid)\.h")
+
+
+def test_systems_differ_in_one_folder() -> None:
+    """csrc/base/os hides what differs between systems: headers of theirs and #if are nowhere else."""
+    found = []
+    for path in native_sources():
+        name = path.relative_to(CSRC).as_posix() if path.is_relative_to(CSRC) else path.name
+        if name.startswith(("base/os/", *OF_GPU_COMPILERS)):
+            continue
+        found += [f"{name}: <{header}>" for _, header in includes(path) if OF_ONE_SYSTEM.fullmatch(header)]
+        if name not in CONDITIONAL and re.search(r"^\s*#\s*(if|ifdef|ifndef|elif)\b", path.read_text("utf-8"), re.M):
+            found.append(f"{name}: #if")
+    assert not found, "\n".join(found)
+    assert all((CSRC / name).is_file() for name in CONDITIONAL)
+
+
 def test_the_model_reads_like_the_paper() -> None:
     """No algorithms, threads or addresses: what is done with rows has a name in ops.h."""
     words = re.compile(r"<algorithm>|<numeric>|<thread>|ThreadPool|std::byte|\bfloat\s*\*|->\s*data\b|memcpy|copy_n")

@@ -11,6 +11,8 @@
 #include <span>
 #include <string>
 
+#include "base/os/file.h"
+
 namespace t5g {
 
 // Threads may share it.
@@ -18,12 +20,17 @@ class InputFile {
  public:
   // Throws FileNotFound or IoError (a folder, no permission, no regular file).
   explicit InputFile(const std::string& path);
+  // Part of a file that somebody has opened, from byte `offset` on; size_bytes of kToTheEnd: all the rest. The
+  // descriptor stays the caller's. name: what errors call it. Throws InvalidArgument where the file has no such part,
+  // and as above.
+  InputFile(int descriptor, uint64_t offset, uint64_t size_bytes, const std::string& name);
+  static constexpr uint64_t kToTheEnd = UINT64_MAX;
   ~InputFile();
   InputFile(const InputFile&) = delete;
   InputFile& operator=(const InputFile&) = delete;
 
   const std::string& path() const { return path_; }
-  uint64_t size_bytes() const { return opened_.size_bytes; }
+  uint64_t size_bytes() const { return size_bytes_; }
 
   // Fills `out` with the bytes from `offset` on, which lie inside the file. Throws ModelFormatError when the file has
   // changed since it was opened, and IoError.
@@ -33,18 +40,12 @@ class InputFile {
   void check_unchanged() const;
 
  private:
-  struct State {
-    uint64_t size_bytes;
-    int64_t seconds, nanoseconds;  // of the last writing
-    bool operator==(const State&) const = default;
-  };
-  State state() const;
-  void wait_for_clock() const;
-  [[noreturn]] void fail_changed(const State& now) const;
+  [[noreturn]] void fail_changed(const os::FileState& now) const;
 
   std::string path_;
-  int descriptor_ = -1;
-  State opened_{};
+  os::File file_;
+  os::FileState opened_;
+  uint64_t begin_ = 0, size_bytes_ = 0;  // of what is looked at
 };
 
 }  // namespace t5g

@@ -2,8 +2,6 @@
 // it is complete. The one way in which t5g writes files; docs/files.md has the rules.
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -43,7 +41,8 @@ class OutputFile {
 
   void write(const void* data, size_t size_bytes);
   // Makes what has been written last, and gives it the name. A file that is there by then is replaced and leaves its
-  // mode, and its owner and group where this process may set them. Throws IoError, with the old file untouched.
+  // mode, and its owner and group where this process may set them (on Windows, its attributes). Throws IoError, with
+  // the old file untouched.
   void commit();
   void discard() noexcept;
 
@@ -53,7 +52,8 @@ class OutputFile {
 
   std::string target_, temporary_, shown_;
   int descriptor_ = -1;
-  pid_t owner_;  // a child that this process forks meanwhile has a copy of the object, and no claim to the file
+  // A child that this process forks meanwhile has a copy of the object, and no claim to the file.
+  int64_t owner_;
 };
 
 }  // namespace t5g

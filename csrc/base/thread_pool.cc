@@ -3,8 +3,6 @@
 // follow each other within microseconds.
 #include "base/thread_pool.h"
 
-#include <sched.h>
-
 #include <chrono>
 #include <condition_variable>
 #include <exception>
@@ -16,11 +14,8 @@
 
 #include "base/error.h"
 #include "base/fork_count.h"
+#include "base/os/cpu.h"
 #include "base/ticket_lock.h"
-
-#if defined(__x86_64__) || defined(__i386__)
-#include <immintrin.h>
-#endif
 
 namespace t5g {
 namespace {
@@ -32,13 +27,6 @@ using Clock = std::chrono::steady_clock;
 constexpr std::chrono::microseconds kSpinTime{200};
 // Pauses (10 to 40 ns each) before a spinning thread begins to offer its CPU to others between pauses.
 constexpr int kPausesBeforeYield = 500;
-void relax() {
-#if defined(__x86_64__) || defined(__i386__)
-  _mm_pause();
-#elif defined(__aarch64__)
-  asm volatile("yield");
-#endif
-}
 
 // One step of a busy wait: eager at first, then polite, because the thread that is waited for may need this very CPU.
 class Spinner {
@@ -47,9 +35,9 @@ class Spinner {
   void step() {
     if (pauses_ > 0) {
       --pauses_;
-      relax();
+      os::relax();
     } else {
-      ::sched_yield();
+      std::this_thread::yield();
     }
   }
   bool eager() const { return pauses_ > 0; }

@@ -76,8 +76,8 @@ void check_count(uint64_t count, uint64_t max, const char* what, const std::stri
 
 }  // namespace
 
-GgufFile::GgufFile(const std::string& path)
-    : name_(printable(path)), file_(std::make_unique<const InputFile>(path)), header_(*file_, name_) {
+GgufFile::GgufFile(std::unique_ptr<const InputFile> file)
+    : name_(printable(file->path())), file_(std::move(file)), header_(*file_, name_) {
   parse();
 }
 

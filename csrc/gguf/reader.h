@@ -42,7 +42,8 @@ std::string gguf_type_name(uint32_t type_id);
 class GgufFile {
  public:
   // Throws FileNotFound, IoError, or ModelFormatError naming the file and the key or tensor.
-  explicit GgufFile(const std::string& path);
+  explicit GgufFile(const std::string& path) : GgufFile(std::make_unique<const InputFile>(path)) {}
+  explicit GgufFile(std::unique_ptr<const InputFile> file);
   // A file that is already in memory, which must be aligned to 8 bytes and outlive the object; `name` is what errors
   // call it.
   GgufFile(std::span<const std::byte> bytes, const std::string& name);

@@ -5,11 +5,11 @@
 #include <atomic>
 #include <cstddef>
 #include <cstring>
-#include <fstream>
 #include <span>
 #include <string_view>
 
 #include "base/error.h"
+#include "base/function_ref.h"
 #include "base/input_file.h"
 #include "base/output_file.h"
 #include "base/printable.h"
@@ -37,10 +37,17 @@ constexpr int64_t kUnknownReach = -1;
 
 std::atomic<uint64_t> next_id{1};
 
+// A file, wherever its bytes are.
+struct Content {
+  const std::string& path;
+  uint64_t size_bytes;
+  FunctionRef<void(uint64_t offset, std::span<std::byte> out)> read;
+};
+
 // The header, checked against the file's size -> how many bytes it takes.
-size_t read_header(const std::string& path, const InputFile& file, Header& header) {
+size_t read_header(const Content& file, Header& header) {
   std::byte bytes[sizeof header];
-  const size_t n_bytes = static_cast<size_t>(std::min<uint64_t>(sizeof bytes, file.size_bytes()));
+  const size_t n_bytes = static_cast<size_t>(std::min<uint64_t>(sizeof bytes, file.size_bytes));
   file.read(0, {bytes, n_bytes});
   const auto begins_with = [&](const char (&magic)[8]) {
     return n_bytes >= sizeof magic && std::memcmp(bytes, magic, sizeof magic) == 0;
@@ -50,7 +57,7 @@ size_t read_header(const std::string& path, const InputFile& file, Header& heade
   if (begins_with(kMagicOfFloats)) size = offsetof(Header, gguf_type);
   if (begins_with(kMagicWithoutReach)) size = offsetof(Header, sliding_reach);
   if (size == 0 || n_bytes < size)
-    throw ModelFormatError(path, "not an encoded source. Expected a file written by EncodedSource.save.");
+    throw ModelFormatError(file.path, "not an encoded source. Expected a file written by EncodedSource.save.");
   header.sliding_reach = kUnknownReach;
   header.gguf_type = info(DataType::kF32).gguf_id;
   header.n_truncated = 0;
@@ -92,7 +99,13 @@ void check_is_no_model(const std::string& path) {
   if (target.kind != OutputTarget::Kind::kFile) return;
   constexpr std::string_view kModel = "GGUF";
   char beginning[kModel.size()] = {};
-  std::ifstream(target.path, std::ios::binary).read(beginning, sizeof beginning);
+  try {
+    const InputFile file(target.path);
+    if (file.size_bytes() < sizeof beginning) return;
+    file.read(0, std::as_writable_bytes(std::span(beginning)));
+  } catch (const Error&) {  // may be written and not read: then it is none that was read
+    return;
+  }
   if (std::string_view(beginning, sizeof beginning) == kModel)
     throw InvalidArgument(printable(path) + ": is a model, which a source must not replace. Give another name.");
 }
@@ -122,34 +135,38 @@ void EncodedSource::observe(const std::weak_ptr<SourceObserver>& observer) const
   observers_.push_back(observer);
 }
 
-void EncodedSource::save(const std::string& path) const {
+namespace {
+
+// What is written, piece by piece.
+template <class Write>
+void write_source(const EncodedSource& source, Write write) {
   Header header{};
   std::memcpy(header.magic, kMagic, sizeof kMagic);
-  header.model_fingerprint = origin_.model_fingerprint;
-  header.n_tokens = ids_.size();
-  header.hidden_size = static_cast<uint64_t>(hidden_size());
-  header.sliding_reach = origin_.sliding_reach;
-  header.gguf_type = info(hidden_states_.type()).gguf_id;
-  header.n_truncated = n_truncated_;
-  const size_t ids_bytes = ids_.size() * sizeof(int32_t), states_bytes = hidden_states_.size_bytes();
-  check_is_no_model(path);
-  OutputFile file(path, sizeof header + ids_bytes + states_bytes);
-  file.write(&header, sizeof header);
-  file.write(ids_.data(), ids_bytes);
-  file.write(hidden_states_.bytes().data(), states_bytes);
-  file.commit();
+  header.model_fingerprint = source.origin().model_fingerprint;
+  header.n_tokens = source.ids().size();
+  header.hidden_size = static_cast<uint64_t>(source.hidden_size());
+  header.sliding_reach = source.origin().sliding_reach;
+  header.gguf_type = info(source.hidden_states().type()).gguf_id;
+  header.n_truncated = source.n_truncated();
+  write(std::as_bytes(std::span(&header, 1)));
+  write(std::as_bytes(std::span(source.ids())));
+  write(source.hidden_states().bytes());
 }
 
-std::shared_ptr<EncodedSource> EncodedSource::load(const std::string& path, const Expected& expected) {
-  const InputFile file(path);
+size_t size_of(const EncodedSource& source) {
+  return sizeof(Header) + source.ids().size() * sizeof(int32_t) + source.hidden_states().size_bytes();
+}
+
+std::shared_ptr<EncodedSource> read_source(const Content& file, const EncodedSource::Expected& expected) {
   Header header{};
-  const size_t header_size = read_header(path, file, header);
+  const size_t header_size = read_header(file, header);
+  const std::string& path = file.path;
   if (header.model_fingerprint != expected.origin.model_fingerprint ||
       header.hidden_size != static_cast<uint64_t>(expected.hidden_size)) {
     throw ModelFormatError(path, "was encoded with another model. Encode the source again with this one.");
   }
   const DataType type = type_of(path, header);
-  check_payload(path, header, type, file.size_bytes() - header_size);
+  check_payload(path, header, type, file.size_bytes - header_size);
   check_window(path, header, expected);
   std::vector<int32_t> ids(header.n_tokens);
   file.read(header_size, std::as_writable_bytes(std::span(ids)));
@@ -163,6 +180,36 @@ std::shared_ptr<EncodedSource> EncodedSource::load(const std::string& path, cons
   file.read(header_size + ids.size() * sizeof(int32_t), {bytes->data(), state_bytes});
   StateRows states(type, expected.hidden_size, std::ssize(ids), std::move(bytes));
   return std::make_shared<EncodedSource>(std::move(ids), std::move(states), expected.origin, header.n_truncated);
+}
+
+}  // namespace
+
+void EncodedSource::save(const std::string& path) const {
+  check_is_no_model(path);
+  OutputFile file(path, size_of(*this));
+  write_source(*this, [&](std::span<const std::byte> bytes) { file.write(bytes.data(), bytes.size()); });
+  file.commit();
+}
+
+std::vector<std::byte> EncodedSource::to_bytes() const {
+  std::vector<std::byte> all;
+  all.reserve(size_of(*this));
+  write_source(*this, [&](std::span<const std::byte> bytes) { all.insert(all.end(), bytes.begin(), bytes.end()); });
+  return all;
+}
+
+std::shared_ptr<EncodedSource> EncodedSource::load(const std::string& path, const Expected& expected) {
+  const InputFile file(path);
+  const auto read = [&](uint64_t offset, std::span<std::byte> out) { file.read(offset, out); };
+  return read_source({path, file.size_bytes(), read}, expected);
+}
+
+std::shared_ptr<EncodedSource> EncodedSource::from_bytes(std::span<const std::byte> bytes, const Expected& expected) {
+  const std::string name = "the source in memory";
+  const auto read = [&](uint64_t offset, std::span<std::byte> out) {
+    std::ranges::copy(bytes.subspan(offset, out.size()), out.begin());
+  };
+  return read_source({name, bytes.size(), read}, expected);
 }
 
 }  // namespace t5g

@@ -57,6 +57,9 @@ class EncodedSource {
   // Writes a file that only the same model accepts; complete or not at all. Throws IoError.
   void save(const std::string& path) const;
 
+  // What save() writes.
+  std::vector<std::byte> to_bytes() const;
+
   // What a model expects of a file.
   struct Expected {
     SourceOrigin origin;
@@ -66,6 +69,8 @@ class EncodedSource {
   };
   // Throws FileNotFound, IoError, or ModelFormatError for a damaged file or one made with another model or window.
   static std::shared_ptr<EncodedSource> load(const std::string& path, const Expected& expected);
+  // The same of a file in memory.
+  static std::shared_ptr<EncodedSource> from_bytes(std::span<const std::byte> bytes, const Expected& expected);
 
  private:
   const uint64_t id_;

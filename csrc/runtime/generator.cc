@@ -218,6 +218,8 @@ void Generator::retire(Running& running, FinishReason unfinished) {
   if (running.error != nullptr) return drop(std::move(running.entry), unfinished, running.error);
   GenerationResult& result = running.entry->result;
   result.n_new_tokens = job->n_generated();
+  ended_.n_new_tokens += result.n_new_tokens;
+  ++ended_.n_finished;
   result.sequences = job->finish();
   for (GeneratedSequence& sequence : result.sequences) {
     if (sequence.finish_reason == FinishReason::kCancelled) sequence.finish_reason = unfinished;
@@ -423,6 +425,19 @@ void Generator::cancel(size_t number) {
     waiting_.erase(waits);
   }
   if (running_.empty() && waiting_.empty()) idle_.store(true);
+}
+
+std::string Generator::take_text() {
+  const TicketLock::Guard guard(lock_);
+  has_text_ = has_text_ || !text_.empty();
+  return std::exchange(text_, {});
+}
+
+Generator::Reached Generator::reached() const {
+  const TicketLock::Guard guard(lock_);
+  Reached reached = ended_;
+  for (const Running& running : running_) reached.n_new_tokens += running.job->n_generated();
+  return reached;
 }
 
 void Generator::close() {

@@ -95,6 +95,15 @@ class Generator final : public ModelUser {
   // Steps until text of the first request has become certain -> that text; none at the end.
   std::optional<std::string> next_text(Interrupt* interrupt = nullptr);
 
+  // Text of the first request that has become certain and that nobody has taken, without a step for more.
+  std::string take_text();
+  // How far it is, for all requests together.
+  struct Reached {
+    int64_t n_new_tokens;
+    size_t n_finished;  // requests
+  };
+  Reached reached() const;
+
   // From any thread: the step in hand ends early, and all sequences that are not done count as cancelled.
   void cancel() { cancelled_.store(true); }
   // The same, and returns when what the sequences held is free; text that nobody has taken is gone. Called from inside
@@ -152,6 +161,7 @@ class Generator final : public ModelUser {
   std::deque<std::unique_ptr<Entry>> waiting_;
   std::vector<Running> running_;
   std::vector<FinishedGeneration> finished_;
+  Reached ended_{};
   std::vector<FreshText> texts_;  // of requests that stream
   std::string text_;              // of the first request, that nobody has taken
   bool has_text_ = false;         // whether somebody has taken any

@@ -137,8 +137,14 @@ std::shared_ptr<KvPool> make_image_pool(const std::optional<VisionTower>& vision
 
 }  // namespace
 
-Model::Model(const std::string& path, const ModelOptions& options)
-    : file_(path),
+GgufFile ModelLocation::open() const {
+  if (!memory.empty()) return {memory, path};
+  if (descriptor < 0) return GgufFile(path);
+  return GgufFile(std::make_unique<const InputFile>(descriptor, offset, size_bytes, path));
+}
+
+Model::Model(const ModelLocation& location, const ModelOptions& options)
+    : file_(location.open()),
       config_(limited(load_config(file_, options.encoder_window), options)),
       tokenizer_(load_tokenizer(file_, config_)),
       source_origin_{fingerprint_of(file_), config_.encoder.sliding_attention_window.before},
@@ -269,13 +275,20 @@ void Model::check_source(const EncodedSource& source, const std::string& name) c
                         "', which this model has not, and is longer than the window. Encode it again with this one.");
 }
 
-std::shared_ptr<const EncodedSource> Model::load_source(const std::string& path) const {
+EncodedSource::Expected Model::expected_source() const {
   const bool may_differ = config_.architecture == Architecture::kT5Gemma;
-  return EncodedSource::load(path,
-                             {.origin = source_origin_,
-                              .reach_of_all = may_differ ? config_.encoder.sliding_window - 1 : Window::kUnlimited,
-                              .hidden_size = config_.encoder.hidden_size,
-                              .vocab_size = config_.encoder.vocab_size});
+  return {.origin = source_origin_,
+          .reach_of_all = may_differ ? config_.encoder.sliding_window - 1 : Window::kUnlimited,
+          .hidden_size = config_.encoder.hidden_size,
+          .vocab_size = config_.encoder.vocab_size};
+}
+
+std::shared_ptr<const EncodedSource> Model::load_source(const std::string& path) const {
+  return EncodedSource::load(path, expected_source());
+}
+
+std::shared_ptr<const EncodedSource> Model::load_source(std::span<const std::byte> bytes) const {
+  return EncodedSource::from_bytes(bytes, expected_source());
 }
 
 }  // namespace t5g

@@ -50,10 +50,22 @@ struct ModelOptions {
   int64_t max_target_tokens = 0;
 };
 
+// Where a model's file is. One of path, descriptor and memory says so; path is also what errors call it.
+struct ModelLocation {
+  std::string path;
+  // Part of a file that is open; the descriptor stays the caller's.
+  int descriptor = -1;
+  uint64_t offset = 0, size_bytes = InputFile::kToTheEnd;
+  // Aligned to 8 bytes; stays where it is as long as the model, which LoadMode does not change.
+  std::span<const std::byte> memory = {};
+
+  GgufFile open() const;
+};
+
 class Model {
  public:
   // Throws FileNotFound, IoError, ModelFormatError; InvalidArgument or Unsupported for the options.
-  Model(const std::string& path, const ModelOptions& options);
+  Model(const ModelLocation& location, const ModelOptions& options);
   ~Model() { source_caches_->clear(); }
   Model(const Model&) = delete;
   Model& operator=(const Model&) = delete;
@@ -94,6 +106,8 @@ class Model {
   void check_source(const EncodedSource& source, const std::string& name = "the source") const;
   // As EncodedSource::load.
   std::shared_ptr<const EncodedSource> load_source(const std::string& path) const;
+  // As EncodedSource::from_bytes.
+  std::shared_ptr<const EncodedSource> load_source(std::span<const std::byte> bytes) const;
 
   // The decoder's keys and values of a source. For one that will be used again they are kept, among those of the
   // sources used last. Throws as check_source, and Cancelled.
@@ -148,6 +162,7 @@ class Model {
   static void check_ids(const std::string& name, std::span<const int32_t> ids, const TextConfig& side);
 
  private:
+  EncodedSource::Expected expected_source() const;
   void check_has_vision() const;
   void run_encoder(std::span<const int32_t> ids, std::span<const Tensor> features, std::span<float> states,
                    Interrupt* interrupt, Progress* progress);

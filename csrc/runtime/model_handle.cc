@@ -50,7 +50,7 @@ void ModelHandle::remove_user(ModelUser& user) {
 
 void ModelHandle::close() {
   if (!closing_.exchange(true)) end_use();
-  if (this_thread_uses_it() || process_ != ::getpid()) return;
+  if (this_thread_uses_it() || process_ != os::process_id()) return;
   gone_.wait(false);
 }
 

@@ -3,8 +3,6 @@
 // them.
 #pragma once
 
-#include <unistd.h>
-
 #include <atomic>
 #include <cstdint>
 #include <memory>
@@ -15,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/interrupt.h"
+#include "base/os/process.h"
 #include "runtime/model.h"
 
 namespace t5g {
@@ -32,7 +31,9 @@ class ModelHandle {
  public:
   // Opens the file. Throws as Model's constructor.
   ModelHandle(const std::string& path, const ModelOptions& options)
-      : model_(std::make_unique<Model>(path, options)), process_(::getpid()) {}
+      : ModelHandle(ModelLocation{.path = path}, options) {}
+  ModelHandle(const ModelLocation& location, const ModelOptions& options)
+      : model_(std::make_unique<Model>(location, options)), process_(os::process_id()) {}
   ModelHandle(const ModelHandle&) = delete;
   ModelHandle& operator=(const ModelHandle&) = delete;
 
@@ -79,7 +80,7 @@ class ModelHandle {
   void end_use();
 
   std::unique_ptr<Model> model_;
-  const ::pid_t process_;
+  const int64_t process_;
   std::mutex users_mutex_;
   std::vector<ModelUser*> users_;
   std::atomic<int64_t> n_uses_{1};  // and one for being open

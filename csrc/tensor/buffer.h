@@ -10,7 +10,7 @@ namespace t5g {
 class Buffer {
  public:
   Buffer() = default;
-  // Zero-filled. Throws Error naming the size when memory cannot be had.
+  // Zero-filled. Throws OutOfMemory naming the size when memory cannot be had.
   explicit Buffer(size_t size_bytes);
   ~Buffer();
   Buffer(Buffer&& other) noexcept

@@ -106,4 +106,23 @@ std::vector<int32_t> chat_prompt(const Tokenizer& tokenizer, std::span<const Cha
   return ids;
 }
 
+std::optional<bool> known_chat_template(std::string_view text) {
+  constexpr std::string_view kBos = "{{ bos_token }}";
+  constexpr std::string_view kGemma =
+      "{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+      "{% for message in messages %}"
+      "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+      "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
+      "{% if (message['role'] == 'assistant') %}{% set role = 'model' %}"
+      "{% else %}{% set role = message['role'] %}{% endif %}"
+      "{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
+      "{% if add_generation_prompt %}{{'<start_of_turn>model\n'}}{% endif %}";
+  std::string usual(trim(text));
+  std::replace(usual.begin(), usual.end(), '"', '\'');
+  for (size_t at = 0; (at = usual.find("\\n", at)) != std::string::npos;) usual.replace(at, 2, "\n");
+  const bool with_bos = usual.starts_with(kBos);
+  if (std::string_view(usual).substr(with_bos ? kBos.size() : 0) != kGemma) return std::nullopt;
+  return with_bos;
+}
+
 }  // namespace t5g

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "text/tokenizer.h"
@@ -21,5 +23,9 @@ struct ChatMessage {
 // marker: they are ids here, and text is encoded without matching any.
 // Throws InvalidArgument unless roles alternate, beginning with "user", and when the vocabulary lacks the markers.
 std::vector<int32_t> chat_prompt(const Tokenizer& tokenizer, std::span<const ChatMessage> messages);
+
+// Whether a chat template, as a checkpoint writes it, is the one that chat_prompt() follows, and then whether it begins
+// with bos; none for another one.
+std::optional<bool> known_chat_template(std::string_view text);
 
 }  // namespace t5g

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <random>
 #include <string>
 #include <string_view>
 
@@ -13,6 +14,7 @@
 #include "base/cpu_features.h"
 #include "base/free_memory.h"
 #include "base/half.h"
+#include "base/os/process.h"
 #include "base/printable.h"
 #include "base/thread_count.h"
 #include "base/utf8.h"
@@ -126,9 +128,9 @@ void check_free_memory() {
 
 void check_cgroups() {
   namespace fs = std::filesystem;
-  std::string pattern = (fs::temp_directory_path() / "t5g_base_checks_XXXXXX").string();
-  T5G_CHECK(::mkdtemp(pattern.data()) != nullptr);
-  const fs::path root = pattern;
+  const fs::path root = fs::temp_directory_path() / ("t5g_base_checks_" + std::to_string(t5g::os::process_id()) + "_" +
+                                                     std::to_string(std::random_device()()));
+  T5G_CHECK(fs::create_directory(root));
   const auto quota = [&](const char* membership) {
     write(root / "membership", membership);
     return t5g::cgroup_cpu_quota((root / "membership").string(), (root / "mount").string());

@@ -1,7 +1,9 @@
 // Hammers the thread pool, for a thread sanitizer to watch: every item exactly once, whatever ends a loop early.
 // Usage: thread_pool_stress [rounds], or --measure, which prints what a loop costs.
+#ifndef T5G_NO_FORK
 #include <sys/wait.h>
 #include <unistd.h>
+#endif
 
 #include <atomic>
 #include <chrono>
@@ -145,7 +147,7 @@ void pools_end_at_any_time(int n_threads) {
 }
 
 void a_forked_child_has_a_pool(ThreadPool& pool) {
-#ifndef T5G_NO_FORK  // a thread sanitizer does not follow threads into a child
+#ifndef T5G_NO_FORK  // Windows has none, and a thread sanitizer does not follow threads into a child
   every_item_runs_once(pool, 50);
   const pid_t child = ::fork();
   T5G_CHECK(child >= 0);

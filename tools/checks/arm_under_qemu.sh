@@ -49,7 +49,7 @@ build_module() {
   mkdir -p "$SITE"
   cp -r python/t5g convert/t5g_convert "$SITE/"
   rm -f "$SITE"/t5g/*.so
-  "$PYTHON" -m cmake --install "$WORK/build" --prefix "$SITE" > /dev/null
+  "$PYTHON" -m cmake --install "$WORK/build" --prefix "$SITE" --component python > /dev/null
 }
 
 write_wrapper() {

@@ -15,7 +15,7 @@ rm -rf "$SITE"
 mkdir -p "$SITE"
 cp -r python/t5g convert/t5g_convert "$SITE/"
 rm -f "$SITE"/t5g/*.so
-cmake --install build/asan --prefix "$SITE" > /dev/null
+cmake --install build/asan --prefix "$SITE" --component python > /dev/null
 
 # Python itself is not instrumented, so the run-times come first; libstdc++ too, or exceptions are not intercepted.
 # Their reports go to the real stderr, which pytest must therefore not capture.

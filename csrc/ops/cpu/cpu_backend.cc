@@ -1,9 +1,8 @@
 // Makes the CPU backend.
-#include <unistd.h>
-
 #include <cstdio>
 #include <string>
 
+#include "base/os/memory.h"
 #include "ops/backends.h"
 #include "ops/cpu/cpu_ops.h"
 
@@ -16,8 +15,7 @@ Backend make_cpu_backend(int, int n_threads) {
 }
 
 std::string describe_cpu(int) {
-  const double gib =
-      static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE)) / (1 << 30);
+  const double gib = static_cast<double>(os::machine_bytes()) / (1 << 30);
   char memory[32];
   std::snprintf(memory, sizeof memory, ", %.1f GiB", gib);
   return std::string(kernels::active().name) + " kernels" + memory;

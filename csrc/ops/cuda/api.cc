@@ -1,12 +1,11 @@
 // Opens the driver's library and takes its functions by name, once per process.
 #include "ops/cuda/api.h"
 
-#include <dlfcn.h>
-
 #include <cstdlib>
 
 #include "base/error.h"
 #include "base/fork_count.h"
+#include "base/os/library.h"
 #include "base/printable.h"
 
 namespace t5g::cuda {
@@ -23,12 +22,13 @@ std::string version_text(int version) {
 }
 
 Api find_functions() {
-  void* library = ::dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  std::string why_not;
+  void* library = os::open_library("libcuda.so.1", why_not);
   if (library == nullptr)
     refuse("NVIDIA's driver is not here (libcuda.so.1 was not found). Install the driver, or use device='cpu'.");
   Api found;
-#define T5G_CUDA_FUNCTION(name, parameters)                                     \
-  found.name = reinterpret_cast<decltype(found.name)>(::dlsym(library, #name)); \
+#define T5G_CUDA_FUNCTION(name, parameters)                                             \
+  found.name = reinterpret_cast<decltype(found.name)>(os::find_symbol(library, #name)); \
   if (found.name == nullptr) refuse(std::string("NVIDIA's driver is too old: it has no " #name ". ") + kUpdate);
 #include "ops/cuda/api.inc"
 #undef T5G_CUDA_FUNCTION

@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/os/process.h"
 #include "base/printable.h"
 
 namespace t5g {
@@ -68,6 +69,12 @@ std::string read_link(const std::string& path, const std::string& shown) {
   return {target, static_cast<size_t>(n)};
 }
 
+// As the effective user, where the system can tell: Android's C library knows the real one alone.
+bool may_write(const std::string& path) {
+  if (::faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) == 0) return true;
+  return errno == EINVAL && ::faccessat(AT_FDCWD, path.c_str(), W_OK, 0) == 0;
+}
+
 // What there is, by its type. The path is no link any more.
 OutputTarget::Kind kind_of(const struct stat& status, const std::string& path, const std::string& shown) {
   if (S_ISDIR(status.st_mode)) throw IoError(shown + ": is a folder. Give the name of the file to write.", EISDIR);
@@ -77,7 +84,7 @@ OutputTarget::Kind kind_of(const struct stat& status, const std::string& path, c
                           ", no regular file. Give another name.");
   }
   // Renaming would get around a file's being read-only.
-  if (::faccessat(AT_FDCWD, path.c_str(), W_OK, AT_EACCESS) != 0) throw IoError(shown, "writing", errno);
+  if (!may_write(path)) throw IoError(shown, "writing", errno);
   return OutputTarget::Kind::kFile;
 }
 
@@ -142,7 +149,8 @@ OutputTarget find_output(const std::string& path) {
   }
 }
 
-OutputFile::OutputFile(const std::string& path, uint64_t expected_bytes) : shown_(printable(path)), owner_(::getpid()) {
+OutputFile::OutputFile(const std::string& path, uint64_t expected_bytes)
+    : shown_(printable(path)), owner_(os::process_id()) {
   const OutputTarget target = find_output(path);
   if (target.kind == OutputTarget::Kind::kStream)
     throw InvalidArgument(shown_ + ": exists and is no regular file. Give another name.");
@@ -165,7 +173,7 @@ void OutputFile::discard() noexcept {
   const int descriptor = std::exchange(descriptor_, -1);
   if (descriptor < 0) return;
   ::close(descriptor);
-  if (::getpid() == owner_) ::unlink(temporary_.c_str());
+  if (os::process_id() == owner_) ::unlink(temporary_.c_str());
 }
 
 void OutputFile::fail(const std::string& action) {
@@ -197,7 +205,7 @@ void OutputFile::take_over_attributes() {
   // What the group may do is not for another group: that may what everybody may.
   if (!same && ::fchown(descriptor_, old.st_uid, old.st_gid) != 0 && old.st_gid != own.st_gid &&
       ::fchown(descriptor_, static_cast<uid_t>(-1), old.st_gid) != 0)
-    mode = (mode & ~mode_t{070}) | (mode & 07) << 3;
+    mode = static_cast<mode_t>((mode & ~mode_t{070}) | (mode & 07) << 3);
   // Some file systems have no modes of their own and refuse; the file is worth more than they are.
   static_cast<void>(::fchmod(descriptor_, mode));
 }

@@ -1,0 +1,20 @@
+# Toolchain: zig as compiler, linker and C library of other systems. tools/checks/platforms.py sets the variables of the
+# environment and makes the wrappers.
+set(T5G_ZIG ON)
+set(CMAKE_SYSTEM_NAME $ENV{T5G_ZIG_SYSTEM})
+set(CMAKE_SYSTEM_PROCESSOR $ENV{T5G_ZIG_PROCESSOR})
+set(wrappers $ENV{T5G_ZIG_WRAPPERS})
+set(CMAKE_C_COMPILER ${wrappers}/cc)
+set(CMAKE_CXX_COMPILER ${wrappers}/c++)
+set(CMAKE_AR ${wrappers}/ar)
+set(CMAKE_RANLIB ${wrappers}/ranlib)
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
+if(CMAKE_SYSTEM_NAME STREQUAL "Darwin")
+  # There is no Xcode: zig brings headers and stubs of the system's libraries, and writes install names itself.
+  set(CMAKE_OSX_SYSROOT "")
+  set(CMAKE_OSX_DEPLOYMENT_TARGET "")
+  set(CMAKE_INSTALL_NAME_TOOL /bin/true)
+  set(CMAKE_SYSTEM_VERSION 22.0)
+endif()

@@ -1,0 +1,155 @@
+// Sources: read, saved, loaded, looked at.
+#include <memory>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "capi/handles.h"
+#include "capi/image_prompt.h"
+#include "capi/structs.h"
+
+namespace t5g::capi {
+namespace {
+
+constexpr size_t kMaxImages = 1 << 16;
+
+t5g_encode_options default_options() {
+  t5g_encode_options options{};
+  options.struct_size = sizeof options;
+  return options;
+}
+
+// Tells the caller how far it is, who may have enough.
+class Told final : public Progress {
+ public:
+  explicit Told(const t5g_encode_options& options) : options_(options) {}
+  void update(int64_t done, int64_t total) override {
+    if (options_.on_progress == nullptr) return;
+    if (options_.on_progress(options_.user_data, static_cast<uint64_t>(done), static_cast<uint64_t>(total)) != 0)
+      throw Cancelled();
+  }
+
+ private:
+  const t5g_encode_options& options_;
+};
+
+void give_source(std::shared_ptr<const EncodedSource> source, t5g_source** out) {
+  auto handle = std::make_unique<t5g_source>();
+  handle->source = std::move(source);
+  *out = handle.release();
+}
+
+// make_ids(model): what the source consists of, once the images have been looked at.
+template <class MakeIds>
+void encode(t5g_model* model, const t5g_encode_options* given, t5g_source** out, MakeIds make_ids) {
+  required(out, "source") = nullptr;
+  t5g_model& it = checked(model, "model");
+  const t5g_encode_options options = take(given, default_options(), "options");
+  if (options.n_images > kMaxImages)
+    fail("n_images", "is " + std::to_string(options.n_images) + ", more than any source has.");
+  if (options.n_images > 0) required(options.images, "images");
+  CancelInterrupt interrupt(options.cancel);
+  it.handle->use(&interrupt, [&](Model& m, Interrupt* stop) {
+    std::vector<std::vector<uint8_t>> pixels;
+    for (size_t i = 0; i < options.n_images; ++i) pixels.push_back(pixels_for(m, options.images[i], i));
+    std::vector<int32_t> ids = make_ids(m, options);
+    Model::check_ids("source", ids, m.config().encoder);
+    m.check_images(ids, pixels.size());
+    Model::Images features;
+    for (const auto& image : pixels) features.push_back(m.encode_image(image, stop));
+    Told progress(options);
+    give_source(m.encode(std::move(ids), features, stop, &progress), out);
+  });
+}
+
+std::vector<int32_t> ids_of_text(const Model& model, std::string_view text, const t5g_encode_options& options) {
+  const bool parse_special = options.parse_special != 0;
+  if (options.n_images > 0) return image_prompt(model, text, options.n_images, parse_special);
+  return model.tokenizer()->encode(text, {.add_special_tokens = true, .parse_special = parse_special});
+}
+
+}  // namespace
+}  // namespace t5g::capi
+
+extern "C" {
+
+using namespace t5g;
+using namespace t5g::capi;
+
+t5g_status t5g_encode_options_init(t5g_encode_options* options, size_t struct_size) {
+  return guarded([&] { give(options, struct_size, default_options(), "options"); });
+}
+
+t5g_status t5g_encode_text(t5g_model* model, const char* text, size_t size, const t5g_encode_options* options,
+                           t5g_source** source) {
+  return guarded([&] {
+    encode(model, options, source, [&](const Model& it, const t5g_encode_options& all) {
+      return ids_of_text(it, text_argument(text, size, "text"), all);
+    });
+  });
+}
+
+t5g_status t5g_encode_ids(t5g_model* model, const int32_t* ids, size_t n_ids, const t5g_encode_options* options,
+                          t5g_source** source) {
+  return guarded([&] {
+    encode(model, options, source,
+           [&](const Model&, const t5g_encode_options&) { return ids_argument(ids, n_ids, "ids"); });
+  });
+}
+
+t5g_status t5g_source_save(const t5g_source* source, const char* path) {
+  return guarded([&] { checked(source, "source").source->save(&required(path, "path")); });
+}
+
+t5g_status t5g_source_save_memory(const t5g_source* source, void** data, size_t* size) {
+  return guarded([&] {
+    required(data, "data") = nullptr;
+    required(size, "size") = 0;
+    const std::vector<std::byte> bytes = checked(source, "source").source->to_bytes();
+    *data = copy_out(bytes.data(), bytes.size());
+    *size = bytes.size();
+  });
+}
+
+t5g_status t5g_source_load(const t5g_model* model, const char* path, t5g_source** source) {
+  return guarded([&] {
+    required(source, "source") = nullptr;
+    const std::string name = &required(path, "path");
+    give_source(known(checked(model, "model"), [&](const Model& it) { return it.load_source(name); }), source);
+  });
+}
+
+t5g_status t5g_source_load_memory(const t5g_model* model, const void* data, size_t size, t5g_source** source) {
+  return guarded([&] {
+    required(source, "source") = nullptr;
+    const std::span bytes(&required(static_cast<const std::byte*>(data), "data"), size);
+    give_source(known(checked(model, "model"), [&](const Model& it) { return it.load_source(bytes); }), source);
+  });
+}
+
+t5g_status t5g_source_get_ids(const t5g_source* source, const int32_t** ids, size_t* n_ids) {
+  return guarded([&] {
+    const EncodedSource& it = *checked(source, "source").source;
+    required(ids, "ids") = it.ids().data();
+    required(n_ids, "n_ids") = it.ids().size();
+  });
+}
+
+t5g_status t5g_source_get_hidden_states(const t5g_source* source, float** states, size_t* n_tokens,
+                                        size_t* hidden_size) {
+  return guarded([&] {
+    const EncodedSource& it = *checked(source, "source").source;
+    required(states, "states") = nullptr;
+    const StateRows& rows = it.hidden_states();
+    required(n_tokens, "n_tokens") = static_cast<size_t>(rows.rows());
+    required(hidden_size, "hidden_size") = static_cast<size_t>(rows.cols());
+    std::vector<float> floats(static_cast<size_t>(rows.rows() * rows.cols()));
+    rows.read(0, rows.rows(), floats.data());
+    *states = static_cast<float*>(copy_out(floats.data(), floats.size() * sizeof(float)));
+  });
+}
+
+void t5g_source_free(t5g_source* source) { free_handle(source); }
+
+}  // extern "C"
