@@ -40,12 +40,6 @@ void* operator new(size_t size) {
   if (void* data = std::malloc(size)) return data;
   throw std::bad_alloc();
 }
-void* operator new(size_t size, std::align_val_t alignment) {
-  n_new.fetch_add(1, std::memory_order_relaxed);
-  const auto align = static_cast<size_t>(alignment);
-  if (void* data = std::aligned_alloc(align, (size + align - 1) / align * align)) return data;
-  throw std::bad_alloc();
-}
 void* operator new(size_t size, const std::nothrow_t&) noexcept {
   n_new.fetch_add(1, std::memory_order_relaxed);
   return std::malloc(size);
@@ -53,5 +47,13 @@ void* operator new(size_t size, const std::nothrow_t&) noexcept {
 void operator delete(void* data) noexcept { std::free(data); }
 void operator delete(void* data, size_t) noexcept { std::free(data); }
 void operator delete(void* data, const std::nothrow_t&) noexcept { std::free(data); }
+#ifndef _WIN32  // where aligned memory is freed by another call
+void* operator new(size_t size, std::align_val_t alignment) {
+  n_new.fetch_add(1, std::memory_order_relaxed);
+  const auto align = static_cast<size_t>(alignment);
+  if (void* data = std::aligned_alloc(align, (size + align - 1) / align * align)) return data;
+  throw std::bad_alloc();
+}
 void operator delete(void* data, std::align_val_t) noexcept { std::free(data); }
 void operator delete(void* data, size_t, std::align_val_t) noexcept { std::free(data); }
+#endif

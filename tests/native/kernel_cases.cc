@@ -305,7 +305,7 @@ std::vector<Case> planes_cases(const char* name, PlanesResult run) {
   for (const int m : {1, 2, 3, 7, 8, 13}) {
     for (const auto& [n, k] : {std::pair{1, 32}, {85, 384}}) {
       cases.push_back({name + size_text("m", m) + size_text("n", n) + size_text("k", k),
-                       [=, n = n, k = k](const KernelTable& table) { return run(table, m, n, k); }});
+                       [=](const KernelTable& table) { return run(table, m, n, k); }});
     }
   }
   return cases;
@@ -331,7 +331,7 @@ std::vector<Case> matmul_cases() {
     for (const int m : {0, 1, 2, 3, 7, 13, 22, 139}) {
       for (const auto& [n, k] : {std::pair{1, 32}, {16, 64}, {85, 160}, {17, 1056}}) {
         cases.push_back({"matmul " + t5g::type_name(type) + size_text("m", m) + size_text("n", n) + size_text("k", k),
-                         [=, n = n, k = k](const KernelTable& table) { return matmul(table, type, m, n, k); }});
+                         [=](const KernelTable& table) { return matmul(table, type, m, n, k); }});
       }
     }
   }
