@@ -59,7 +59,7 @@ struct Command {
   enum class Kind : uint8_t { kLaunch, kUpload, kDownload, kCopy, kZero, kReplay } kind;
   KernelIndex kernel = 0;
   Grid grid;
-  std::array<std::byte, gpu::kMaxArgsBytes> args;
+  alignas(16) std::array<std::byte, gpu::kMaxArgsBytes> args;
   std::byte* host = nullptr;
   Address from = 0, to = 0;
   size_t size_bytes = 0;
