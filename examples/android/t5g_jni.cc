@@ -1,4 +1,5 @@
-// The C side of T5g.kt: JNI calls to libt5g. Thin on purpose: handles are longs, errors are exceptions with t5g's words.
+// The C side of T5g.kt: JNI calls to libt5g. Thin on purpose: handles are longs, errors are exceptions with t5g's
+// words.
 #include <jni.h>
 #include <t5g.h>
 
