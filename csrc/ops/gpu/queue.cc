@@ -54,7 +54,7 @@ void Queue::begin_anew() {
 Address Queue::put(std::span<const std::byte> data, size_t reserve_bytes) {
   const size_t room = round_up(std::max<size_t>({data.size(), reserve_bytes, 1}), 16);
   make_room(room);
-  std::memcpy(data_host_->data() + data_end_, data.data(), data.size());
+  if (!data.empty()) std::memcpy(data_host_->data() + data_end_, data.data(), data.size());
   const Address address = data_->address() + data_end_;
   data_end_ += room;
   return address;
