@@ -192,9 +192,9 @@ void EncodedSource::save(const std::string& path) const {
 }
 
 std::vector<std::byte> EncodedSource::to_bytes() const {
-  std::vector<std::byte> all;
-  all.reserve(size_of(*this));
-  write_source(*this, [&](std::span<const std::byte> bytes) { all.insert(all.end(), bytes.begin(), bytes.end()); });
+  std::vector<std::byte> all(size_of(*this));
+  auto end = all.begin();
+  write_source(*this, [&](std::span<const std::byte> bytes) { end = std::ranges::copy(bytes, end).out; });
   return all;
 }
 
