@@ -505,8 +505,10 @@ def test_nobody_else_writes_files() -> None:
     """Whoever writes a file of the package's does it with `writing` or `write_text`."""
     import re
 
-    writes = re.compile(r"""write_(text|bytes)\(|\.touch\(|os\.replace|\bopen\([^)]*["'][rb]*[wax+]|O_CREAT|savefig""")
-    allowed = re.compile(r"^\s*(from t5g\._files import|write_text\()|def write_text")
+    writes = re.compile(
+        r"""write_(text|bytes)\(|\.touch\(|os\.replace|\bopen\([^)]*["'][rb]*[wax+]|O_CREAT|savefig\((?!file,)"""
+    )
+    allowed = re.compile(r"^\s*(from t5g\._files import|write_text\()|def write_text|  # a lock, which stays empty$")
     found = [
         f"{path.relative_to(PACKAGE)}: {line.strip()}"
         for path in sorted(PACKAGE.rglob("*.py"))

@@ -269,7 +269,7 @@ def _free_cores(cores: Sequence[int]) -> Iterator[tuple[int, IO[bytes]]]:
     folder = Path(tempfile.gettempdir()) / f"t5g-cores-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     for core in cores:
-        file = (folder / str(core)).open("ab")
+        file = (folder / str(core)).open("ab")  # a lock, which stays empty
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

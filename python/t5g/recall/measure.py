@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from t5g._files import write_text, writing_in_place
 from t5g.errors import InvalidArgumentError
 from t5g.recall.haystack import Haystack, manual
 from t5g.recall.report import Report
@@ -182,8 +183,7 @@ class _Done:
             )
         self.rows = {row["key"]: row for row in with_last[1:]}
         if len(with_last) < len(lines):
-            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in with_last)
-            self._path.write_text(text, encoding="utf-8")
+            write_text(self._path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in with_last))
 
     def add(self, row: dict[str, Any]) -> None:
         self.rows[row["key"]] = row
@@ -192,5 +192,6 @@ class _Done:
 
     def _append(self, row: dict[str, Any]) -> None:
         assert self._path is not None
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        size = self._path.stat().st_size if self._path.exists() else 0
+        with writing_in_place(self._path, keep_bytes=size) as file:
+            file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
