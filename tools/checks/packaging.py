@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WORK = ROOT / "build" / "packaging"
 # What only a clone needs.
 NOT_PACKED = (".ci/", ".github/", "tools/")
+SUFFIXES = {".py", ".pyi", ".typed", ".so", ".gguf", ".md", ".html", ".css", ".js"}  # the last three: the server's page
 INSTALLED_LIMIT_BYTES = 15_000_000
 # What the kernels for GPUs add to the wheel, packed.
 GPU_LIMIT_BYTES = 1_500_000
@@ -103,9 +104,7 @@ def wheel_faults(wheel: Path) -> list[str]:
         f"{wheel.name}: {wheel.stat().st_size:,} bytes packed, {size:,} installed (without a model), {len(files)} files"
     )
     faults = [f"the wheel contains {name}" for name in stray]
-    faults += [
-        f"the wheel contains {s} files" for s in sorted(suffixes - {".py", ".pyi", ".typed", ".so", ".gguf", ".md"})
-    ]
+    faults += [f"the wheel contains {suffix} files" for suffix in sorted(suffixes - SUFFIXES)]
     if [Path(module).name.partition(".")[0] for module in modules] != ["_core"]:
         faults.append(f"the native modules of the wheel should be _core alone, and are {', '.join(modules)}")
     if size > INSTALLED_LIMIT_BYTES:
