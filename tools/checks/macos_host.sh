@@ -6,6 +6,7 @@ cd "$(dirname "$0")/../.."
 PYTHON=${PYTHON:-python3}
 out=$PWD/build/macos_host
 mkdir -p "$out"
+export ZIG_GLOBAL_CACHE_DIR=$out/cache ZIG_LOCAL_CACHE_DIR=$out/cache  # nobody else's: two that write to one can fail
 compile=("$PYTHON" -m ziglang c++ -target aarch64-macos.14.0 -std=c++20 -O1 -Wall -Wextra -Wshadow -Werror -Icsrc -Itests/native)
 
 cmake -DPYTHON="$PYTHON" -DCSRC="$PWD/csrc" -DOUTPUT="$out/metal_kernel_text.cc" -P cmake/embed_metal_text.cmake
