@@ -190,7 +190,10 @@ class Model:
 
         A call for which the machine has less free raises :class:`t5g.OutOfMemoryError` before it begins.
         """
-        reading, writing = self._native.source_bytes(arguments.integer("n_tokens", n_tokens, low=0))
+        n = arguments.integer("n_tokens", n_tokens, low=0)
+        if n >= 2**31:
+            raise arguments.wrong_value("n_tokens", "an integer from 0 to 2**31 - 1", n)
+        reading, writing = self._native.source_bytes(n)
         return reading, writing
 
     def close(self) -> None:

@@ -143,7 +143,7 @@ def test_no_source_and_a_prefix(model: t5g.Model) -> None:
         ([MODEL, "-p", "x", "-n", "0"], 1, "max_new_tokens"),
         ([MODEL, "-p", "x", "--temp", "-1"], 1, "temperature"),
         ([MODEL, "-p", "x", "--image", "a.png"], 1, "images"),
-        ([MODEL, "-p", "x", "--device", "cuda"], 1, "no CUDA"),
+        ([MODEL, "-p", "x", "--device", "cuda:99"], 1, "device 'cuda"),
         ([MODEL, "-p", "x", "-t", "0"], 1, "n_threads"),
         ([MODEL, "-p", "x", "-n", "many"], 2, "invalid int"),
         ([MODEL, "-p", "x", "--no-source"], 2, "-p is part of the source, which --no-source leaves out"),
