@@ -232,7 +232,9 @@ def test_every_parameter_with_every_kind_of_object(name: str, it: Its) -> None:
     for parameter in parameters(name):
         for make in it.objects:
             value = make()
-            if parameter == "progress" and callable(value) or parameter == "allowed_tokens" and isinstance(value, type):
+            if (parameter == "progress" and callable(value)) or (
+                parameter == "allowed_tokens" and isinstance(value, type)
+            ):
                 continue  # what a function raises is its own
             call = functools.partial(function(name, it), **{**FUNCTIONS[name](it), parameter: value})
             check(call, value, parameter, *ALSO.get(parameter, ()), *ALSO.get(name, ()))
