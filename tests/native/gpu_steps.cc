@@ -88,7 +88,7 @@ void check_no_memory(const char* path) {
   ModelOptions options{.device = "emulated"};
   std::string message;
   try {
-    const Model model(path, options);
+    const Model model({.path = path}, options);
   } catch (const DeviceError& error) {
     message = error.what();
   }
@@ -104,7 +104,7 @@ int main(int argc, char** argv) {
     check_no_memory(argv[i]);
     // Halves, as with quantised weights: what fragments are made of.
     const ModelOptions options{.device = "emulated", .n_threads = 2, .kv_type = "f16"};
-    Model model(argv[i], options);
+    Model model({.path = argv[i]}, options);
     for (const auto& [n, n_rows] : {std::pair<size_t, size_t>{1, 1}, {3, 1}, {2, 3}}) check_steps(model, n, n_rows);
   }
 }
