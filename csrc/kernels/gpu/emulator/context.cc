@@ -34,7 +34,17 @@ Context::~Context() {
 #ifdef T5G_TSAN
   if (owns_) __tsan_destroy_fiber(fiber_);
 #endif
-  if (owns_) ::munmap(static_cast<char*>(stack_) - kGuardBytes, kStackBytes + kGuardBytes);
+  if (!owns_) return;
+  unmark();
+  ::munmap(static_cast<char*>(stack_) - kGuardBytes, kStackBytes + kGuardBytes);
+}
+
+// A fiber ends without returning, so that what its frames marked stays marked: for its next run, and for whoever gets
+// this memory from the system after it.
+void Context::unmark() {
+#ifdef T5G_ASAN
+  __asan_unpoison_memory_region(stack_, kStackBytes);
+#endif
 }
 
 void Context::adopt() {
@@ -56,10 +66,7 @@ void Context::prepare(void (*main)()) {
     fiber_ = __tsan_create_fiber(0);
 #endif
   }
-#ifdef T5G_ASAN
-  // A fiber ends without returning, so that what its frames marked stays marked.
-  __asan_unpoison_memory_region(stack_, kStackBytes);
-#endif
+  unmark();
 #ifdef T5G_UCONTEXT
   ::getcontext(&context_);
   context_.uc_stack.ss_sp = stack_;

@@ -57,6 +57,8 @@ class Context {
   void adopt();
 
  private:
+  void unmark();
+
 #ifdef T5G_UCONTEXT
   ucontext_t context_;
 #else
