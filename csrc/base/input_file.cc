@@ -6,9 +6,9 @@
 
 namespace t5g {
 
-InputFile::InputFile(const std::string& path) : path_(path), file_(os::open_file(path)) {
+InputFile::InputFile(const std::string& path) : path_(path), shown_(printable(path)), file_(os::open_file(path)) {
   try {
-    opened_ = os::file_state(file_, printable(path_));
+    opened_ = os::file_state(file_, shown_);
   } catch (...) {
     os::close_file(file_);
     throw;
@@ -18,14 +18,14 @@ InputFile::InputFile(const std::string& path) : path_(path), file_(os::open_file
 }
 
 InputFile::InputFile(int descriptor, uint64_t offset, uint64_t size_bytes, const std::string& name)
-    : path_(name), file_(os::duplicate_file(descriptor, printable(name))) {
+    : path_(name), shown_(printable(name)), file_(os::duplicate_file(descriptor, shown_)) {
   try {
-    opened_ = os::file_state(file_, printable(path_));
+    opened_ = os::file_state(file_, shown_);
     const uint64_t size = opened_.size_bytes;
     if (offset > size || (size_bytes != kToTheEnd && size_bytes > size - offset)) {
       const std::string wanted = size_bytes == kToTheEnd ? "bytes" : std::to_string(size_bytes) + " bytes";
-      throw InvalidArgument(printable(path_) + ": has " + std::to_string(size) + " bytes, so there are no " + wanted +
-                            " from " + std::to_string(offset) + " on.");
+      throw InvalidArgument(shown_ + ": has " + std::to_string(size) + " bytes, so there are no " + wanted + " from " +
+                            std::to_string(offset) + " on.");
     }
     begin_ = offset;
     size_bytes_ = size_bytes == kToTheEnd ? size - offset : size_bytes;
@@ -40,8 +40,8 @@ InputFile::~InputFile() { os::close_file(file_); }
 
 void InputFile::read(uint64_t offset, std::span<std::byte> out) const {
   for (size_t done = 0; done < out.size();) {
-    const size_t n = os::read_file(file_, begin_ + offset + uint64_t{done}, out.subspan(done), printable(path_));
-    if (n == 0) fail_changed(os::file_state(file_, printable(path_)));
+    const size_t n = os::read_file(file_, begin_ + offset + uint64_t{done}, out.subspan(done), shown_);
+    if (n == 0) fail_changed(os::file_state(file_, shown_));
     done += n;
   }
   // Looked at after reading: a writer sets the time before it changes the content.
@@ -49,7 +49,7 @@ void InputFile::read(uint64_t offset, std::span<std::byte> out) const {
 }
 
 void InputFile::check_unchanged() const {
-  if (const os::FileState now = os::file_state(file_, printable(path_)); now != opened_) fail_changed(now);
+  if (const os::FileState now = os::file_state(file_, shown_); now != opened_) fail_changed(now);
 }
 
 void InputFile::fail_changed(const os::FileState& now) const {

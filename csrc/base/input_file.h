@@ -43,6 +43,7 @@ class InputFile {
   [[noreturn]] void fail_changed(const os::FileState& now) const;
 
   std::string path_;
+  const std::string shown_;  // the path in messages; kept, as reads allocate nothing
   os::File file_;
   os::FileState opened_;
   uint64_t begin_ = 0, size_bytes_ = 0;  // of what is looked at
