@@ -1,5 +1,6 @@
-# t5g_floor(<name> SOURCES <file>... [USES <floor>...]): the static library t5g_<name> of the folder it is called from.
-# USES are the floors whose headers it may include; linking mirrors the layering that tests/test_layering.py checks.
+# t5g_floor(<name> SOURCES <file>... [USES <floor>...] [HAS_NO_LOOPS]): the static library t5g_<name> of the folder it is
+# called from. USES are the floors whose headers it may include; linking mirrors the layering that tests/test_layering.py
+# checks. What HAS_NO_LOOPS over numbers gains nothing of -O3 but size.
 add_library(t5g_flags INTERFACE)
 target_compile_options(t5g_flags INTERFACE -Wall -Wextra -Wshadow -Wconversion -Wno-sign-conversion
                                            $<$<BOOL:${T5G_WERROR}>:-Werror>)
@@ -18,11 +19,14 @@ if(T5G_SANITIZE)
 endif()
 
 function(t5g_floor name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;USES" ${ARGN})
+  cmake_parse_arguments(ARG HAS_NO_LOOPS "" "SOURCES;USES" ${ARGN})
   add_library(t5g_${name} STATIC ${ARG_SOURCES})
   set_property(GLOBAL APPEND PROPERTY T5G_FLOORS ${name})
   target_include_directories(t5g_${name} PUBLIC ${PROJECT_SOURCE_DIR}/csrc)
   target_link_libraries(t5g_${name} PRIVATE $<BUILD_INTERFACE:t5g_flags>)
+  if(ARG_HAS_NO_LOOPS)
+    target_compile_options(t5g_${name} PRIVATE $<$<CONFIG:Release>:-O2>)
+  endif()
   foreach(floor IN LISTS ARG_USES)
     target_link_libraries(t5g_${name} PUBLIC t5g_${floor})
   endforeach()
