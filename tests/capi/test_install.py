@@ -10,6 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import t5g
 from support.c_library import ROOT, Library
@@ -84,6 +85,23 @@ def test_the_c_program(
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr == "generate: error: /nowhere.gguf: no such file.\n"
     assert subprocess.run([program], env=environment, capture_output=True).returncode == 2
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_a_c_program_gets_pythons_tokens_and_logits(prefix: Path, libdir: Path, tmp_path: Path, static: bool) -> None:
+    library = [libdir / "libt5g.a", "-lstdc++", "-lm", "-lpthread"] if static else [f"-L{libdir}", "-lt5g"]
+    program = tmp_path / "logits"
+    source = Path(__file__).parent / "logits.c"
+    run("gcc", "-std=c99", *STRICT, f"-I{prefix / 'include'}", source, *library, "-o", program)
+    for name in ("v1-wide-encoder", "v2-gqa-w5"):
+        model = GOLDENS / f"{name}.gguf"
+        tokens, bits = run(program, model, TEXT, env=os.environ | {"LD_LIBRARY_PATH": str(libdir)}).splitlines()
+        with t5g.Model(model) as python:
+            expected_tokens = python.generate(TEXT, max_new_tokens=12).token_ids
+            target = [python.config.decoder_start_token_id, *expected_tokens]
+            expected_bits = python.logits(TEXT, target).view(np.uint32).ravel()
+        assert [int(word) for word in tokens.split()] == expected_tokens
+        assert [int(word, 16) for word in bits.split()] == expected_bits.tolist()
 
 
 @pytest.fixture(scope="module")
