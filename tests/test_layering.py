@@ -56,6 +56,7 @@ EAGER_OF = {
     "server": {"starlette", "uvicorn"},
     "t5g_convert": {"gguf", "sentencepiece", "tqdm"},
     "_pyinstaller": {"PyInstaller"},
+    "chat_sandbox.py": {"jinja2"},
 }
 # The package runs models and does without the converter; these hand it on to users.
 NAMES_THE_CONVERTER = {"__init__.py", "cli/_conversion.py", "cli/convert.py", "cli/quantize.py"}

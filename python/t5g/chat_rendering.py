@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from t5g.errors import InvalidArgumentError, ModelFormatError
 
 if TYPE_CHECKING:
-    from jinja2 import Environment, Template
+    from jinja2 import Template
 
     from t5g import _core
 
@@ -62,10 +62,17 @@ def rendered_ids(
 def _render(template: Template, where: str, variables: Mapping[str, str], messages: Sequence[Mapping[str, Any]]) -> str:
     from jinja2 import TemplateError
 
+    from t5g import chat_sandbox
+
     try:
-        return template.render(messages=messages, add_generation_prompt=True, tools=None, documents=None, **variables)
-    except _Refusal as error:
+        with chat_sandbox.budget():
+            return template.render(
+                messages=messages, add_generation_prompt=True, tools=None, documents=None, **variables
+            )
+    except chat_sandbox.Refusal as error:
         raise InvalidArgumentError(f"{where}: refuses these messages: {error}") from None
+    except chat_sandbox.TooMuch as error:
+        raise InvalidArgumentError(f"{where}: cannot be rendered with these messages: {error}.") from None
     except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise InvalidArgumentError(f"{where}: cannot be rendered with these messages: {error}") from error
     except (MemoryError, RecursionError) as error:
@@ -81,72 +88,14 @@ def _compile(template: str, where: str) -> Template:
             f"{where}: is not Gemma's own, and rendering others needs the package jinja2. "
             "Install it with: pip install 't5g[chat]'"
         ) from error
+    from t5g import chat_sandbox
+
     try:
-        return _environment().from_string(template)
+        return chat_sandbox.environment().from_string(template)
     except jinja2.TemplateSyntaxError as error:
         raise ModelFormatError(f"{where}: is not a template that jinja2 reads: {error}") from error
-
-
-class _Refusal(Exception):
-    """What `raise_exception` of a template raises."""
-
-
-@functools.cache
-def _environment() -> Environment:
-    """jinja2's sandbox with what transformers gives to templates, and no more."""
-    import json
-
-    import jinja2
-    from jinja2 import nodes, sandbox
-    from jinja2.ext import Extension
-
-    class Generation(Extension):
-        """`{% generation %}`, with which templates tell the model's own text: nothing to this end."""
-
-        tags = {"generation"}  # noqa: RUF012  jinja2 wants a set
-
-        def parse(self, parser: Any) -> Any:
-            line = next(parser.stream).lineno
-            body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-            return nodes.Scope(body, lineno=line)
-
-    class Namespace(jinja2.utils.Namespace):
-        """Holds no names that begin with an underscore: what Python itself looks up stays out of reach."""
-
-        def __init__(*args: Any, **kwargs: Any) -> None:
-            for name in dict(*args[1:], **kwargs):
-                _check_name(name)
-            jinja2.utils.Namespace.__init__(*args, **kwargs)
-
-        def __setitem__(self, name: str, value: Any) -> None:
-            _check_name(name)
-            super().__setitem__(name, value)
-
-    def raise_exception(message: object) -> None:
-        raise _Refusal(str(message))
-
-    def tojson(
-        value: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
-    ) -> str:
-        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-    environment = sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, "jinja2.ext.loopcontrols"]
-    )
-    environment.filters["tojson"] = tojson
-    environment.globals |= {
-        "raise_exception": raise_exception,
-        "namespace": Namespace,
-        "dict": lambda *args, **kwargs: dict(*args, **kwargs),  # not the type, which could be looked into
-    }
-    return environment
-
-
-def _check_name(name: object) -> None:
-    from jinja2.exceptions import SecurityError
-
-    if isinstance(name, str) and name.startswith("_"):
-        raise SecurityError(f"a namespace cannot hold {name!r}")
+    except (MemoryError, RecursionError, SyntaxError) as error:
+        raise ModelFormatError(f"{where}: is nested too deeply for a template") from error
 
 
 # ---- Marks ----

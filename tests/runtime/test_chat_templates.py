@@ -186,6 +186,43 @@ def test_a_template_that_knows_no_lists_gets_text(model: t5g.Model) -> None:
         ("{% set ns = namespace() %}{% set ns.__init__ = 1 %}", "cannot be rendered|not a template"),
         ("{% for i in range(10000000) %}{% endfor %}", "cannot be rendered"),
         ("{% include '/etc/passwd' %}", "cannot be rendered"),
+        # What it takes of time and memory.
+        ("{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}", "more work"),
+        ("{% for i in range(9999) %}{% for j in range(9999) if false %}{% endfor %}{% endfor %}", "more work"),
+        ("{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(99) }}", "more work"),
+        ("{% for i in [1] recursive %}{{ loop([1, 1]) }}{% endfor %}", "too much"),
+        (
+            "{% set ns = namespace(s='ab') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+            "more work",
+        ),
+        (
+            "{% set ns = namespace(s='ab') %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+            "more work",
+        ),
+        (
+            "{% set n = namespace(s=[1]) %}{% for i in range(60) %}{% set n.s = [n.s, n.s] %}{% endfor %}{{ n.s }}",
+            "more work|too deeply",
+        ),
+        (
+            "{% set ns = namespace(s=[1]) %}{% for i in range(40) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}"
+            "{{ ns.s | tojson }}",
+            "more work|too deeply",
+        ),
+        ("{{ 'a' * 1000000000 }}", "too large"),
+        ("{{ 9 ** (9 ** 9) }}", "too large"),
+        ("{{ 'a'.center(1000000000) }}", "too large"),
+        ("{{ 'a' | center(1000000000) }}", "too large"),
+        ("{{ '%1000000000d' % 1 }}", "too wide"),
+        ("{{ '%*d' % (1000000000, 1) }}", "too wide"),
+        ("{{ '{:1000000000}'.format(1) }}", "too wide"),
+        ("{{ '{:{}}'.format(1, 1000000000) }}", "too wide"),
+        ("{{ '%1000000000d' | format(1) }}", "too wide"),
+        ("{% set s = 'ab' * 9999 %}{{ s.replace('a', s) }}", "too large"),
+        ("{% set s = 'ab' * 9999 %}{{ s | replace('a', s) }}", "too large"),
+        ("{% set s = 'ab' * 9999 %}{{ s.join(range(9999) | list | map('string') | list) }}", "too large"),
+        ("{% set s = '\t' * 9999 %}{{ s.expandtabs(9999999) }}", "too large"),
+        ("{% set l = range(99999) | map('string') | map('list') | list %}{{ l | sum(start=[]) }}", "adds up lists"),
+        ("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", "nested too deeply|not a template"),
         ("{{ cycler.__init__.__globals__ }}", "cannot be rendered"),
     ],
 )
@@ -193,6 +230,19 @@ def test_templates_that_fail_are_errors_of_one_line(model: t5g.Model, template: 
     with pytest.raises(ValueError, match=words) as error:
         model.apply_chat_template(PLAIN, chat_template=template)
     assert "\n" not in str(error.value)
+
+
+def test_long_conversations_are_no_work(model: t5g.Model) -> None:
+    messages = [
+        {"role": role, "content": "some words of a long conversation " * 60} for role in ("user", "assistant") * 250
+    ]
+    template = (
+        "{{ bos_token }}{% for m in messages %}{% set text = m.content | trim %}"
+        "{{ '<|im_start|>' + m.role + '\\n' + text.replace('\\r', '') ~ '<|im_end|>' }}"
+        "{% if loop.index0 == messages | length - 1 %}{{ (messages | selectattr('role', 'equalto', 'user') | list)"
+        " | length }}{% endif %}{% endfor %}"
+    )
+    assert len(model.apply_chat_template(messages[:-1], chat_template=template)) > 100_000
 
 
 def test_the_messages_stay_as_they_are(model: t5g.Model) -> None:
