@@ -3,6 +3,7 @@
 #include <memory>
 #include <utility>
 
+#include "capi/constraints.h"
 #include "capi/generate_options.h"
 #include "capi/handles.h"
 #include "capi/structs.h"
@@ -40,15 +41,26 @@ TextOptions text_options(const t5g_generate_options& options) {
   return text;
 }
 
-std::vector<GenerationRequest> requests_for(const t5g_source* const* sources, size_t n_sources,
+// Of a source that has a constraint of its own.
+std::shared_ptr<const RequestOptions> limited(const t5g_generate_options& options,
+                                              std::shared_ptr<const Constraint> constraint) {
+  if (constraint == nullptr) return nullptr;
+  RequestOptions own{config_of(options), text_options(options)};
+  own.config.constraint = std::move(constraint);
+  return std::make_shared<const RequestOptions>(std::move(own));
+}
+
+std::vector<GenerationRequest> requests_for(const t5g_model& model, const t5g_source* const* sources, size_t n_sources,
                                             const t5g_generate_options& options, bool is_batch) {
   const std::vector<int32_t> prefix = ids_argument(options.decoder_prefix, options.n_decoder_prefix, "decoder_prefix");
   std::vector<GenerationRequest> requests(n_sources);
   if (n_sources > 0) required(sources, "sources");
+  const std::vector<std::shared_ptr<const Constraint>> constraints = constraints_of(options, model, n_sources);
   for (size_t i = 0; i < n_sources; ++i) {
     const std::string name = n_sources == 1 ? "source" : "sources[" + std::to_string(i) + "]";
     requests[i].source = checked(sources[i], name.c_str()).source;
     requests[i].decoder_prefix = prefix;
+    requests[i].options = limited(options, constraints[i]);
     requests[i].streams = options.on_text != nullptr && is_batch;
   }
   return requests;
@@ -64,8 +76,8 @@ class Run {
         config_(config_of(options)),
         is_batch_(is_batch),
         total_(is_batch ? n_sources : static_cast<uint64_t>(config_.max_new_tokens)),
-        generator_(model.handle, requests_for(sources, n_sources, options, is_batch), config_, text_options(options),
-                   static_cast<int64_t>(std::min<size_t>(options.max_batch_size, INT32_MAX))) {
+        generator_(model.handle, requests_for(model, sources, n_sources, options, is_batch), config_,
+                   text_options(options), static_cast<int64_t>(std::min<size_t>(options.max_batch_size, INT32_MAX))) {
     const Log log{options.on_log, options.user_data};
     for (const std::string& line : without_effect(config_)) log(T5G_LOG_WARNING, line);
   }

@@ -8,6 +8,7 @@
 #include "capi/handles.h"
 #include "capi/image_prompt.h"
 #include "capi/structs.h"
+#include "capi/truncation.h"
 
 namespace t5g::capi {
 namespace {
@@ -40,26 +41,33 @@ void give_source(std::shared_ptr<const EncodedSource> source, t5g_source** out) 
   *out = handle.release();
 }
 
-// make_ids(model): what the source consists of, once the images have been looked at.
+Added added_by(const Tokenizer& tokenizer) { return {tokenizer.prefix_ids(), tokenizer.suffix_ids()}; }
+
+// make_ids(model, options): what the source consists of, once the images have been looked at. is_text: whether
+// something was put around it.
 template <class MakeIds>
-void encode(t5g_model* model, const t5g_encode_options* given, t5g_source** out, MakeIds make_ids) {
+void encode(t5g_model* model, const t5g_encode_options* given, t5g_source** out, bool is_text, MakeIds make_ids) {
   required(out, "source") = nullptr;
   t5g_model& it = checked(model, "model");
   const t5g_encode_options options = take(given, default_options(), "options");
   if (options.n_images > kMaxImages)
     fail("n_images", "is " + std::to_string(options.n_images) + ", more than any source has.");
   if (options.n_images > 0) required(options.images, "images");
+  check_truncation(options.truncation);
   CancelInterrupt interrupt(options.cancel);
   it.handle->use(&interrupt, [&](Model& m, Interrupt* stop) {
     std::vector<std::vector<uint8_t>> pixels;
     for (size_t i = 0; i < options.n_images; ++i) pixels.push_back(pixels_for(m, options.images[i], i));
     std::vector<int32_t> ids = make_ids(m, options);
+    const int64_t limit = m.config().encoder.max_tokens;
+    const Added added = is_text ? added_by(*m.tokenizer()) : Added{};
+    const int64_t n_truncated = pixels.empty() ? truncate(ids, options.truncation, limit, added) : 0;
     Model::check_ids("source", ids, m.config().encoder);
     m.check_images(ids, pixels.size());
     Model::Images features;
     for (const auto& image : pixels) features.push_back(m.encode_image(image, stop));
     Told progress(options);
-    give_source(m.encode(std::move(ids), features, stop, &progress), out);
+    give_source(m.encode(std::move(ids), features, stop, &progress, n_truncated), out);
   });
 }
 
@@ -84,7 +92,7 @@ t5g_status t5g_encode_options_init(t5g_encode_options* options, size_t struct_si
 t5g_status t5g_encode_text(t5g_model* model, const char* text, size_t size, const t5g_encode_options* options,
                            t5g_source** source) {
   return guarded([&] {
-    encode(model, options, source, [&](const Model& it, const t5g_encode_options& all) {
+    encode(model, options, source, true, [&](const Model& it, const t5g_encode_options& all) {
       return ids_of_text(it, text_argument(text, size, "text"), all);
     });
   });
@@ -93,7 +101,7 @@ t5g_status t5g_encode_text(t5g_model* model, const char* text, size_t size, cons
 t5g_status t5g_encode_ids(t5g_model* model, const int32_t* ids, size_t n_ids, const t5g_encode_options* options,
                           t5g_source** source) {
   return guarded([&] {
-    encode(model, options, source,
+    encode(model, options, source, false,
            [&](const Model&, const t5g_encode_options&) { return ids_argument(ids, n_ids, "ids"); });
   });
 }
@@ -133,6 +141,12 @@ t5g_status t5g_source_get_ids(const t5g_source* source, const int32_t** ids, siz
     const EncodedSource& it = *checked(source, "source").source;
     required(ids, "ids") = it.ids().data();
     required(n_ids, "n_ids") = it.ids().size();
+  });
+}
+
+t5g_status t5g_source_get_n_truncated(const t5g_source* source, size_t* n_truncated) {
+  return guarded([&] {
+    required(n_truncated, "n_truncated") = static_cast<size_t>(checked(source, "source").source->n_truncated());
   });
 }
 

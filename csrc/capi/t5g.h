@@ -54,7 +54,7 @@ extern "C" {
 typedef enum t5g_status {
   T5G_OK = 0,
   T5G_INVALID_ARGUMENT = 1, /* NULL, a handle of another kind, a value outside its range, text that is no UTF-8 */
-  T5G_INPUT_TOO_LONG = 2,   /* more tokens than the model takes; nothing is ever cut */
+  T5G_INPUT_TOO_LONG = 2,   /* more tokens than the model takes; nothing is cut unless asked for */
   T5G_NOT_FOUND = 3,        /* no such file */
   T5G_IO_ERROR = 4,         /* the system refused: no permission, no space, no such descriptor */
   T5G_FORMAT_ERROR = 5,     /* a file that is damaged, or is something else */
@@ -211,11 +211,21 @@ typedef struct t5g_image { /* this struct stays as it is */
   int64_t row_bytes; /* from one row to the next; 0: 3 * width */
 } t5g_image;
 
+/* What is done with more tokens than the model takes: an error, or one part of them is cut away. What belongs around a
+ * text stays. Sources with images are never cut. */
+typedef enum t5g_truncation {
+  T5G_TRUNCATION_ERROR = 0,
+  T5G_TRUNCATION_END = 1,
+  T5G_TRUNCATION_START = 2,
+  T5G_TRUNCATION_MIDDLE = 3
+} t5g_truncation;
+
 typedef struct t5g_encode_options {
   size_t struct_size;
   const t5g_image* images;
   size_t n_images;
   int32_t parse_special; /* match special tokens in the text; <start_of_image> is matched where there are images */
+  int32_t truncation;    /* t5g_truncation; t5g_source_get_n_truncated() says how much went */
   t5g_cancel* cancel;    /* NULL: none */
   t5g_progress_callback on_progress; /* tokens */
   void* user_data;
@@ -240,6 +250,8 @@ T5G_API t5g_status t5g_source_load(const t5g_model* model, const char* path, t5g
 T5G_API t5g_status t5g_source_load_memory(const t5g_model* model, const void* data, size_t size, t5g_source** source);
 
 T5G_API t5g_status t5g_source_get_ids(const t5g_source* source, const int32_t** ids, size_t* n_ids);
+/* Tokens that options.truncation has cut away. */
+T5G_API t5g_status t5g_source_get_n_truncated(const t5g_source* source, size_t* n_truncated);
 /* The encoder's final hidden states [n_tokens, hidden_size], as floats whatever they are kept as. states: for
  * t5g_free(). */
 T5G_API t5g_status t5g_source_get_hidden_states(const t5g_source* source, float** states, size_t* n_tokens,
@@ -265,6 +277,19 @@ typedef struct t5g_token_run { /* this struct stays as it is */
   const int32_t* ids;
   size_t n_ids;
 } t5g_token_run;
+
+typedef enum t5g_allow {
+  T5G_ALLOW_MASK = 0, /* the tokens of the mask */
+  T5G_ALLOW_ALL = 1,  /* every token, whatever the mask has */
+  T5G_ALLOW_STOP = 2  /* stop, a batch as a whole, as with a callback of text */
+} t5g_allow;
+/* Which tokens may come next. ids: those generated so far, of which none ends the text. mask: bit i % 32 of mask[i /
+ * 32] stands for token i, end tokens included; all of it is 0 before the call. n_words: (vocab_size + 31) / 32. Returns
+ * a t5g_allow. For several sequences or beams of a source it is called for each, maybe more than once, and must answer
+ * the same for the same ids. It may bring any grammar: llguidance's C functions fill such masks from a regular
+ * expression, a JSON schema or a Lark grammar. */
+typedef int32_t (*t5g_allowed_callback)(void* user_data, size_t source, const int32_t* ids, size_t n_ids,
+                                        uint32_t* mask, size_t n_words);
 
 /* Names and meanings are those of Python's model.generate(), and of Hugging Face. */
 typedef struct t5g_generate_options {
@@ -306,7 +331,10 @@ typedef struct t5g_generate_options {
   int32_t skip_special_tokens; /* leave special tokens out of the text */
   const char* const* stop;     /* texts that end a text, and are not part of it */
   size_t n_stop;
-  const int32_t* decoder_prefix; /* how the text begins; the start token is put in front where it is not there */
+  const char* const* choices; /* texts of which the generated one is one; not beside allowed_tokens */
+  size_t n_choices;
+  t5g_allowed_callback allowed_tokens; /* which tokens may come next; NULL: all */
+  const int32_t* decoder_prefix;       /* how the text begins; the start token is put in front where it is not there */
   size_t n_decoder_prefix;
   size_t max_batch_size;             /* sequences that run together */
   t5g_cancel* cancel;                /* NULL: none */

@@ -47,12 +47,6 @@ def hidden_states(lib: Library, source: int) -> np.ndarray:
     return copied
 
 
-def source_ids(lib: Library, source: int) -> list[int]:
-    ids, n = ctypes.c_void_p(), ctypes.c_size_t()
-    lib.source_get_ids(source, ctypes.byref(ids), ctypes.byref(n))
-    return list((ctypes.c_int32 * n.value).from_address(ids.value or 0)) if n.value else []
-
-
 def test_what_a_model_is(lib: Library, model: int, python: t5g.Model) -> None:
     info = lib.get("model_get_info", "t5g_model_info", model)
     assert ctypes.string_at(info.architecture).decode() == python.config.architecture
@@ -136,7 +130,7 @@ def test_conversations(lib: Library, model: int, python: t5g.Model) -> None:
 def test_sources(lib: Library, model: int, python: t5g.Model, tmp_path: Path) -> None:
     expected = python.encode(TEXT)
     source = lib.encode(model, TEXT)
-    assert source_ids(lib, source) == expected.token_ids
+    assert lib.take_source_ids(source) == expected.token_ids
     assert bits(hidden_states(lib, source)) == bits(expected.hidden_states)
 
     ids = ids_array(expected.token_ids)
@@ -152,13 +146,13 @@ def test_sources(lib: Library, model: int, python: t5g.Model, tmp_path: Path) ->
         lib.make("source_load", model, str(tmp_path / "from-c").encode()),
         lib.make("source_load_memory", model, data, size.value),
     ):
-        assert source_ids(lib, loaded) == expected.token_ids
+        assert lib.take_source_ids(loaded) == expected.token_ids
         assert bits(hidden_states(lib, loaded)) == bits(expected.hidden_states)
         lib.source_free(loaded)
     lib.free(data)
 
     empty = lib.make("encode_ids", model, None, 0, None)
-    assert source_ids(lib, empty) == []
+    assert lib.take_source_ids(empty) == []
     for one in (source, again, empty):
         lib.source_free(one)
 
@@ -187,13 +181,13 @@ def test_images(lib: Library, model: int, python: t5g.Model) -> None:
             lib.make("encode_text", model, text, len(text), ctypes.byref(options)),
             lib.make("encode_ids", model, ids_array(expected.token_ids), expected.n_tokens, ctypes.byref(options)),
         ):
-            assert source_ids(lib, source) == expected.token_ids
+            assert lib.take_source_ids(source) == expected.token_ids
             assert bits(hidden_states(lib, source)) == bits(expected.hidden_states)
             lib.source_free(source)
     two = (Image * 2)(image, image)
     options = lib.options("encode", images=ctypes.addressof(two), n_images=2)
     source = lib.make("encode_text", model, b"", 0, ctypes.byref(options))
-    assert source_ids(lib, source) == python.encode("", images=[pixels, pixels]).token_ids
+    assert lib.take_source_ids(source) == python.encode("", images=[pixels, pixels]).token_ids
     lib.source_free(source)
 
 

@@ -90,6 +90,9 @@ CONSTANTS = constants()
 STRUCTS = _structs()
 TextCallback = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t)
 ProgressCallback = ctypes.CFUNCTYPE(ctypes.c_int32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64)
+AllowedCallback = ctypes.CFUNCTYPE(
+    ctypes.c_int32, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, ctypes.c_size_t
+)
 LogCallback = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p)
 
 
@@ -198,6 +201,12 @@ class Library:
             ids = list((ctypes.c_int32 * sequence.n_token_ids).from_address(sequence.token_ids or 0))
             found.append((text, ids, sequence.finish_reason))
         return found
+
+    def take_source_ids(self, source: int) -> list[int]:
+        """The ids of a source."""
+        ids, n = ctypes.c_void_p(), ctypes.c_size_t()
+        self.source_get_ids(source, ctypes.byref(ids), ctypes.byref(n))
+        return list((ctypes.c_int32 * n.value).from_address(ids.value or 0)) if n.value else []
 
     def encode(self, model: int, text: str) -> int:
         data = text.encode()
