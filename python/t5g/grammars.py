@@ -88,6 +88,9 @@ def _schema(value: Any) -> str:
 
 # ---- The vocabulary ----
 
+# Sets of tokens whose masks are kept: where a grammar allows all of one, the rest alone is walked through. llguidance
+# has such sets for strings of JSON; these make masks for words three to six times faster (262,144 tokens).
+_WORDS = ("[a-z]{1,10}", "[a-z ]{1,10}", "[a-z ]{1,30}", "[a-zA-Z ]{1,10}", "[a-zA-Z ]{1,30}")
 _MOST_KEPT = 64  # compiled grammars of one model: servers are asked for the same ones again and again
 
 
@@ -142,7 +145,8 @@ def _vocabulary(model: Model) -> _Vocabulary:
         found = _vocabularies.get(model)
         if found is None:
             tokens = llguidance.TokenizerWrapper(_Tokens(model))
-            found = _Vocabulary(llguidance.LLTokenizer(tokens, n_vocab=model.config.vocab_size))
+            slices = [*llguidance.LLTokenizer.general_slices(), *_WORDS]
+            found = _Vocabulary(llguidance.LLTokenizer(tokens, n_vocab=model.config.vocab_size, slices=slices))
             _vocabularies[model] = found
     return found
 
