@@ -75,6 +75,7 @@ class BeamJob final : public GenerationJob {
   bool done() const override { return search_.done(); }
 
   std::string take_text(size_t) override { return {}; }  // nothing is certain before the end
+  std::vector<FreshToken> take_tokens(size_t) override { return {}; }
 
   std::vector<GeneratedSequence> finish() override {
     std::vector<GeneratedSequence> results;

@@ -32,6 +32,13 @@ struct GeneratedSequence {
   FinishReason finish_reason = FinishReason::kCancelled;
 };
 
+// A token of a sequence that goes on, with its own log-probability and the likeliest ones at its place.
+struct FreshToken {
+  int32_t id;
+  float logprob;
+  std::vector<ScoredToken> top;
+};
+
 // The model is there while the job is made and while it takes logits; the job itself may live longer.
 struct JobInput {
   const std::shared_ptr<ModelHandle>& handle;
@@ -42,6 +49,7 @@ struct JobInput {
   const GenerationConfig& config;             // max_new_tokens already within the model's limit
   const TextOptions& text;
   uint64_t seed;
+  bool streams = false;                                       // whether somebody takes tokens before the end
   std::span<const sampling::Processor> more_processors = {};  // see sampling::LogitsProcessors; not in beam search
 };
 
@@ -66,6 +74,8 @@ class GenerationJob {
 
   // Text of one of the sequences that has become certain since the last call.
   virtual std::string take_text(size_t sequence) = 0;
+  // Its tokens since the last call, where config.logprobs asks for what is told of them.
+  virtual std::vector<FreshToken> take_tokens(size_t sequence) = 0;
   // All sequences, best or first one first. Sequences that are not done count as cancelled. Needs no model.
   virtual std::vector<GeneratedSequence> finish() = 0;
   // Tokens generated so far, all sequences together.

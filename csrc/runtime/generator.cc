@@ -196,7 +196,8 @@ void Generator::start(Model& model, Interrupt* interrupt) {
                  .prompt_ids = request.decoder_prefix,
                  .config = entry.config,
                  .text = *entry.text,
-                 .seed = entry.seed};
+                 .seed = entry.seed,
+                 .streams = entry.streams};
   const auto make_job = entry.config.uses_beams() ? make_beam_job : make_sequences_job;
   auto job = make_job(std::move(input));
   request = {};  // not before: an interrupted call may be taken up again
@@ -209,7 +210,7 @@ void Generator::take_text(Running& running) {
   if (!running.entry->streams) return;
   for (size_t i = 0; i < running.entry->n_texts(); ++i) {
     if (std::string text = running.job->take_text(i); !text.empty())
-      texts_.push_back({running.entry->number, i, std::move(text)});
+      texts_.push_back({running.entry->number, i, std::move(text), running.job->take_tokens(i)});
   }
 }
 

@@ -51,6 +51,9 @@ struct FreshText {
   size_t number;    // of the request
   size_t sequence;  // among those of the request
   std::string text;
+  // Where log-probabilities are asked for, the tokens since the last text: those of this one, and maybe further ones
+  // whose text is not certain.
+  std::vector<FreshToken> tokens;
 };
 
 struct FinishedGeneration {

@@ -17,7 +17,8 @@ Sequence::Sequence(const JobInput& input, std::span<const int32_t> source_ids, i
       allowed_tokens_(config_.constraint == nullptr ? nullptr : config_.constraint->begin(config_, false)),
       drafts_(config_.draft == Draft::kSource && !config_.samples() && config_.n_sequences() == 1),
       text_(input.model.tokenizer(), input.text),
-      logprob_(std::make_shared<KeptLogprob>(input.handle, input.model)) {}
+      logprob_(std::make_shared<KeptLogprob>(input.handle, input.model)),
+      streams_(input.streams) {}
 
 void Sequence::draft(size_t most) {
   drafter_.draft(source_ids_, ids_, most, ahead_);
@@ -100,8 +101,10 @@ void Sequence::accept(Selection& next) {
   ids_.push_back(token->id);
   logprob_->add(next, token->logit);
   if (config_.logprobs > 0) {
-    for (ScoredToken& top : next.top) top.value -= next.found_log_sum_exp.value();
+    const float log_sum = next.found_log_sum_exp.value();
+    for (ScoredToken& top : next.top) top.value -= log_sum;
     top_.push_back(next.top);
+    if (streams_) fresh_.push_back({token->id, token->logit - log_sum, next.top});
   }
   text_.push(token->id);
   if (text_.stopped() || config_.is_eos(token->id)) {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "runtime/drafter.h"
@@ -39,6 +40,7 @@ class Sequence {
   void take();
 
   std::string take_text() { return text_.take_fresh(); }
+  std::vector<FreshToken> take_tokens() { return std::exchange(fresh_, {}); }
   // None for an alternative that there is not.
   std::optional<GeneratedSequence> finish();
 
@@ -69,6 +71,8 @@ class Sequence {
   SequenceText text_;
   std::shared_ptr<KeptLogprob> logprob_;
   std::vector<std::vector<ScoredToken>> top_;  // of each generated token
+  const bool streams_;
+  std::vector<FreshToken> fresh_;  // that nobody has taken
   FinishReason reason_ = FinishReason::kCancelled;
   bool done_ = false;
   bool is_absent_ = false;

@@ -48,6 +48,7 @@ class SequencesJob final : public GenerationJob {
   }
 
   std::string take_text(size_t sequence) override { return sequences_[sequence]->take_text(); }
+  std::vector<FreshToken> take_tokens(size_t sequence) override { return sequences_[sequence]->take_tokens(); }
 
   std::vector<GeneratedSequence> finish() override {
     std::vector<GeneratedSequence> results;

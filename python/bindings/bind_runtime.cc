@@ -430,13 +430,15 @@ const char* reason_name(FinishReason reason) {
 }
 
 // {id: log-probability}, likeliest first, of each token.
+py::dict top_dict(const std::vector<ScoredToken>& top) {
+  py::dict d;
+  for (const ScoredToken& token : top) d[py::int_(token.id)] = token.value;
+  return d;
+}
+
 py::list top_dicts(const std::vector<std::vector<ScoredToken>>& of_tokens) {
   py::list dicts;
-  for (const std::vector<ScoredToken>& top : of_tokens) {
-    py::dict d;
-    for (const ScoredToken& token : top) d[py::int_(token.id)] = token.value;
-    dicts.append(d);
-  }
+  for (const std::vector<ScoredToken>& top : of_tokens) dicts.append(top_dict(top));
   return dicts;
 }
 
@@ -498,8 +500,12 @@ py::list take_finished(Generator& generator) {
 
 py::list take_texts(Generator& generator) {
   py::list texts;
-  for (const FreshText& fresh : without_gil([&] { return generator.take_texts(); }))
-    texts.append(py::make_tuple(fresh.number, fresh.sequence, fresh.text));
+  for (const FreshText& fresh : without_gil([&] { return generator.take_texts(); })) {
+    py::list tokens;
+    for (const FreshToken& token : fresh.tokens)
+      tokens.append(py::make_tuple(token.id, token.logprob, top_dict(token.top)));
+    texts.append(py::make_tuple(fresh.number, fresh.sequence, fresh.text, std::move(tokens)));
+  }
   return texts;
 }
 
@@ -607,8 +613,11 @@ void bind_runtime(py::module_& m) {
            "An error of one source is its result, a RequestError, and the others go on.")
       .def("cancel_one", py::overload_cast<size_t>(&Generator::cancel), arg("number"),
            py::call_guard<py::gil_scoped_release>(), "One source ends as cancelled; nothing, if it is done.")
-      .def("take_texts", &take_texts,
-           "(number, sequence, text) of what sources that stream have written since the last call.")
+      .def(
+          "take_texts", &take_texts,
+          "(number, sequence, text, tokens) of what sources that stream have written since the last call. tokens: "
+          "where "
+          "log-probabilities are asked for, (id, logprob, {id: logprob} of the likeliest) of each since the last text.")
       .def_property_readonly(
           "has_room", [](const Generator& generator) { return without_gil([&] { return generator.has_room(); }); },
           "Whether a source that is added now runs in the next step.")

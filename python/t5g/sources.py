@@ -217,3 +217,8 @@ def _refuse_other_kinds(name: str, value: object, expected: str) -> None:
         advice = ""
     if advice is not None:
         raise arguments.wrong_type(name, expected, value, advice)
+
+
+def n_truncated(request: Request) -> int:
+    """How many tokens ``truncation`` has cut from a source that is to be encoded."""
+    return getattr(request[0], "n_truncated", 0) if isinstance(request, tuple) else 0

@@ -69,6 +69,14 @@ def test_options_and_the_instruction_are_for_all_lines(model: t5g.Model) -> None
     assert whole[0]["timings"]["n_new_tokens"] == len(whole[0]["token_ids"])
 
 
+def test_what_is_cut_of_a_source_is_told(model: t5g.Model) -> None:
+    rows = [{"text": "again " * 50}, {"text": "short"}]
+    flags = ["--max-source-tokens", 20, "--truncation", "middle"]
+    cut, whole = parsed(run("run", MODEL, *FLAGS, *flags, stdin=lines(rows)).stdout)
+    assert cut["n_truncated"] == model.encode(rows[0]["text"]).n_tokens - 20 > 0
+    assert "n_truncated" not in whole
+
+
 def test_images_of_a_line(tmp_path: Path) -> None:
     image = pytest.importorskip("PIL.Image", reason="no Pillow")
     path = tmp_path / "noise.png"

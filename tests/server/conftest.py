@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
 import t5g
 from support.serving import Running, running
+from t5g.server.batch import Batch
 
 
 @pytest.fixture(scope="session")
 def model() -> Iterator[t5g.Model]:
     with t5g.Model() as model:
         yield model
+
+
+@pytest.fixture
+def slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a step take 3 ms more: texts then come in pieces, however small the model is."""
+    step = Batch._step
+
+    def slow(batch: Batch) -> None:
+        time.sleep(0.003)
+        step(batch)
+
+    monkeypatch.setattr(Batch, "_step", slow)
 
 
 @pytest.fixture(scope="session")

@@ -64,6 +64,7 @@ def test_openai_async(server: Running, model: t5g.Model) -> None:
     assert streamed == model.generate(TEXT).text
 
 
+@pytest.mark.usefixtures("slow_steps")
 def test_openai_responses(client: openai.OpenAI, model: t5g.Model) -> None:
     alone = model.generate(TEXT)
     response = client.responses.create(model="tiny", input=TEXT)

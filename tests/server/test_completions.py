@@ -87,6 +87,7 @@ def test_options(
     assert [(text, *ends[i]) for i, text in enumerate(texts)] == expected
 
 
+@pytest.mark.usefixtures("slow_steps")
 def test_a_text_comes_in_pieces_with_usage_at_the_end(server: Running, model: t5g.Model) -> None:
     body = {"prompt": TEXT, "stream": True, "stream_options": {"include_usage": True}}
     *events, last = server.post("/v1/completions", body).events

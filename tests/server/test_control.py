@@ -12,7 +12,7 @@ import openai
 import pydantic
 import pytest
 import t5g
-from support.serving import Running
+from support.serving import Running, running
 
 TEXT = "httpx is a fully featured HTTP client library for Python 3."
 MESSAGES: Any = [{"role": "user", "content": TEXT}]
@@ -34,11 +34,9 @@ def client(server: Running) -> openai.OpenAI:
 # ---- Log-probabilities ----
 
 
-@pytest.mark.parametrize("stream", [False, True])
-def test_logprobs_of_a_completion(stream: bool, server: Running, model: t5g.Model) -> None:
+def test_logprobs_of_a_completion(server: Running, model: t5g.Model) -> None:
     alone = model.generate(TEXT, logprobs=3)
-    answer = server.post("/v1/completions", {"prompt": TEXT, "logprobs": 3, "stream": stream})
-    found = (answer.events[-1] if stream else answer.json)["choices"][0]["logprobs"]
+    found = server.post("/v1/completions", {"prompt": TEXT, "logprobs": 3}).json["choices"][0]["logprobs"]
     np.testing.assert_allclose(found["token_logprobs"], alone.token_logprobs, rtol=1e-12)
     assert len(found["tokens"]) == len(alone.token_ids)
     assert "".join(found["tokens"]).startswith(alone.text)
@@ -46,6 +44,40 @@ def test_logprobs_of_a_completion(stream: bool, server: Running, model: t5g.Mode
     assert [list(top.values()) for top in found["top_logprobs"]] == [list(top.values()) for top in alone.top_logprobs]
     assert found["text_offset"][1] == len(found["tokens"][0])
     assert server.post("/v1/completions", {"prompt": TEXT, "logprobs": 0}).json["choices"][0]["logprobs"]["tokens"]
+
+
+@pytest.mark.usefixtures("slow_steps")
+# Characters of several tokens; ends that are not text; a text that is held back until it is certain.
+@pytest.mark.parametrize("path", ["completions", "chat/completions"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"logprobs": 3},
+        {"logprobs": 0},
+        {"logprobs": 1, "temperature": 3.0, "seed": 5, "n": 3, "max_tokens": 40},
+        {"logprobs": 2, "choices": ["\N{GRINNING FACE}é日本\N{GRINNING FACE}"]},
+        {"logprobs": 2, "num_beams": 2},
+        {"logprobs": 1, "stop": ["ient"]},
+    ],
+)
+def test_logprobs_come_with_the_text_of_a_stream(path: str, fields: dict[str, Any], server: Running) -> None:
+    body = {"prompt": TEXT, **fields}
+    if path != "completions":
+        n = body.pop("logprobs")
+        body = {"messages": MESSAGES, **body, "logprobs": True, "top_logprobs": n}
+        del body["prompt"]
+    whole = [choice["logprobs"] for choice in server.post(f"/v1/{path}", body).json["choices"]]
+    pieces: list[dict[str, list[Any]]] = [{} for _ in whole]
+    n_with_text = 0
+    for event in server.post(f"/v1/{path}", body | {"stream": True}).events:
+        choice = event["choices"][0]
+        text = choice["text"] if path == "completions" else choice["delta"].get("content", "")
+        n_with_text += bool(text and choice["logprobs"])
+        for name, values in (choice["logprobs"] or {}).items():
+            if values is not None:
+                pieces[choice["index"]].setdefault(name, []).extend(values)
+    assert n_with_text > (0 if "num_beams" in fields or "choices" in fields else 1)
+    assert pieces == [{name: value for name, value in one.items() if value is not None} for one in whole]
 
 
 def test_logprobs_of_a_chat(client: openai.OpenAI, model: t5g.Model) -> None:
@@ -160,3 +192,43 @@ def test_attention(server: Running, model: t5g.Model) -> None:
     found = np.frombuffer(base64.b64decode(answer["weights"]), "<f4").reshape(answer["n_target"], answer["n_source"])
     prefix = model.tokenizer.encode("the", add_special_tokens=False)
     np.testing.assert_array_equal(found, model.attention(TEXT, [*prefix, *ids])[len(prefix) :])
+
+
+# ---- Truncation ----
+
+
+def test_truncation() -> None:
+    long = " ".join(["tool"] * 40)
+    with t5g.Model(max_source_tokens=20) as short, running(short) as server:
+        for how in ("end", "start", "middle"):
+            expected = short.generate(long, truncation=how)  # type: ignore[arg-type]
+            body = {"prompt": long, "truncation": how, "return_token_ids": True}
+            answer = server.post("/v1/completions", body).json
+            assert answer["choices"][0]["token_ids"] == expected.token_ids
+            assert answer["usage"]["prompt_tokens"] == 20
+            assert answer["usage"]["truncated_tokens"] == expected.n_truncated > 0
+            last = server.post("/v1/completions", body | {"stream": True, "stream_options": {"include_usage": True}})
+            assert last.events[-1]["usage"] == answer["usage"]
+            source = server.post("/v1/sources", {"input": long, "truncation": how}).json
+            assert (source["n_tokens"], source["n_truncated"]) == (20, expected.n_truncated)
+            kept = server.post("/v1/completions", {"source": source["id"], "return_token_ids": True}).json
+            assert kept["choices"][0]["token_ids"] == expected.token_ids
+            vector = server.post("/v1/embeddings", {"input": long, "truncation": how}).json
+            assert vector["data"][0]["embedding"] == short.embed([long], truncation=how)[0].tolist()  # type: ignore[arg-type]
+            assert vector["usage"]["truncated_tokens"] == expected.n_truncated
+        chat = {"messages": [{"role": "user", "content": long}]}
+        said = server.post("/v1/chat/completions", chat | {"truncation": "start"}).json
+        assert said["choices"][0]["message"]["content"] == short.generate(long, truncation="start").text
+        newer = server.post("/v1/responses", {"input": long, "truncation": "auto"}).json
+        assert newer["output"][0]["content"][0]["text"] == said["choices"][0]["message"]["content"]
+        for path, wrong in (
+            ("/v1/completions", {"prompt": long}),
+            ("/v1/responses", {"input": long, "truncation": "disabled"}),
+            ("/v1/sources", {"input": long, "truncation": "error"}),
+        ):
+            refused = server.post(path, wrong)
+            assert (refused.status, refused.error["code"]) == (400, "context_length_exceeded")
+        for value in ("left", True, 7, ["end"]):
+            refused = server.post("/v1/completions", {"prompt": long, "truncation": value})
+            assert refused.status == 400
+            assert "truncation" in refused.error["message"]

@@ -11,23 +11,14 @@ from typing import Any
 import pytest
 import t5g
 from support.serving import Answer, Running, running, wait_until
-from t5g.server.engine import Batch
 
 # Takes as many steps as there may be.
 LONG = {"prompt": "a tool", "max_tokens": 100_000, "min_new_tokens": 100_000, "draft": "off"}
 JSON = {"Content-Type": "application/json"}
 
 
-@pytest.fixture(autouse=True)
-def slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a step take 3 ms more, so that a long text takes ten seconds and more."""
-    step = Batch._step
-
-    def slow(batch: Batch) -> None:
-        time.sleep(0.003)
-        step(batch)
-
-    monkeypatch.setattr(Batch, "_step", slow)
+# So that a long text takes ten seconds and more.
+pytestmark = pytest.mark.usefixtures("slow_steps")
 
 
 def hang_up_after_an_event(server: Running, body: dict[str, Any]) -> None:
@@ -112,13 +103,13 @@ def test_short_sources_do_not_wait_for_long_ones(model: t5g.Model, monkeypatch: 
         def __getattr__(self, name: str) -> Any:
             return getattr(model._core, name)
 
-        def encode(self, ids: list[int], *more: Any, stop: Any = None) -> Any:
+        def encode(self, ids: list[int], *more: Any, **options: Any) -> Any:
             if len(ids) > 100:
                 begun.set()
                 go_on.wait(60)
-            return model._core.encode(ids, *more, stop=stop)
+            return model._core.encode(ids, *more, **options)
 
-    monkeypatch.setattr("t5g.server.engine.SHORT", 100)
+    monkeypatch.setattr("t5g.server.readers.SHORT", 100)
     with running(model) as server, ThreadPoolExecutor(2) as pool:
         engine = server.server.engine
         slow = Slow()
@@ -184,7 +175,7 @@ def test_requests_that_take_too_long_are_told(model: t5g.Model) -> None:
     with running(model) as server, ThreadPoolExecutor(1) as pool:
         answer = pool.submit(server.post, "/v1/completions", LONG)
         server.wait_until("t5g_running", 1)
-        loop = next(iter(server.server.engine._calls))._loop
+        loop = next(iter(server.server.engine._calls))._inbox.loop
         loop.call_soon_threadsafe(server.server.engine.stop_all)
         assert (answer.result().status, answer.result().error["code"]) == (503, "shutting_down")
 

@@ -86,6 +86,7 @@ _FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "echo": st.booleans(),
     "presence_penalty": st.floats(),
     "images": images,
+    "truncation": st.sampled_from(["error", "end", "start", "middle", "auto", "x"]),
 }
 
 
@@ -110,6 +111,7 @@ bodies = st.one_of(
             optional={
                 "encoding_format": st.sampled_from(["float", "base64"]) | anything,
                 "dimensions": st.integers() | anything,
+                "truncation": st.sampled_from(["end", "middle"]) | anything,
             },
         ),
     ),

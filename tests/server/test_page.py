@@ -15,7 +15,7 @@ import pytest
 import t5g
 from support.chromium import Browser, Page, chromium
 from support.serving import Running, pdf, running
-from t5g.server.engine import Batch
+from t5g.server.batch import Batch
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 TEXT = (
@@ -73,6 +73,7 @@ def drop(page: Page, name: str, kind: str, data: bytes) -> None:
     )
 
 
+@pytest.mark.usefixtures("slow_steps")
 def test_a_text_is_written(page: Page, model: t5g.Model) -> None:
     page.evaluate(
         "window.seen = new Set(); const output = document.querySelector('#output');"

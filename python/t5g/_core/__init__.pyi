@@ -503,7 +503,7 @@ class Generator:
     def take_results(self) -> list: ...
     def take_texts(self) -> list:
         """
-        (number, sequence, text) of what sources that stream have written since the last call.
+        (number, sequence, text, tokens) of what sources that stream have written since the last call. tokens: where log-probabilities are asked for, (id, logprob, {id: logprob} of the likeliest) of each since the last text.
         """
     @property
     def has_room(self) -> bool:

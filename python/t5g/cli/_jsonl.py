@@ -143,4 +143,6 @@ def _fields(result: Generation) -> dict[str, Any]:
     found = {name: getattr(result, name) for name in ("text", "token_ids", "finish_reason")}
     if len(result.sequences) > 1:
         found["sequences"] = [{name: getattr(sequence, name) for name in found} for sequence in result.sequences]
+    if result.n_truncated:
+        found["n_truncated"] = result.n_truncated
     return found

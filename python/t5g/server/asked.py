@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from t5g import arguments
+from t5g import arguments, truncation
 from t5g import options as generation_options
 from t5g.errors import T5gError
-from t5g.server.engine import Spec
 from t5g.server.errors import as_api_error, wrong
+from t5g.server.work import Spec
 from t5g.sources import Reader
 
 if TYPE_CHECKING:
@@ -56,24 +56,31 @@ _IGNORED = (
 
 @dataclass
 class Asked:
-    """The fields of a request that do not say what the source is."""
+    """The fields of a request that do not say what the source is.
+
+    Attributes
+    ----------
+    given
+        Options of generation.
+    switches
+        What sources are read with.
+    n_top
+        How many of the likeliest tokens are told at each place; ``None``: no log-probabilities at all.
+    """
 
     given: dict[str, Any]
     stop: list[str] | str | None
     decoder_prefix: str | list[int] | None
-    switches: dict[str, bool]
+    switches: dict[str, Any]
     skip_special_tokens: bool
     stream: bool
     include_usage: bool
     return_token_ids: bool
     timeout: float
     max_rows: int
+    n_top: int | None
     aliases: dict[str, str] = field(default_factory=dict)
     n_per_source: int = 1
-
-    @property
-    def wants_logprobs(self) -> bool:
-        return "logprobs" in self.given
 
     def reader(self, model: Model) -> Reader:
         """What reads sources as this request wants it."""
@@ -115,19 +122,29 @@ def take_asked(fields: Fields, settings: Settings, *, is_chat: bool) -> Asked:
     given |= _logprobs(fields, is_chat=is_chat) | _logit_bias(fields) | _response_format(fields, given)
     fields.neutral(_NEUTRAL)
     fields.ignore(*_IGNORED)
+    stream, n_top = fields.flag("stream"), given.get("logprobs")
+    if stream and n_top == 0:
+        given["logprobs"] = 1  # those of its own tokens are then computed with each, and not when somebody asks
     return Asked(
         given=given,
         aliases=aliases,
+        n_top=n_top,
         max_rows=settings.max_batch_size,
         stop=fields.take("stop"),
         decoder_prefix=fields.take("decoder_prefix"),
-        switches={name: fields.flag(name) for name in ("parse_special", "pan_and_scan")},
+        switches=take_switches(fields),
         skip_special_tokens=fields.flag("skip_special_tokens", True),
-        stream=fields.flag("stream"),
+        stream=stream,
         include_usage=options.get("include_usage") is True,
         return_token_ids=fields.flag("return_token_ids"),
         timeout=fields.number("timeout", 0, settings.timeout_seconds) or settings.timeout_seconds,
     )
+
+
+def take_switches(fields: Fields) -> dict[str, Any]:
+    """Take the fields that say how sources are read."""
+    switches: dict[str, Any] = {name: fields.flag(name) for name in ("parse_special", "pan_and_scan")}
+    return switches | {"truncation": truncation.word(fields.take("truncation", "error"))}
 
 
 def _options(fields: Fields) -> tuple[dict[str, Any], dict[str, str]]:

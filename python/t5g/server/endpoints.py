@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from t5g import _core, arguments, chat
 from t5g.server.answers import Answers
-from t5g.server.asked import Asked, data_uris, take_asked
+from t5g.server.asked import Asked, data_uris, take_asked, take_switches
 from t5g.server.bodies import Fields, read_json
 from t5g.server.errors import wrong
 from t5g.server.events import EventStream, Json, while_there
 from t5g.server.prompts import chat_request, prompt_requests, several
 from t5g.source import EncodedSource
-from t5g.sources import Reader
+from t5g.sources import Reader, n_truncated
 
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from t5g.server.engine import Engine, Spec
+    from t5g.server.engine import Engine
     from t5g.server.kept import KeptSources
+    from t5g.server.work import Spec
 
 _MAX_INPUTS = 2048  # of one request for embeddings, as with OpenAI
 
@@ -96,7 +97,7 @@ class Endpoints:
         form = fields.take("encoding_format", "float")
         width = self._model.config.encoder.hidden_size
         dimensions = fields.take("dimensions", width)
-        parse_special = fields.flag("parse_special")
+        switches = take_switches(fields)
         fields.ignore("user")
         fields.done()
         if texts is None:
@@ -108,9 +109,9 @@ class Endpoints:
         inputs = several(texts, "input")
         if len(inputs) > _MAX_INPUTS:
             raise wrong("input", f"input: there are {len(inputs):,}, expected at most {_MAX_INPUTS:,}.")
-        reader = Reader(self._model, parse_special=parse_special)
+        reader = Reader(self._model, **switches)
         requests: Any = await self._engine.in_thread(prompt_requests, reader, inputs, None, "input")
-        n_tokens = sum(len(made[0]) for made in requests)
+        n_tokens, cut = sum(len(made[0]) for made in requests), sum(map(n_truncated, requests))
 
         def embed(stop: _core.StopFlag) -> list[Any] | None:
             vectors = []
@@ -125,7 +126,7 @@ class Endpoints:
         data = [
             {"object": "embedding", "index": i, "embedding": _written(vector, form)} for i, vector in enumerate(vectors)
         ]
-        usage = {"prompt_tokens": n_tokens, "total_tokens": n_tokens}
+        usage = {"prompt_tokens": n_tokens, "total_tokens": n_tokens} | ({"truncated_tokens": cut} if cut else {})
         return Json({"object": "list", "data": data, "model": self._settings.model_name, "usage": usage})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -86,6 +87,7 @@ class EventStream(Response):
         del self.headers["content-length"]
         self._events = events
         self._stop = stop
+        self._last_sent = 0.0
 
     end = "data: [DONE]\n\n"
 
@@ -100,36 +102,41 @@ class EventStream(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         gone = asyncio.ensure_future(_until_gone(receive))
         gone.add_done_callback(lambda done: None if done.cancelled() else self._stop())
+        awake = asyncio.ensure_future(self._stay_awake(send))
         try:
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             async for text in self._texts():
-                await send({"type": "http.response.body", "body": text.encode("utf-8", "replace"), "more_body": True})
+                self._last_sent = time.monotonic()
+                await _send_part(send, text)
+            awake.cancel()
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except OSError:  # what servers raise when they write to nobody
             pass
         finally:
+            awake.cancel()
             gone.cancel()
             self._stop()
 
-    async def _texts(self) -> AsyncIterator[str]:
-        pending = asyncio.ensure_future(self._next())
-        try:
+    async def _stay_awake(self, send: Send) -> None:
+        """Say that the answer still comes, where nothing else was said for a while."""
+        self._last_sent = time.monotonic()
+        with contextlib.suppress(OSError):
             while True:
-                done, _ = await asyncio.wait({pending}, timeout=_KEEP_ALIVE_SECONDS)
-                if not done:
-                    yield ": still there\n\n"
-                    continue
-                event = pending.result()
-                if event is None:
-                    break
+                quiet = time.monotonic() - self._last_sent
+                await asyncio.sleep(max(_KEEP_ALIVE_SECONDS - quiet, 0.001))
+                if time.monotonic() - self._last_sent >= _KEEP_ALIVE_SECONDS:
+                    self._last_sent = time.monotonic()
+                    await _send_part(send, ": still there\n\n")
+
+    async def _texts(self) -> AsyncIterator[str]:
+        try:
+            async for event in self._events:
                 yield self.framed(event)
-                pending = asyncio.ensure_future(self._next())
         except Exception as error:
             yield self.framed(self.failed(as_api_error(error)))
-        finally:
-            pending.cancel()
         if self.end:
             yield self.end
 
-    async def _next(self) -> dict[str, Any] | None:
-        return await anext(self._events, None)
+
+async def _send_part(send: Send, text: str) -> None:
+    await send({"type": "http.response.body", "body": text.encode("utf-8", "replace"), "more_body": True})

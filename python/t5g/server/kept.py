@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from t5g import _core, arguments, chat
-from t5g.server.asked import data_uris
+from t5g.server.asked import data_uris, take_switches
 from t5g.server.bodies import Fields, read_json
 from t5g.server.errors import ApiError, wrong
 from t5g.server.events import Json, while_there
@@ -63,8 +63,7 @@ class KeptSources:
         """POST /v1/sources: a text, ids, a PDF or images."""
         fields = Fields(await read_json(request))
         given, file, messages = fields.take("input"), fields.text("file"), fields.take("messages")
-        images, parse_special = fields.take("images"), fields.flag("parse_special")
-        pan_and_scan = fields.flag("pan_and_scan")
+        images, switches = fields.take("images"), take_switches(fields)
         with_pieces = fields.flag("with_pieces")
         fields.text("model")
         fields.done()
@@ -73,7 +72,7 @@ class KeptSources:
             raise wrong("input", "input: there must be an input (a text or token ids), a file, or messages; or images.")
         uris = None if images is None else data_uris(images, self._settings)
         text = None if file is None else await self._engine.in_thread(pdf_text, file)
-        reader = Reader(self._engine.model, parse_special=parse_special, pan_and_scan=pan_and_scan)
+        reader = Reader(self._engine.model, **switches)
 
         def read() -> Any:
             if messages is not None:
@@ -191,6 +190,7 @@ class KeptSources:
             "created": kept.created,
             "expires_at": int(time.time() + left),
             "n_tokens": kept.source.n_tokens,
+            "n_truncated": kept.source.n_truncated,
         }
 
 

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-    from t5g.server.engine import Call, Engine, Spec
+    from t5g.server.calls import Call
+    from t5g.server.engine import Engine
+    from t5g.server.work import Spec
 
 _NEUTRAL = {
     "previous_response_id": (),
@@ -29,8 +31,9 @@ _NEUTRAL = {
     "include": ([],),
     "max_tool_calls": (),
     "reasoning": ({},),
-    "truncation": ("disabled",),
 }
+# OpenAI's words; "auto" leaves the beginning out.
+_TRUNCATIONS = {"disabled": "error", "auto": "start"}
 
 
 class Responses:
@@ -74,6 +77,9 @@ def _as_chat(body: dict[str, Any]) -> dict[str, Any]:
     fields = dict(body)
     if "max_output_tokens" in fields:
         fields["max_tokens"] = fields.pop("max_output_tokens")
+    truncation = fields.get("truncation")
+    if isinstance(truncation, str):
+        fields["truncation"] = _TRUNCATIONS.get(truncation, truncation)
     text = fields.pop("text", None)
     form = text.get("format") if isinstance(text, dict) else None
     if isinstance(form, dict):

@@ -64,6 +64,11 @@ class Tokens:
         return Json(answer)
 
 
+def is_part(tokenizer: Tokenizer, token: int) -> bool:
+    """Whether a token is part of a character only."""
+    return _NO_CHARACTER in tokenizer.decode([token], skip_special_tokens=False)
+
+
 def pieces(tokenizer: Tokenizer, ids: list[int]) -> list[str]:
     """The text of each token; of several that make up a character together, the first has it and the others nothing."""
     found: list[str] = []
