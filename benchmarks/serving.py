@@ -20,6 +20,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -209,12 +210,16 @@ class Served:
 
     def __init__(self, arguments: list[str]) -> None:
         command = [sys.executable, "-m", "t5g.cli.serve", "--port", "0", "--quiet", *arguments]
-        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        assert self.process.stderr is not None
-        line = self.process.stderr.readline()
-        found = re.search(r"listening on http://127\.0\.0\.1:(\d+)", line)
-        if found is None:
-            raise SystemExit(f"the server did not start: {line}")
+        # A file, as a pipe that nobody reads would stop the server once it is full.
+        self._said = tempfile.NamedTemporaryFile("w+", prefix="t5g-serve-")  # noqa: SIM115 (until stop)
+        self.process = subprocess.Popen(command, stderr=self._said)
+        said, found = "", None
+        while found is None:
+            if self.process.poll() is not None:
+                raise SystemExit(f"the server did not start: {said}")
+            time.sleep(0.05)
+            said = Path(self._said.name).read_text()
+            found = re.search(r"listening on http://127\.0\.0\.1:(\d+)\n", said)
         self.port = int(found[1])
 
     def memory(self) -> int:
@@ -224,7 +229,9 @@ class Served:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        status = self.process.wait(60)
+        self._said.close()
+        return status
 
 
 def percentiles(values: list[float]) -> dict[str, float]:

@@ -126,6 +126,25 @@ def test_the_log_has_a_line_of_each_request_and_no_text_of_users(
     assert SECRET.replace(" ", "-") not in ours
 
 
+def test_a_client_that_is_gone_before_it_has_asked_is_no_error_of_the_server(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    parts = urlsplit(server.url)
+    with socket.create_connection((parts.hostname, parts.port), 10) as connection:
+        head = "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nX-Request-Id: gone\r\n"
+        head += "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+        connection.sendall(head.encode() + b'{"prompt"')
+
+    def lines(name: str) -> list[dict[str, Any]]:
+        found = [json.loads(r.getMessage()) for r in list(caplog.records) if r.name == name]
+        return [line for line in found if line["request_id"] == "gone"]
+
+    wait_until(lambda: bool(lines("t5g.server.access")))
+    assert [line["status"] for line in lines("t5g.server.access")] == [499]
+    assert not lines("t5g.server")
+
+
 def test_metrics(server: Running) -> None:
     before = server.gauge("t5g_generated_tokens_total")
     server.post("/v1/completions", {"prompt": "a tool", "max_tokens": 3, "min_new_tokens": 3, "stream": True})

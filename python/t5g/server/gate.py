@@ -14,6 +14,8 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from starlette.requests import ClientDisconnect
+
 from t5g.server.errors import ApiError, as_api_error
 from t5g.server.events import ClientGone, error_response
 
@@ -98,7 +100,7 @@ class _Passing:
         try:
             self._gate.check(self._scope, self._headers)
             await self._gate._app(self._scope, self.receive, self.send)
-        except ClientGone:
+        except (ClientGone, ClientDisconnect):  # while its answer was written, or its request still read
             self._status = 499
         except Exception as error:
             await self._fail(error)
