@@ -28,6 +28,7 @@ std::vector<std::string> cpu_feature_names(uint64_t features) {
                                                               {kCpuAvxVnni, "avx_vnni"},
                                                               {kCpuAmxInt8, "amx_int8"},
                                                               {kCpuAvx512Vbmi, "avx512_vbmi"},
+                                                              {kCpuAvx512Bf16Fast, "avx512_bf16_fast"},
                                                               {kCpuNeon, "neon"},
                                                               {kCpuNeonDotprod, "dotprod"},
                                                               {kCpuNeonI8mm, "i8mm"}};

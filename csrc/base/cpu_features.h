@@ -15,6 +15,7 @@ enum CpuFeature : uint64_t {
   kCpuAvxVnni = 1u << 4,  // VPDPBUSD, VEX-coded, without AVX-512
   kCpuAmxInt8 = 1u << 5,  // tiles and their products of bytes; the OS has to be asked (see may_use_amx)
   kCpuAvx512Vbmi = 1u << 6,
+  kCpuAvx512Bf16Fast = 1u << 7,  // VDPBF16PS takes no longer than one of the two multiply-adds that it replaces
   kCpuNeon = 1u << 8,
   kCpuNeonDotprod = 1u << 9,
   kCpuNeonI8mm = 1u << 10,

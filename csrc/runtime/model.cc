@@ -189,7 +189,6 @@ SourceBytes Model::source_bytes(int64_t n_tokens) const {
   }
   const LatentFormat format = decoder_.latent_format(kv_type_);
   const int64_t scales = int64_t{format.n_layers} * format.n_kv_heads * 4;
-  bytes.reading = std::max(bytes.reading, exact + bytes_of(kv_type_));
   bytes.writing = bytes_of(kv_type_) + n_tokens * scales;
   return bytes;
 }

@@ -112,12 +112,12 @@ std::shared_ptr<const EncodedSource> Model::encode(std::vector<int32_t> ids, con
   const auto n = static_cast<int64_t>(ids.size());
   const int64_t width = config_.encoder.hidden_size;
   const size_t n_values = ids.size() * static_cast<size_t>(width);
-  auto states = std::make_shared<Buffer>(n_values * sizeof(float));
-  run_encoder(ids, features, {states->floats(), n_values}, interrupt, progress);
+  Buffer states(n_values * sizeof(float));
+  run_encoder(ids, features, {states.floats(), n_values}, interrupt, progress);
   // Many states take less memory rounded, as the decoder will read them anyway.
-  StateRows rows(DataType::kF32, width, n, std::move(states));
-  if (keeps_latent(n) && kv_type_ != DataType::kF32)
-    rows = StateRows::rounded(kv_type_, width, rows.floats(), interrupt);
+  const bool is_rounded = keeps_latent(n) && kv_type_ != DataType::kF32;
+  StateRows rows = is_rounded ? StateRows::rounded(kv_type_, width, std::move(states), interrupt)
+                              : StateRows(DataType::kF32, width, n, std::make_shared<const Buffer>(std::move(states)));
   return std::make_shared<EncodedSource>(std::move(ids), std::move(rows), source_origin_, n_truncated);
 }
 

@@ -52,23 +52,49 @@ void read_q8_0(const std::byte* row, int64_t cols, float* out) {
 
 }  // namespace
 
-StateRows StateRows::rounded(DataType type, int64_t cols, std::span<const float> floats, Interrupt* interrupt) {
+namespace {
+
+constexpr int64_t kRowsTogether = 64;
+
+void write_row(DataType type, const float* row, int64_t cols, std::byte* out) {
+  if (type == DataType::kF32) {
+    std::memcpy(out, row, state_row_bytes(type, cols));
+  } else if (type == DataType::kF16) {
+    write_f16(row, cols, out);
+  } else {
+    write_q8_0(row, cols, out);
+  }
+}
+
+// Calls done(rows) now and then, with how many rows are not needed any more.
+template <typename Done>
+StateRows round_rows(DataType type, int64_t cols, std::span<const float> floats, Interrupt* interrupt, Done done) {
   const int64_t rows = cols > 0 ? std::ssize(floats) / cols : 0;
   const size_t row_bytes = state_row_bytes(type, cols);
   auto bytes = std::make_shared<Buffer>(row_bytes * static_cast<size_t>(rows));
   for (int64_t i = 0; i < rows; ++i) {
-    if (i % 64 == 0 && interrupt != nullptr && interrupt->poll()) throw Cancelled();
-    const float* row = floats.data() + i * cols;
-    std::byte* out = bytes->data() + static_cast<size_t>(i) * row_bytes;
-    if (type == DataType::kF32) {
-      std::memcpy(out, row, row_bytes);
-    } else if (type == DataType::kF16) {
-      write_f16(row, cols, out);
-    } else {
-      write_q8_0(row, cols, out);
-    }
+    if (i % kRowsTogether == 0 && interrupt != nullptr && interrupt->poll()) throw Cancelled();
+    write_row(type, floats.data() + i * cols, cols, bytes->data() + static_cast<size_t>(i) * row_bytes);
+    if ((i + 1) % kRowsTogether == 0) done(i + 1);
   }
   return {type, cols, rows, std::move(bytes)};
+}
+
+}  // namespace
+
+StateRows StateRows::rounded(DataType type, int64_t cols, std::span<const float> floats, Interrupt* interrupt) {
+  return round_rows(type, cols, floats, interrupt, [](int64_t) {});
+}
+
+StateRows StateRows::rounded(DataType type, int64_t cols, Buffer floats, Interrupt* interrupt) {
+  constexpr size_t kWorthGiving = size_t{8} << 20;
+  std::byte* kept = floats.data();
+  return round_rows(type, cols, {floats.floats(), floats.size_bytes() / sizeof(float)}, interrupt, [&](int64_t rows) {
+    std::byte* const end = floats.data() + rows * cols * static_cast<int64_t>(sizeof(float));
+    if (static_cast<size_t>(end - kept) < kWorthGiving) return;
+    drop_contents(kept, static_cast<size_t>(end - kept));
+    kept = end;
+  });
 }
 
 void StateRows::read(int64_t first, int64_t n, float* out) const {

@@ -34,6 +34,8 @@ class StateRows {
   // `floats` [rows, cols] in another type. Numbers beyond the range of F16 become the largest half.
   // Throws Cancelled when the interrupt (or null) says so.
   static StateRows rounded(DataType type, int64_t cols, std::span<const float> floats, Interrupt* interrupt = nullptr);
+  // Of floats that nobody needs afterwards: their memory goes back to the system while the other is filled.
+  static StateRows rounded(DataType type, int64_t cols, Buffer floats, Interrupt* interrupt = nullptr);
 
   DataType type() const { return type_; }
   int64_t cols() const { return cols_; }

@@ -80,7 +80,8 @@ const KernelTable& choose() {
   }
   const KernelTable* best = nullptr;
   for (const KernelTable* table : all_levels()) {
-    if (!table->on_request && runs_here(*table)) best = table;
+    const bool is_worth_it = (cpu_features() & table->worth_features) == table->worth_features;
+    if (!table->on_request && is_worth_it && runs_here(*table)) best = table;
   }
   return *best;  // the generic level runs everywhere
 }

@@ -128,6 +128,7 @@ struct AttendLatentArgs {
   int64_t row_bytes;           // from one to the next
   const std::byte* keys;       // [n_keys] rows
   int n_keys;                  // 1 to kChunkKeys
+  const std::byte* next;       // as many rows that will be asked for next, to be fetched meanwhile; or null
   const float* const* q;       // [rows], of acc_stride(hidden_size) floats each, zeros behind
   const float* const* scales;  // [rows], of a number for each key, which its scores are multiplied with; or null
   int rows;
@@ -163,6 +164,7 @@ struct KvKernels {
 struct KernelTable {
   const char* name = "";           // as in T5G_CPU: "generic", "avx2", "avx512", "neon_dotprod", ...
   uint64_t required_features = 0;  // CpuFeature bits
+  uint64_t worth_features = 0;     // without these it is in use only where T5G_CPU names it: it would be slower
   bool on_request = false;         // in use only where T5G_CPU names it
 
 #define T5G_KERNEL(kernel, result, parameters, shapes) result(*kernel) parameters = nullptr;
@@ -172,8 +174,8 @@ struct KernelTable {
   std::array<KvKernels, kNumDataTypes> kv = {};  // likewise; empty for types that is_kv_type() says no to
 };
 
-// The table in use: the best level of this CPU that is not on_request, or the one named by the environment variable
-// T5G_CPU.
+// The table in use: the best level of this CPU that is worth it and not on_request, or the one named by the environment
+// variable T5G_CPU.
 // Throws Unsupported, listing what there is, when T5G_CPU names a level that is unknown or that this CPU cannot run.
 const KernelTable& active();
 

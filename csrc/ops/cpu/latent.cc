@@ -49,7 +49,7 @@ class Walk {
     const int64_t end = std::min((part + 1) * part_chunks_, work_.n_chunks());
     for (int64_t chunk = part * part_chunks_; chunk < end; ++chunk) {
       float max[kBlockRows], sum[kBlockRows];
-      attend(block, chunk, {max, sum, scratch});
+      attend(block, chunk, chunk + 1 < end, {max, sum, scratch});
       merge(rows, state, {max, sum, scratch});
     }
   }
@@ -66,7 +66,7 @@ class Walk {
   }
 
  private:
-  void attend(int64_t block, int64_t chunk, const State& out) const {
+  void attend(int64_t block, int64_t chunk, bool is_next_too, const State& out) const {
     const LatentFormat& format = work_.latent->format();
     const float *q[kBlockRows], *scales[kBlockRows];
     const int64_t first = block * kBlockRows, key = chunk * kKvChunk;
@@ -80,6 +80,7 @@ class Walk {
                             .row_bytes = static_cast<int64_t>(work_.latent->row_bytes()),
                             .keys = work_.latent->row(key),
                             .n_keys = static_cast<int>(std::min(kKvChunk, work_.latent->n() - key)),
+                            .next = is_next_too ? work_.latent->row(key + kKvChunk) : nullptr,
                             .q = q,
                             .scales = format.n_kv_heads > 0 ? scales : nullptr,
                             .rows = rows,

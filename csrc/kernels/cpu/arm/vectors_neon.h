@@ -247,7 +247,7 @@ struct Tiles {
   static constexpr int kQuantizedGroups = 1, kQuantizedRows = 4;
   static constexpr int kScoreRows = 6, kScoreTiles = 1;
   static constexpr int kValueRows = 6, kValueVectors = 1;
-  static constexpr int kPairVectors = 1;
+  static constexpr int kPairOperands = 4, kPairVectors = 1;
   static constexpr int kLatentRows = 2, kLatentKeys = 2;
 };
 

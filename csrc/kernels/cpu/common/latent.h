@@ -92,12 +92,20 @@ F32x16 latent_scores(const AttendLatentArgs& args, const LatentChunk& chunk, int
   return lanes[0];
 }
 
+// The shares of some keys in the rows that come next are fetched into the second cache.
+inline void prefetch_latent(const AttendLatentArgs& args, int key, int n) {
+  if (args.next == nullptr) return;
+  const std::byte* next = args.next + key * args.row_bytes;
+  for (int64_t i = 0; i < n * args.row_bytes; i += 64) __builtin_prefetch(next + i, 0, 2);
+}
+
 // Scores [kChunkKeys] of rows [row, end), kRows at a time, then fewer.
 template <typename Rows, int kRows, int kKeys>
 void score_latent(const AttendLatentArgs& args, const LatentChunk& chunk, int row, int end, float* scores) {
   constexpr int kKeysOfRow = 16 / kRows;
   for (; row + kRows <= end; row += kRows, scores += kRows * kChunkKeys) {
     for (int key = 0; key < args.n_keys; key += kKeysOfRow) {
+      if (row == 0) prefetch_latent(args, key, kKeysOfRow);
       alignas(64) float sixteen[16];
       store(sixteen, latent_scores<Rows, kRows, kKeys>(args, chunk, row, key));
       T5G_UNROLL

@@ -23,7 +23,8 @@ struct PairBlock {
         rows(attend.rows - first < kPairRows ? attend.rows - first : kPairRows),
         steps((attend.head_dim + 1) / 2),
         queries(attend.scratch),
-        acc(attend.scratch + round_up(static_cast<size_t>(steps), 16) * kPairRows) {
+        acc(attend.scratch + pair_steps(attend.head_dim) * kPairRows),
+        operands(acc + acc_stride(attend.head_dim) * kPairRows) {
     for (int i = 0; i < kPairRows; ++i) {
       reference[i] = 0.0f;
       limit[i] = peak[i] = -kInfinity;
@@ -35,6 +36,7 @@ struct PairBlock {
   const int steps;                                        // pairs of dimensions
   float* const queries;                                   // [steps] lines of pairs
   float* const acc;                                       // [acc_stride] lines
+  float* const operands;                                  // [pair_steps, 32]: for operands_of()
   alignas(64) float weights[kChunkKeys / 2 * kPairRows];  // a line of pairs for two keys
   alignas(64) float begin[kPairRows], end[kPairRows];     // visible keys of the part
   alignas(64) float reference[kPairRows];                 // the score whose weight is 1

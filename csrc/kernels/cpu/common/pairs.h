@@ -1,5 +1,6 @@
 // Products of pairs of bfloat16 for levels without an instruction for them: each pair is unpacked to two floats, and
-// the products are added one after the other, the odd one first, as VDPBF16PS does.
+// the products are added one after the other, the odd one first, as VDPBF16PS does. What is broadcast is unpacked once
+// for all rows, in memory, so that reading it costs no more than a float does.
 #pragma once
 
 #include "kernels/cpu/common/math.h"
@@ -20,6 +21,19 @@ inline Pairs splat_pair(const std::byte* from) {
   __builtin_memcpy(&pair, from, sizeof pair);
   return unpack_pairs(splat(pair));
 }
+// Of attention's operands (see attention_pairs.h), sixteen pairs a step: the odd ones, then the even ones.
+constexpr int kOperandFloats = 32;
+inline const float* operands_of(const std::byte* from, int steps, float* unpacked) {
+  for (int step = 0; step < steps; ++step) {
+    const Pairs pairs = load_pairs(from + step * 64);
+    store(unpacked + step * kOperandFloats, pairs.odd);
+    store(unpacked + step * kOperandFloats + 16, pairs.even);
+  }
+  return unpacked;
+}
+inline Pairs splat_operand(const float* operands, int i) { return {splat(operands[16 + i]), splat(operands[i])}; }
+constexpr int kPairOperands = Tiles::kPairOperands, kPairVectors = Tiles::kPairVectors;
+
 inline F32x16 fma_pairs(const Pairs& a, const Pairs& b, const F32x16& sum) {
   return fma(a.even, b.even, fma(a.odd, b.odd, sum));
 }

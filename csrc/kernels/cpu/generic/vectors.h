@@ -327,7 +327,7 @@ struct Tiles {
   static constexpr int kQuantizedGroups = 1, kQuantizedRows = 1;
   static constexpr int kScoreRows = 1, kScoreTiles = 1;
   static constexpr int kValueRows = 1, kValueVectors = 1;
-  static constexpr int kPairVectors = 1;
+  static constexpr int kPairOperands = 4, kPairVectors = 1;
   static constexpr int kLatentRows = 1, kLatentKeys = 1;
 };
 

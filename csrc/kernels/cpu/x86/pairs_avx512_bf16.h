@@ -20,6 +20,14 @@ inline Pairs splat_pair(const std::byte* from) {
   __builtin_memcpy(&pair, from, sizeof pair);
   return {reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair))};
 }
+// Attention's operands as they lie (see attention_pairs.h), sixteen pairs a step.
+constexpr int kOperandFloats = 16;
+inline const float* operands_of(const std::byte* from, int, float*) { return reinterpret_cast<const float*>(from); }
+inline Pairs splat_operand(const float* operands, int i) {
+  return splat_pair(reinterpret_cast<const std::byte*>(operands + i));
+}
+constexpr int kPairOperands = 4, kPairVectors = 4;
+
 inline F32x16 fma_pairs(Pairs a, Pairs b, F32x16 sum) { return {_mm512_dpbf16_ps(sum.v, a.v, b.v)}; }
 
 // The mantissas of weights, and the order that brings the low halves of two vectors together.

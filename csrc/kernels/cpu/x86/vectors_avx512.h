@@ -140,7 +140,7 @@ inline Bytes64 join_high_nibbles(Bytes64 high, Bytes64 low) {
 }
 inline Bytes64 flip_top_bits(Bytes64 a) { return {_mm512_xor_si512(a.v, _mm512_set1_epi8(-128))}; }
 
-// 32 registers: 24 sums, the rest for operands; of pairs 16, as operands may be unpacked. Of the quantised types' 24,
+// 32 registers: 24 sums, the rest for operands; of pairs 16, as lines are unpacked. Of the quantised types' 24,
 // integer ones included, some are spilled, and 20 are 2 to 6 % faster. With a single row, several groups keep as many
 // streams of weights going.
 struct Tiles {
@@ -148,7 +148,7 @@ struct Tiles {
   static constexpr int kQuantizedGroups = 2, kQuantizedRows = 5;
   static constexpr int kScoreRows = 8, kScoreTiles = 2;
   static constexpr int kValueRows = 8, kValueVectors = 2;
-  static constexpr int kPairVectors = 4;
+  static constexpr int kPairOperands = 8, kPairVectors = 2;
   static constexpr int kLatentRows = 4, kLatentKeys = 4;
 };
 
