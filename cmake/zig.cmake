@@ -1,4 +1,4 @@
-# Toolchain: zig as compiler, linker and C library of other systems. tools/checks/platforms.py sets the variables of the
+# Toolchain: zig as compiler, linker and C library of other systems. tools/checks/zig.py sets the variables of the
 # environment and makes the wrappers.
 set(T5G_ZIG ON)
 set(CMAKE_SYSTEM_NAME $ENV{T5G_ZIG_SYSTEM})
@@ -8,6 +8,11 @@ set(CMAKE_C_COMPILER ${wrappers}/cc)
 set(CMAKE_CXX_COMPILER ${wrappers}/c++)
 set(CMAKE_AR ${wrappers}/ar)
 set(CMAKE_RANLIB ${wrappers}/ranlib)
+# This system's strip knows this system's files; zig strips what it links.
+set(CMAKE_STRIP /bin/true)
+foreach(kind EXE SHARED MODULE)
+  set(CMAKE_${kind}_LINKER_FLAGS_INIT -s)
+endforeach()
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
 set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)

@@ -93,11 +93,16 @@ void write(const std::filesystem::path& path, const char* text) {
   std::ofstream(path) << text;
 }
 
+std::filesystem::path new_folder() {
+  const std::string name = "t5g_base_checks_" + std::to_string(t5g::os::process_id()) + "_";
+  const auto folder = std::filesystem::temp_directory_path() / (name + std::to_string(std::random_device()()));
+  T5G_CHECK(std::filesystem::create_directory(folder));
+  return folder;
+}
+
 void check_free_memory() {
   namespace fs = std::filesystem;
-  std::string pattern = (fs::temp_directory_path() / "t5g_base_checks_XXXXXX").string();
-  T5G_CHECK(::mkdtemp(pattern.data()) != nullptr);
-  const fs::path root = pattern;
+  const fs::path root = new_folder();
   const auto free = [&](const char* membership) {
     write(root / "membership", membership);
     return t5g::free_memory((root / "meminfo").string(), (root / "membership").string(), (root / "mount").string());
@@ -128,9 +133,7 @@ void check_free_memory() {
 
 void check_cgroups() {
   namespace fs = std::filesystem;
-  const fs::path root = fs::temp_directory_path() / ("t5g_base_checks_" + std::to_string(t5g::os::process_id()) + "_" +
-                                                     std::to_string(std::random_device()()));
-  T5G_CHECK(fs::create_directory(root));
+  const fs::path root = new_folder();
   const auto quota = [&](const char* membership) {
     write(root / "membership", membership);
     return t5g::cgroup_cpu_quota((root / "membership").string(), (root / "mount").string());

@@ -1,4 +1,4 @@
-"""Which symbols a shared library exports, whatever system it is for: ELF, PE (Windows) and Mach-O (macOS, iOS).
+"""Which symbols a library exports and wants, whatever system it is for: ELF, PE (Windows) and Mach-O (macOS, iOS).
 
 python tools/checks/exports.py LIBRARY ...: fails unless each exports exactly the functions of t5g.h.
 """
@@ -18,20 +18,56 @@ def text_at(data: bytes, offset: int) -> str:
     return data[offset : data.index(b"\0", offset)].decode()
 
 
-def of_elf(data: bytes) -> set[str]:
-    """Names in the dynamic symbol table that are defined and not local."""
+def elf_sections(data: bytes) -> list[tuple[int, ...]]:
+    """The section headers, each as the fields of Elf64_Shdr."""
     offset, size, count = *struct.unpack_from("<Q", data, 40), *struct.unpack_from("<HH", data, 58)
-    sections = [struct.unpack_from("<IIQQQQIIQQ", data, offset + i * size) for i in range(count)]
-    found = set()
+    return [struct.unpack_from("<IIQQQQIIQQ", data, offset + i * size) for i in range(count)]
+
+
+def dynamic_symbols(data: bytes) -> tuple[set[str], set[str]]:
+    """Names in the dynamic symbol table of an ELF file that are not local: defined ones, and those that it wants."""
+    sections = elf_sections(data)
+    defined, wanted = set(), set()
     for section in sections:
         if section[1] != 11:  # SHT_DYNSYM
             continue
         names = sections[section[6]][4]
         for at in range(section[4], section[4] + section[5], 24):
             name, info, _, index = struct.unpack_from("<IBBH", data, at)
-            if index != 0 and info >> 4 != 0:
+            if info >> 4 != 0:
+                (wanted if index == 0 else defined).add(text_at(data, names + name))
+    return defined, wanted
+
+
+def of_elf(data: bytes) -> set[str]:
+    """Names in the dynamic symbol table that are defined and not local."""
+    return dynamic_symbols(data)[0]
+
+
+def versions_wanted(data: bytes) -> set[str]:
+    """Versions of other libraries' symbols that an ELF file wants, such as GLIBC_2.17."""
+    sections = elf_sections(data)
+    found = set()
+    for section in sections:
+        if section[1] != 0x6FFFFFFE:  # SHT_GNU_verneed
+            continue
+        names, need = sections[section[6]][4], section[4]
+        for _ in range(section[7]):
+            _, n_versions, _, first, following = struct.unpack_from("<HHIII", data, need)
+            at = need + first
+            for _ in range(n_versions):
+                _, _, _, name, step = struct.unpack_from("<IHHII", data, at)
                 found.add(text_at(data, names + name))
+                at += step
+            need += following
     return found
+
+
+def glibc_faults(path: Path, newest: tuple[int, int]) -> list[str]:
+    """What a program or library wants of a glibc that is newer."""
+    found = sorted(versions_wanted(path.read_bytes()))
+    numbers = {v: tuple(map(int, v.partition("_")[2].split("."))) for v in found if re.fullmatch(r"GLIBC_[0-9.]+", v)}
+    return [f"{path.name} wants {version}" for version, number in numbers.items() if number > newest]
 
 
 def of_pe(data: bytes) -> set[str]:
@@ -68,6 +104,23 @@ def of_macho(data: bytes) -> set[str]:
                     found.add(text_at(data, names + name).removeprefix("_"))
         at += size
     return found
+
+
+def members(data: bytes) -> list[bytes]:
+    """The files in a static library."""
+    at, found = 8, []
+    while at + 60 <= len(data):
+        name, size = data[at : at + 16].decode().strip(), int(data[at + 48 : at + 58])
+        skipped = int(name[3:]) if name.startswith("#1/") else 0  # BSD's long names lie before the content
+        found.append(data[at + 60 + skipped : at + 60 + size])
+        at += 60 + size + size % 2
+    return found
+
+
+def exports_of_archive(path: Path) -> set[str]:
+    """Names that the Mach-O files in a static library give to the program that links it."""
+    files = [data for data in members(path.read_bytes()) if data[:4] == b"\xcf\xfa\xed\xfe"]
+    return {name for data in files for name in of_macho(data)}
 
 
 def exports(path: Path) -> set[str]:
