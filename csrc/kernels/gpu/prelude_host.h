@@ -147,10 +147,10 @@ struct FragC {
 };
 
 // Two neighbours of each 8 x 8 matrix.
-GPU_FN u32 sub_row(u32 lane) { return emulator::has_metal_fragments() ? lane / 16 * 4 + lane / 2 % 4 : lane / 4; }
-GPU_FN u32 sub_col(u32 lane) {
-  return emulator::has_metal_fragments() ? lane / 8 % 2 * 4 + lane % 2 * 2 : lane % 4 * 2;
-}
+GPU_FN u32 sub_row(u32 lane, bool metal) { return metal ? lane / 16 * 4 + lane / 2 % 4 : lane / 4; }
+GPU_FN u32 sub_col(u32 lane, bool metal) { return metal ? lane / 8 % 2 * 4 + lane % 2 * 2 : lane % 4 * 2; }
+GPU_FN u32 sub_row(u32 lane) { return sub_row(lane, emulator::has_metal_fragments()); }
+GPU_FN u32 sub_col(u32 lane) { return sub_col(lane, emulator::has_metal_fragments()); }
 GPU_FN u32 element_row(u32 lane, u32 i) { return sub_row(lane) + i / 2 * 8; }
 GPU_FN u32 element_col(u32 lane, u32 i) { return sub_col(lane) + i % 2; }
 GPU_FN u32 a_row(u32 lane, u32 i) { return sub_row(lane) + i / 2 % 2 * 8; }
@@ -188,13 +188,14 @@ struct Product {
   const MatrixA<kValue>* a;
   const MatrixB<kValue>* b;
 };
-template <f32 (*kValue)(u16)>
-void multiply_warp(void* const* lanes) {
+template <f32 (*kValue)(u16), bool kMetal>
+void multiply_laid_out(void* const* lanes) {
   f32 a[16][16], b[16][8];
   for (u32 lane = 0; lane < 32; ++lane) {
     const auto* p = static_cast<const Product<kValue>*>(lanes[lane]);
-    for (u32 i = 0; i < 8; ++i) a[a_row(lane, i)][a_col(lane, i)] = kValue(p->a->e[i]);
-    for (u32 i = 0; i < 4; ++i) b[sub_col(lane) + i % 2 + i / 2 * 8][sub_row(lane)] = kValue(p->b->e[i]);
+    const u32 row = sub_row(lane, kMetal), col = sub_col(lane, kMetal);
+    for (u32 i = 0; i < 8; ++i) a[row + i / 2 % 2 * 8][col + i % 2 + i / 4 * 8] = kValue(p->a->e[i]);
+    for (u32 i = 0; i < 4; ++i) b[col + i % 2 + i / 2 * 8][row] = kValue(p->b->e[i]);
   }
   f32 sums[16][8] = {};
   for (u32 r = 0; r < 16; ++r) {
@@ -204,8 +205,14 @@ void multiply_warp(void* const* lanes) {
   }
   for (u32 lane = 0; lane < 32; ++lane) {
     const auto* p = static_cast<const Product<kValue>*>(lanes[lane]);
-    for (u32 i = 0; i < 4; ++i) p->c->v[i] += sums[element_row(lane, i)][element_col(lane, i)];
+    const u32 row = sub_row(lane, kMetal), col = sub_col(lane, kMetal);
+    for (u32 i = 0; i < 4; ++i) p->c->v[i] += sums[row + i / 2 * 8][col + i % 2];
   }
+}
+template <f32 (*kValue)(u16)>
+void multiply_warp(void* const* lanes) {
+  if (emulator::has_metal_fragments()) return multiply_laid_out<kValue, true>(lanes);
+  multiply_laid_out<kValue, false>(lanes);
 }
 template <f32 (*kValue)(u16)>
 GPU_FN void multiply_add(FragC& c, const MatrixA<kValue>& a, const MatrixB<kValue>& b, T5G_LINE) {

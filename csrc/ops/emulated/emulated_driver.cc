@@ -19,6 +19,7 @@
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "kernels/gpu/emulator/emulated.h"
+#include "tensor/buffer.h"
 
 namespace t5g::emulated {
 namespace {
@@ -44,15 +45,14 @@ size_t memory_bytes() {
   return static_cast<size_t>(::sysconf(_SC_PHYS_PAGES)) * page_bytes();
 }
 
+// Not of the heap, which would keep some of it when the device is closed.
 class PlainHostMemory final : public HostMemory {
  public:
-  explicit PlainHostMemory(size_t size_bytes)
-      : PlainHostMemory(std::make_unique<std::byte[]>(size_bytes), size_bytes) {}
+  explicit PlainHostMemory(Buffer memory)
+      : HostMemory(memory.data(), memory.size_bytes()), memory_(std::move(memory)) {}
 
  private:
-  PlainHostMemory(std::unique_ptr<std::byte[]> memory, size_t size_bytes)
-      : HostMemory(memory.get(), size_bytes), memory_(std::move(memory)) {}
-  const std::unique_ptr<std::byte[]> memory_;
+  const Buffer memory_;
 };
 
 struct Command {
@@ -73,7 +73,8 @@ class CommandList final : public gpu::Plan {
 
 class EmulatedDriver final : public gpu::Driver {
  public:
-  explicit EmulatedDriver(int n_threads) : pool_(n_threads), memory_bytes_(memory_bytes()) {}
+  explicit EmulatedDriver(int n_threads)
+      : pool_(n_threads), stacks_(static_cast<size_t>(pool_.n_threads())), memory_bytes_(memory_bytes()) {}
   ~EmulatedDriver() override {
     for (const auto& [address, block] : blocks_) ::munmap(block.mapping, block.mapped_bytes);
     bury();
@@ -92,7 +93,7 @@ class EmulatedDriver final : public gpu::Driver {
   void free(Address memory) noexcept override;
   std::unique_ptr<HostMemory> allocate_host(size_t size_bytes) override {
     total.allocations.fetch_add(1);
-    return std::make_unique<PlainHostMemory>(size_bytes);
+    return std::make_unique<PlainHostMemory>(Buffer(size_bytes));
   }
 
   void launch(KernelIndex kernel, Grid grid, std::span<const std::byte> args) override {
@@ -182,6 +183,7 @@ class EmulatedDriver final : public gpu::Driver {
   void bury();
 
   ThreadPool pool_;
+  std::vector<emulator::Stacks> stacks_;  // of each thread
   const size_t memory_bytes_;
   std::mutex mutex_;
   std::map<Address, Block> blocks_;
@@ -297,9 +299,11 @@ void EmulatedDriver::run_kernel(const Command& command) {
   try {
     pool_.parallel_for(
         static_cast<int64_t>((n_groups + per_item - 1) / per_item),
-        [&](int64_t item, int) {
+        [&](int64_t item, int thread) {
           const uint64_t first = static_cast<uint64_t>(item) * per_item;
-          emulator::launch(kernel, grid, command.args.data(), {first, std::min(first + per_item, n_groups)});
+          emulator::launch(kernel, grid, command.args.data(),
+                           {.groups = {first, std::min(first + per_item, n_groups)},
+                            .stacks = &stacks_[static_cast<size_t>(thread)]});
         },
         interrupt_);
   } catch (const emulator::KernelError& error) {

@@ -5,13 +5,15 @@
 #include <string>
 
 #include "base/error.h"
+#include "tensor/buffer.h"
 
 namespace t5g::gpu {
 namespace {
 
-constexpr size_t kReadBytes = size_t{8} << 20;
+// At a time. The heap keeps some of what was freed to it, in proportion to its largest piece.
+constexpr size_t kReadBytes = size_t{1} << 20;
 // So that pieces of planes begin and end at whole words.
-constexpr int64_t kRowsTogether = 64;
+constexpr int64_t kRowsTogether = 2;
 
 DataType stored_type(const WeightView& view) {
   return view.as_q8_0 && !is_quantized(view.type) ? DataType::kQ8_0 : view.type;
@@ -91,16 +93,16 @@ void WeightStore::copy(const StoredWeight& weight, Address to) {
   const int64_t at_a_time =
       std::max<int64_t>(static_cast<int64_t>(kReadBytes / row_bytes) / kRowsTogether, 1) * kRowsTogether;
   const auto n_max = static_cast<size_t>(std::min(at_a_time, layout.rows + 1));  // a row more: whole words
-  std::vector<std::byte> values(n_max * layout.values_row_bytes), scales(n_max * layout.scales_row_bytes),
+  const Buffer values(n_max * layout.values_row_bytes), scales(n_max * layout.scales_row_bytes),
       high(n_max * layout.high_row_bytes);
   WeightReader reader(weight.view_);
   for (int64_t row = 0; row < layout.rows; row += at_a_time) {
     const int64_t n = std::min(at_a_time, layout.rows - row);
     pack_weight(layout, weight.view_.type, reader.rows(row, row + n), n, values.data(), scales.data(), high.data());
-    const auto write = [&](std::span<const std::byte> plane, size_t plane_row, size_t offset) {
+    const auto write = [&](const Buffer& plane, size_t plane_row, size_t offset) {
       if (plane_row == 0) return;
       const size_t size_bytes = (static_cast<size_t>(n) * plane_row + 3) / 4 * 4;
-      queue_.write(plane.first(size_bytes), to + offset + static_cast<size_t>(row) * plane_row);
+      queue_.write({plane.data(), size_bytes}, to + offset + static_cast<size_t>(row) * plane_row);
     };
     write(values, layout.values_row_bytes, 0);
     write(scales, layout.scales_row_bytes, layout.scales_offset);

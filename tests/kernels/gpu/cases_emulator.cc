@@ -74,7 +74,7 @@ bool is_right_in_every_order() {
   for (const auto order : {emulator::Order::kForward, emulator::Order::kBackward, emulator::Order::kShuffled}) {
     const Memory<float> out(64);
     const Args args{out.data()};
-    emulator::launch(kernel<kBody>(), {}, &args, {}, order, 3);
+    emulator::launch(kernel<kBody>(), {}, &args, {.order = order, .seed = 3});
     for (size_t i = 0; i < 64; ++i) right = right && out[i] == static_cast<float>(63 - i);
   }
   return right;

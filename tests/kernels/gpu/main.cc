@@ -26,7 +26,7 @@ void launch(KernelId kernel, Grid grid, const void* args, size_t args_bytes) {
   static uint32_t n = 0;
   launched.insert(kernel);
   check(args_bytes == info(kernel).args_bytes, std::string(info(kernel).name) + ": other arguments");
-  emulator::launch(emulated(kernel), grid, args, {}, static_cast<emulator::Order>(n % 3), n);
+  emulator::launch(emulated(kernel), grid, args, {.order = static_cast<emulator::Order>(n % 3), .seed = n});
   ++n;
 }
 

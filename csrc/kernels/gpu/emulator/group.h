@@ -6,8 +6,10 @@
 // threads, missing barriers. With AddressSanitizer: reads and writes beyond a buffer; with ThreadSanitizer: every race.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 
 namespace t5g::emulator {
@@ -40,12 +42,33 @@ struct KernelError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+class Stacks;
+struct How {
+  Groups groups = {};
+  Order order = Order::kForward;
+  uint32_t seed = 0;         // of Order::kShuffled
+  Stacks* stacks = nullptr;  // null: those of the system thread, which keeps them as long as it lives
+};
 // Several system threads may launch at a time. Throws KernelError where threads diverge.
-void launch(const Kernel& kernel, Grid grid, const void* args, Groups groups = {}, Order order = Order::kForward,
-            uint32_t seed = 0);
+void launch(const Kernel& kernel, Grid grid, const void* args, const How& how = {});
+
+// The stacks of a group's threads, made by the launch that first wants them and kept until this goes: megabytes. For
+// one launch at a time.
+class Stacks {
+ public:
+  Stacks();
+  ~Stacks();
+
+ private:
+  friend void launch(const Kernel& kernel, Grid grid, const void* args, const How& how);
+  struct Fibers;
+  std::unique_ptr<Fibers> fibers_;
+};
 
 // Whether launches from now on, of all threads, lay fragments out as on Metal. Off at first.
 void use_metal_fragments(bool yes);
+inline std::atomic<bool> metal_fragments{false};
+inline bool has_metal_fragments() { return metal_fragments.load(std::memory_order_relaxed); }
 
 // Of this system thread.
 struct Statistics {
@@ -59,7 +82,6 @@ void group_barrier(int line);
 // Waits for all lanes; the last to come calls combine(what each lane gave), before any goes on.
 void warp_collective(void* mine, void (*combine)(void* const* lanes), int line);
 uint32_t lane();
-bool has_metal_fragments();
 void check_aligned(const void* address, size_t bytes, int line);
 
 }  // namespace t5g::emulator
