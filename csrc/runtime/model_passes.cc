@@ -186,9 +186,14 @@ void Model::fill_keys(const SourceCache& cache, const StateRows& states, Device:
 
 void Model::fill_latent(const SourceCache& cache, const StateRows& states, Device::Lease& lease) {
   if (!config_.decoder.use_qk_norm) return;
+  // Rows without keys: a device may multiply those of a source in another way than a decoder's.
+  Batch batch;
+  batch.clear(*decoder_pool_);
+  batch.add_rows(states.rows(), 0, {});
+  backend_.ops->upload(batch);
   for_blocks_of(states, [&](Tensor block, int64_t first) {
     decoder_.scale_latent(*cache.latent(), block, first, *decoder_workspace_);
-    lease.give_way();
+    if (lease.give_way()) backend_.ops->upload(batch);
   });
   backend_.device->wait();
 }

@@ -61,6 +61,7 @@ class RandomWeight {
 void add_row_cases(std::vector<Case>& cases);        // cases_rows.cc
 void add_weight_cases(std::vector<Case>& cases);     // cases_weights.cc
 void add_attention_cases(std::vector<Case>& cases);  // cases_attention.cc
+void add_latent_cases(std::vector<Case>& cases);     // cases_latent.cc
 void add_select_cases(std::vector<Case>& cases);     // cases_select.cc
 
 }  // namespace t5g::test

@@ -98,6 +98,7 @@ int main(int argc, char** argv) {
   add_row_cases(cases);
   add_weight_cases(cases);
   add_attention_cases(cases);
+  add_latent_cases(cases);
   add_select_cases(cases);
   std::vector<std::string> names(argv + 1, argv + argc);
   if (names.empty()) {

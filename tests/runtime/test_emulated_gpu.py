@@ -74,6 +74,46 @@ def test_sources_move_between_devices(models: dict[str, t5g.Model], tmp_path: Pa
         assert found.token_ids == expected.token_ids
 
 
+@pytest.mark.parametrize("kv_type", ["f32", "f16", "q8_0"])
+def test_latent_sources_answer_as_keys_do_and_move_between_devices(
+    path: Path, models: dict[str, t5g.Model], tmp_path: Path, kv_type: Literal["f32", "f16", "q8_0"]
+) -> None:
+    allowed = {"f32": 1e-3, "f16": 5e-3, "q8_0": 5e-2}[kv_type]
+    with (
+        t5g.Model(path, device="emulated", kv_type=kv_type, source_cache="latent") as emulated,
+        t5g.Model(path, device="cpu", kv_type=kv_type, source_cache="latent") as cpu,
+    ):
+        source = emulated.encode(SOURCE)
+        emulated.generate(SOURCE[:9], max_new_tokens=2)  # whatever ran before the source is looked at
+        found = emulated.logits(source, TARGET)
+        exact = models["cpu"].logits(SOURCE, TARGET)
+        assert relative_rms(found, exact) < 1.25 * relative_rms(cpu.logits(SOURCE, TARGET), exact) + 1e-3
+        # Alone, with others and again: the same bits.
+        np.testing.assert_array_equal(emulated.logits(SOURCE, TARGET[:7]), found[:7])
+        together = emulated.generate_batch([SOURCE, SOURCE[:9], SOURCE[:70], SOURCE], max_new_tokens=6)
+        alone = [emulated.generate(SOURCE[:n], max_new_tokens=6) for n in (None, 9, 70, None)]
+        assert [out.token_ids for out in together] == [out.token_ids for out in alone]
+        assert [out.logprob for out in together] == [out.logprob for out in alone]
+        for here, there in ((cpu, emulated), (emulated, cpu)):
+            source = here.encode(SOURCE)
+            source.save(tmp_path / "source")
+            moved = t5g.EncodedSource.load(there, tmp_path / "source")
+            np.testing.assert_array_equal(moved.hidden_states, source.hidden_states)
+            assert relative_rms(there.logits(moved, TARGET), here.logits(source, TARGET)) < allowed
+
+
+def test_sources_of_both_kinds_run_in_one_batch(models: dict[str, t5g.Model], path: Path) -> None:
+    budget = 64 * models["emulated"].memory().bytes_per_target_token
+    with t5g.Model(path, device="emulated", source_cache_budget=budget) as both:
+        found = both.generate_batch([SOURCE[:60], SOURCE, SOURCE[:60]], max_new_tokens=6)
+        assert found[0].token_ids == models["emulated"].generate(SOURCE[:60], max_new_tokens=6).token_ids
+        assert found[1].token_ids == both.generate(SOURCE, max_new_tokens=6).token_ids
+        assert found[2].token_ids == found[0].token_ids
+        beams = both.generate(SOURCE, num_beams=2, num_return_sequences=2, max_new_tokens=4)
+        again = both.generate(SOURCE, num_beams=2, num_return_sequences=2, max_new_tokens=4)
+        assert [s.token_ids for s in beams.sequences] == [s.token_ids for s in again.sequences]
+
+
 @pytest.mark.parametrize("type_name", ["f16", "bf16", "q8_0", "q5_1", "q4_0"])
 def test_a_type_is_as_close_to_f32_as_on_the_cpu(
     path: Path, models: dict[str, t5g.Model], tmp_path: Path, type_name: str

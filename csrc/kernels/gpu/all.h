@@ -5,6 +5,7 @@
 #include "kernels/gpu/elements.h"
 #include "kernels/gpu/flash.h"
 #include "kernels/gpu/image.h"
+#include "kernels/gpu/latent.h"
 #include "kernels/gpu/linear.h"
 #include "kernels/gpu/matmul.h"
 #include "kernels/gpu/matvec.h"

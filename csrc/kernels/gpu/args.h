@@ -303,6 +303,59 @@ struct FlashArgs {
   Prepare prepare;
 };
 
+// ---- Latent sources -------------------------------------------------------------------------------------------------
+
+// A look is one head of one row. Looks of a key/value head lie together: [kv_heads, rows, heads / kv_heads].
+CONSTEXPR u32 kLatentThreads = 128;
+CONSTEXPR u32 kLatentLooks = 4;   // of a group
+CONSTEXPR u32 kAbsorbCols = 512;  // of a group
+
+// absorb: absorbed = q * norm, times the head's rows of k_proj. Grid (ceil(width / kAbsorbCols), ceil(rows * heads /
+// kv_heads / kLatentLooks), kv_heads).
+struct AbsorbArgs {
+  Weight k_proj;           // [kv_heads * head_dim, width]
+  GLOBAL const f32* norm;  // [head_dim], where has_norm
+  GLOBAL const f32* q;     // [rows, heads * head_dim]
+  GLOBAL f32* absorbed;    // [looks, width]
+  u32 type;                // of k_proj: its row of quant/types.inc
+  u32 has_norm, rows, heads, kv_heads, head_dim;
+};
+
+// latent_attention_<type>: softmax over n rows of the encoder's output, and the sum of the rows. Parts as in
+// `attention`: of part_chunks chunks of 64 rows, merged by attention_merge, whose head_dim is `width`. Grid (ceil(looks
+// / kLatentLooks), kv_heads, parts).
+struct LatentArgs {
+  GLOBAL const f32* absorbed;  // [kv_heads * looks, width]
+  GLOBAL const u8* states;     // [n] rows of row_bytes
+  GLOBAL const f32* scales;    // [kv_heads, n], of the scores, where has_scales
+  GLOBAL f32* acc;             // [parts, kv_heads * looks, width]
+  GLOBAL f32* state;           // [parts, kv_heads * looks, 2]
+  u32 n, width, row_bytes, has_scales;
+  u32 looks, kv_heads;  // looks: of one key/value head
+  u32 part_chunks;
+  f32 scale, softcap;  // as in `attention`
+  u32 unused;
+};
+
+// latent_combine: out = what attention to the row's own keys has left there and `values`, what was found in the source,
+// as one softmax's result. Grid (rows * heads).
+struct LatentCombineArgs {
+  GLOBAL const f32* own_state;  // [own_parts, own_rows, heads, 2], of which rows from own_first on are these
+  GLOBAL const f32* state;      // [parts, looks, 2]
+  GLOBAL const f32* values;     // [looks, head_dim]
+  GLOBAL f32* out;              // [rows, heads * head_dim]
+  u32 own_parts, own_rows, own_first;
+  u32 parts, rows, heads, kv_heads, head_dim;
+};
+
+// scale_latent: scales[head][first + row] = 1 / rms of that head of k. Grid (ceil(rows * kv_heads / kNormRows)).
+struct LatentScaleArgs {
+  GLOBAL const f32* k;  // [rows, kv_heads * head_dim]
+  GLOBAL f32* scales;   // [kv_heads, n]
+  u32 rows, first, n, kv_heads, head_dim;
+  f32 eps;
+};
+
 // ---- The head -------------------------------------------------------------------------------------------------------
 
 CONSTEXPR u32 kSearchThreads = 128;

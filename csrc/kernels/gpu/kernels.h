@@ -64,4 +64,10 @@ inline constexpr std::optional<KernelId> flash_for(KvType type, int head_dim, ui
   return tiles == 1 ? KernelId::flash_F16_256_1 : KernelId::flash_F16_256_2;
 }
 
+// latent_attention_<type>, for rows of F32, F16 or Q8_0.
+inline constexpr KernelId latent_attention_for(DataType type) {
+  if (type == DataType::kF32) return KernelId::latent_attention_F32;
+  return type == DataType::kF16 ? KernelId::latent_attention_F16 : KernelId::latent_attention_Q8_0;
+}
+
 }  // namespace t5g::gpu

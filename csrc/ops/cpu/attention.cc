@@ -10,7 +10,7 @@
 
 #include "kernels/cpu/kv_layout.h"
 #include "ops/cpu/cpu_ops.h"
-#include "ops/cpu/source_parts.h"
+#include "ops/source_parts.h"
 #include "ops/cpu/stop_inside.h"
 
 namespace t5g {

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "ops/gpu/gpu_ops.h"
+#include "ops/gpu/latent.h"
 
 namespace t5g::gpu {
 namespace {
@@ -42,6 +43,7 @@ void GpuOps::upload(const Batch& batch) {
   const auto sequences = batch.sequences();
   std::vector<Sequence>& made = sequences_;
   made.clear();
+  latents_.clear();
   const auto span_of = [&](const Batch::Kv& kv) {
     const auto slot = static_cast<u64>(pool.slot_bytes());
     const u64 layer_bytes = kv.is_run ? static_cast<u64>(kv_chunks(kv.length)) * slot : slot;
@@ -59,6 +61,7 @@ void GpuOps::upload(const Batch& batch) {
     to.first_row = static_cast<u32>(s.first_row);
     to.n_rows = static_cast<u32>(s.n_rows);
     to.first_position = static_cast<u32>(s.first_position);
+    latents_.push_back(static_cast<const GpuLatent*>(s.latent));
   }
   const auto n_rows = static_cast<size_t>(batch.n_rows());
   const BatchLayout layout(n_rows, made.size(), pages_.size());
@@ -156,7 +159,10 @@ void GpuOps::attention(Tensor q, const AttentionSpec& spec, BatchRows rows, int 
   const int64_t tile_rows = kFlashRows * tiles / (args.heads / args.kv_heads);
   const std::optional<KernelId> fast =
       has_fragments_ && tile_rows > 0 ? flash_for(type, spec.kv.head_dim, tiles) : std::nullopt;
-  const int64_t parts = max_parts(spec, int64_t{args.part_chunks} * kKvChunk, fast ? tile_rows : 1);
+  const bool to_latents = looks_at_latents(spec, rows.first, q.rows);
+  // Where a latent source comes on top, parts leave behind what their keys weigh.
+  const int64_t parts = std::max<int64_t>(max_parts(spec, int64_t{args.part_chunks} * kKvChunk, fast ? tile_rows : 1),
+                                          to_latents ? 2 : 1);
   args.parts = static_cast<u32>(parts);
 
   const int64_t width = q.cols, floats_per_row = parts * (width + 2 * spec.n_heads);
@@ -183,7 +189,8 @@ void GpuOps::attention(Tensor q, const AttentionSpec& spec, BatchRows rows, int 
     }
     if (parts == 1) continue;
     const AttentionMergeArgs merge{args.acc, args.state, args.out, args.rows, args.heads, args.head_dim, args.parts};
-    queue_.launch(KernelId::attention_merge, {static_cast<uint32_t>(ceil_div(n * spec.n_heads, 4))}, merge);
+    queue_.launch(KernelId::attention_merge, {static_cast<uint32_t>(ceil_div(n * spec.n_heads, kMergeHeads))}, merge);
+    if (to_latents) attend_to_latents(args, spec);
   }
 }
 

@@ -31,6 +31,8 @@ class GpuRotary final : public Rotary {
   mutable std::unique_ptr<Memory::Block> memory_;
 };
 
+class GpuLatent;  // latent.h
+
 class GpuOps final : public Ops {
  public:
   // The device must outlive the ops. has_fragments: kernels may use them (see probe.h); without, what needs them goes a
@@ -63,6 +65,9 @@ class GpuOps final : public Ops {
   void mean_pool(Tensor x, int64_t window, Tensor out) override;
   void store_kv(Tensor k, Tensor v, BatchRows rows, int layer) override;
   void attention(Tensor q, const AttentionSpec& spec, BatchRows rows, int layer, Tensor out) override;
+  bool has_latents() const override { return true; }
+  std::unique_ptr<Latent> load_latent(const LatentFormat& format, int64_t n, std::span<const std::byte> rows) override;
+  void scale_latent(Latent& latent, Tensor k, int64_t first, int layer, float eps) override;
   void select(Tensor x, const Head& head, float softcap, std::span<Selection* const> selections) override;
 
  private:
@@ -87,12 +92,19 @@ class GpuOps final : public Ops {
   void multiply(Address x, int64_t m, int64_t k, std::span<const Product> products);
   void multiply_whole(Address x, int64_t m, int64_t k, std::span<const Product> products);
   void multiply_decoding(Address x, int64_t m, int64_t k, std::span<const Product> products);
+  // out [m, n] = x [m, k] times rows [first, first + n) of a weight, by a decoder's kernel.
+  void multiply_rows(const f32* x, int64_t m, const StoredWeight& weight, int64_t first, int64_t n, f32* out);
   void norm(KernelId kernel, const NormArgs& args);
   void element(KernelId kernel, Address a, Address b, int64_t rows, int64_t cols, float cap = 0);
   void move(KernelId kernel, Tensor x, std::span<const int32_t> rows, Tensor out);
   // Parts of keys that a row of the batch can have, at most.
   int64_t max_parts(const AttentionSpec& spec, int64_t part_keys, int64_t tile_rows) const;
   void make_tiles(int64_t first, int64_t n, int64_t tile_rows);
+  // Whether any of the rows of the batch sees a latent source.
+  bool looks_at_latents(const AttentionSpec& spec, int64_t first, int64_t n) const;
+  void attend_to_latents(const AttentionArgs& own, const AttentionSpec& spec);
+  void attend_to_latent(const GpuLatent& latent, const AttentionArgs& own, const AttentionSpec& spec, int64_t first,
+                        int64_t n);
 
   void find_best(Address x, int64_t m, int64_t k, const StoredWeight& head, float softcap, const SelectArgs& select);
   // Of one block of rows of select(), with all its memory kept.
@@ -110,6 +122,7 @@ class GpuOps final : public Ops {
   int64_t max_self_ = 0, max_source_ = 0;  // tokens
   std::vector<Address> pages_;             // of upload(), as the next one
   std::vector<Sequence> sequences_;
+  std::vector<const GpuLatent*> latents_;  // of each sequence's source, or null
 
   // Of the last rows that attention was asked for, and where they are: the same in every layer.
   std::vector<AttentionTile> tiles_;
@@ -121,7 +134,7 @@ class GpuOps final : public Ops {
   Scratch pixels_;
   std::span<const uint8_t> pixels_of_;
 
-  Scratch attention_parts_, logits_, answers_memory_;
+  Scratch attention_parts_, latent_looks_, logits_, answers_memory_;
   const std::unique_ptr<Answers> answers_;
 };
 

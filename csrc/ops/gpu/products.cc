@@ -70,6 +70,20 @@ void GpuOps::multiply_decoding(Address x, int64_t m, int64_t k, std::span<const 
   queue_.launch(matvec_for(products[0].weight->type(), rows), {columns, tiles(m, rows)}, args);
 }
 
+void GpuOps::multiply_rows(const f32* x, int64_t m, const StoredWeight& weight, int64_t first, int64_t n, f32* out) {
+  MatvecArgs args{};
+  args.input.kind = kFromRows;
+  args.input.x = x;
+  args.m = static_cast<u32>(m);
+  args.finish = kStore;
+  args.n_projections = 1;
+  args.projections[0].weight = weight.rows(first, n);
+  args.projections[0].out = out;
+  args.k = args.projections[0].weight.k;
+  const u32 rows = matvec_rows(m);
+  queue_.launch(matvec_for(weight.type(), rows), {tiles(n, kMatvecCols), tiles(m, rows)}, args);
+}
+
 void GpuOps::linear(Tensor x, std::span<const t5g::Projection> projections) {
   std::array<Product, 8> products;
   for (std::span<const t5g::Projection> left = projections; !left.empty();) {

@@ -130,6 +130,24 @@ Touches::Touches(const Launch& launch, size_t max_rows) {
     a.reads(a.args.acc, size * a.args.parts);
     a.reads(a.args.state, 2 * heads * a.args.parts);
     a.writes(a.args.out, size);
+  } else if (kernel == KernelId::absorb) {
+    Adder<AbsorbArgs> a(*this, launch);
+    const size_t looks = size_t{a.args.rows} * a.args.heads;
+    a.reads(a.args.q, looks * a.args.head_dim);
+    a.writes(a.args.absorbed, looks * a.args.k_proj.k);
+  } else if (is_among(kernel, KernelId::latent_attention_F32, 3)) {
+    Adder<LatentArgs> a(*this, launch);
+    const size_t looks = size_t{a.args.kv_heads} * a.args.looks;
+    a.reads(a.args.absorbed, looks * a.args.width);
+    a.writes(a.args.acc, looks * a.args.width * launch.grid.z);
+    a.writes(a.args.state, 2 * looks * launch.grid.z);
+  } else if (kernel == KernelId::latent_combine) {
+    Adder<LatentCombineArgs> a(*this, launch);
+    const size_t looks = size_t{a.args.rows} * a.args.heads;
+    a.reads(a.args.own_state, 2 * size_t{a.args.own_rows} * a.args.heads * a.args.own_parts);
+    a.reads(a.args.state, 2 * looks * a.args.parts);
+    a.reads(a.args.values, looks * a.args.head_dim);
+    a.changes(a.args.out, looks * a.args.head_dim);
   } else if (kernel == KernelId::copy_page) {
     // Of pages alone.
   } else if (is_among(kernel, KernelId::pick_logits, 5)) {

@@ -52,6 +52,16 @@ class StoredWeight {
     store_->settle();
     return layout_.at(address_, layout_.cols);
   }
+  // Of rows [first, first + n) alone.
+  Weight rows(int64_t first, int64_t n) const {
+    Weight some = weight();
+    const auto row = static_cast<size_t>(first);
+    some.values += row * layout_.values_row_bytes;
+    some.scales += row * layout_.scales_row_bytes / sizeof *some.scales;
+    some.high += row * layout_.high_row_bytes / sizeof *some.high;
+    some.n = static_cast<u32>(n);
+    return some;
+  }
 
  private:
   friend class WeightStore;

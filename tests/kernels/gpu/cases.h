@@ -99,6 +99,7 @@ void test_rows();       // cases_rows.cc
 void test_matmuls();    // cases_linear.cc
 void test_matvecs();    // cases_linear.cc
 void test_attention();  // cases_attention.cc
+void test_latent();     // cases_latent.cc
 void test_select();     // cases_select.cc
 
 }  // namespace t5g::gpu::test

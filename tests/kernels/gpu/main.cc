@@ -96,6 +96,7 @@ int main() {
     test_matvecs();
     test_matmuls();
     test_attention();
+    test_latent();
   } catch (const std::exception& error) {
     check(false, error.what());
   }
