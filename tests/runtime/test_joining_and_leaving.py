@@ -88,13 +88,30 @@ def test_fresh_texts_add_up_to_the_text(options: dict[str, Any], tiny_model: t5g
     more = True
     while more:
         more = generator.step()
-        for of, sequence, text in generator.take_texts():
+        for of, sequence, text, _ in generator.take_texts():
             assert of == number
             texts[sequence] = texts.get(sequence, "") + text
     for i, sequence in enumerate(dict(generator.take_finished())[number]["sequences"]):
         assert sequence["text"].startswith(texts.get(i, ""))
         if "num_beams" not in options:
             assert len(sequence["text"]) - len(texts.get(i, "")) < 40  # held back until the end
+
+
+@pytest.mark.parametrize("options", [{}, {"temperature": 1.0, "seed": 3, "num_return_sequences": 2}])
+def test_fresh_tokens_are_those_of_the_result(options: dict[str, Any], tiny_model: t5g.Model) -> None:
+    generator = make_generator(tiny_model)
+    number = add(generator, tiny_model, "some text", options | {"logprobs": 2}, streams=True)
+    without = add(generator, tiny_model, "some text", options, streams=True)
+    found: dict[int, list[Any]] = {}
+    more = True
+    while more:
+        more = generator.step()
+        for of, sequence, _, tokens in generator.take_texts():
+            assert (of == number) or (of, tokens) == (without, [])
+            found.setdefault(sequence, []).extend(tokens)
+    for i, sequence in enumerate(dict(generator.take_finished())[number]["sequences"]):
+        result = [*zip(sequence["token_ids"], sequence["token_logprobs"], sequence["top_logprobs"], strict=True)]
+        assert result[: len(found[i])] == found[i] != []
 
 
 def test_one_that_leaves_changes_nothing_for_the_others(tiny_model: t5g.Model) -> None:
