@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import t5g
+from support.adapters import factors, write_adapter
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -28,12 +29,23 @@ def name(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
+def adapter(path: Path) -> None:
+    """Make an adapter of the model that all examples use."""
+    with t5g.Model(MODEL) as model:
+        side = model.config.encoder
+    shape = (side.num_attention_heads * side.head_dim, side.hidden_size)
+    tensors = factors({"model.encoder.text_model.layers.0.self_attn.q_proj": shape})
+    t5g.convert(write_adapter(path.with_suffix(""), tensors), path, adapter=True)
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=name)
 def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     image = pytest.importorskip("PIL.Image")
     code = "\n".join(blocks(page, "python"))
     for file in re.findall(r'"(\S+\.gguf)"', code):
         shutil.copyfile(MODEL, tmp_path / file)
+    for file in re.findall(r'load_adapter\("(\S+\.gguf)"', code):
+        adapter(tmp_path / file)
     for file in re.findall(r'"(\S+\.(?:jpg|png))"', code):
         image.fromarray(np.full((30, 40, 3), 200, np.uint8)).save(tmp_path / file)
     monkeypatch.chdir(tmp_path)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from t5g.keywords import explained
 
@@ -22,12 +23,14 @@ def convert(
     hf_dir: str | os.PathLike[str],
     out_path: str | os.PathLike[str],
     *,
-    type: str = "q8_0",
+    type: str | None = None,
     pure: bool = False,
     vision: bool = True,
     vision_type: str | None = None,
     tokenizer: bool = True,
     encoder_only: bool = False,
+    base: str | os.PathLike[str] | None = None,
+    adapter: bool = False,
     n_threads: int | None = None,
     progress: bool = False,
 ) -> Summary:
@@ -40,8 +43,8 @@ def convert(
     out_path
         The file to write. It appears complete or not at all; a file of that name is replaced.
     type
-        Type of the matrices: f32, f16, bf16, q8_0, q5_1, q5_0, q4_1 or q4_0, in any case. Below 8 bits, the tensors
-        that matter most are kept wider (docs/file-format.md has the table).
+        Type of the matrices: f32, f16, bf16, q8_0, q5_1, q5_0, q4_1 or q4_0, in any case; None for q8_0. Below 8 bits,
+        the tensors that matter most are kept wider (docs/file-format.md has the table).
     pure
         Give every matrix of the text stacks exactly `type`.
     vision
@@ -55,6 +58,12 @@ def convert(
     encoder_only
         Leave the decoder out: the file encodes and embeds. A folder that has an encoder alone (`T5GemmaEncoderModel`,
         `T5Gemma2Encoder`, or the text stack of either) becomes such a file by itself.
+    base
+        `hf_dir` is a PEFT adapter (LoRA), and this the checkpoint it was trained on: both are merged, as peft's
+        `merge_and_unload` does in float32, and become one model.
+    adapter
+        Make an adapter's file of `hf_dir` instead, which `Model.load_adapter` takes; `type` is f32, f16, bf16 or None
+        for what the folder has. With `base`, models of another origin refuse it.
     n_threads
         Encoding threads. None: as many as the CPUs that this process may use, at most 8.
     progress
@@ -85,19 +94,40 @@ def convert(
     vision = arguments.flag("vision", vision)
     if vision_type is not None and not vision:
         arguments.warn_once("vision_type has no effect without vision.")
+    if arguments.flag("adapter", adapter):
+        return _convert_adapter(hf_dir, out_path, type=type, base=base, n_threads=n_threads, progress=progress)
     with _needs_extra("t5g.convert"):
         from t5g_convert import from_hf
 
         return from_hf.convert(
             arguments.path("hf_dir", hf_dir),
             arguments.path("out_path", out_path),
-            type=arguments.word("type", type),
+            type="q8_0" if type is None else arguments.word("type", type),
             pure=arguments.flag("pure", pure),
             vision=vision,
             vision_type=None if vision_type is None else arguments.word("vision_type", vision_type),
             tokenizer=arguments.flag("tokenizer", tokenizer),
             encoder_only=arguments.flag("encoder_only", encoder_only),
+            base=None if base is None else arguments.path("base", base),
             n_threads=arguments.threads(n_threads) or None,
+            progress=arguments.flag("progress", progress),
+        )
+
+
+def _convert_adapter(hf_dir: Any, out_path: Any, *, type: Any, base: Any, n_threads: Any, progress: Any) -> Summary:
+    from t5g import arguments
+
+    with _needs_extra("t5g.convert"):
+        from t5g_convert.adapter_file import convert_adapter
+        from t5g_convert.folders import local_folder
+        from t5g_convert.threads import default_threads
+
+        return convert_adapter(
+            local_folder(arguments.path("hf_dir", hf_dir)),
+            arguments.path("out_path", out_path),
+            type=None if type is None else arguments.word("type", type),
+            base=None if base is None else local_folder(arguments.path("base", base)),
+            n_threads=arguments.threads(n_threads) or default_threads(),
             progress=arguments.flag("progress", progress),
         )
 

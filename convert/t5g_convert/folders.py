@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +12,28 @@ from typing import Any
 from t5g.errors import ModelFormatError
 from t5g.text_files import printable
 
-_HUB_ID = re.compile(r"(?:hf:)?([\w.-]+/[\w.-]+)")
+_HUB_ID = re.compile(r"[\w.-]+/([\w.-]+)")
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
 _MERGE = (
+    "Merge it into its base: t5g-convert ADAPTER_DIR --base BASE_DIR -o OUT.gguf. Or keep it apart, for load_adapter "
+    "and --lora: t5g-convert ADAPTER_DIR --adapter -o ADAPTER.gguf."
+)
+_MERGE_WITH_PEFT = (
     "Merge it into its base first: peft's PeftModel.from_pretrained(base, adapter).merge_and_unload(), "
     "then save_pretrained, and convert that folder."
 )
 # Of tensors that only quantised checkpoints have.
 _QUANTISED = re.compile(r"\.(qweight|qzeros|g_idx|SCB|absmax|quant_map|nested_absmax|weight_scale|weight_packed)\b")
+
+
+def local_folder(given: str | os.PathLike[str]) -> Path:
+    """Give the folder of a path, or of `hf:owner/repo[@revision]`, which is fetched."""
+    text = os.fspath(given)
+    if text.startswith("hf:") and not os.path.lexists(text):
+        from t5g import hub
+
+        return hub.folder(hub.parse(text))
+    return Path(text)
 
 
 def check_folder(folder: Path) -> None:
@@ -51,7 +66,7 @@ def check_names(folder: Path, names: list[str]) -> None:
     """Raise ModelFormatError where tensors' names tell of an adapter that is not merged, or of quantised weights."""
     lora = next((name for name in names if ".lora_" in name or ".base_layer." in name), None)
     if lora is not None:
-        raise ModelFormatError(f"{folder}: tensor '{lora}' is of a LoRA adapter that is not merged. {_MERGE}")
+        raise ModelFormatError(f"{folder}: tensor '{lora}' is of a LoRA adapter that is not merged. {_MERGE_WITH_PEFT}")
     packed = next((name for name in names if _QUANTISED.search(name)), None)
     if packed is not None:
         raise ModelFormatError(
@@ -78,10 +93,10 @@ def _no_folder(path: Path) -> OSError:
         )
     hub = _HUB_ID.fullmatch(str(path))
     if hub is not None:
-        name = hub[1].partition("/")[2]
+        name = hub[1]
         return FileNotFoundError(
             f"{printable(path)}: no such folder. For a model of the hub, download it first: "
-            f"hf download {hub[1]} --local-dir {name}. Then give {name}."
+            f"hf download {hub[0]} --local-dir {name}. Then give {name}."
         )
     return FileNotFoundError(f"{printable(path)}: no such folder. Give the folder of a Hugging Face checkpoint.")
 

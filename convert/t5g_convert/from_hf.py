@@ -7,25 +7,28 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
+from gguf import GGUFValueType as T
 from numpy.typing import NDArray
 from t5g._files import check_output
 from t5g.errors import ModelFormatError
 
+from t5g_convert.adapter import Changes, Delta, is_adapter, merged, read_adapter
 from t5g_convert.config import ModelConfig, read_config
 from t5g_convert.encode import encode
-from t5g_convert.folders import check_folder
+from t5g_convert.fingerprint import fingerprints
+from t5g_convert.folders import check_folder, local_folder
 from t5g_convert.generation import GenerationDefaults, read_generation_defaults
-from t5g_convert.matching import listing, match
-from t5g_convert.metadata import build_metadata
+from t5g_convert.matching import Match, listing, match
+from t5g_convert.metadata import Value, build_metadata
 from t5g_convert.presets import BF16, F16, F32, Preset, TensorType, default_vision_type, parse_type
 from t5g_convert.safetensors import SourceTensor, open_checkpoint
 from t5g_convert.summary import Summary, TensorPlan
-from t5g_convert.tensors import NORM, PROJECTION, VECTOR, VISION, TensorSpec
+from t5g_convert.tensors import HEAD, NORM, PROJECTION, TABLE, VECTOR, VISION, TensorSpec
 from t5g_convert.threads import default_threads
 from t5g_convert.tokenizer import read_vocabulary
+from t5g_convert.vocabulary import Vocabulary
 from t5g_convert.writer import OutputTensor, write_gguf
 
 
@@ -39,6 +42,7 @@ def convert(
     vision_type: str | None,
     tokenizer: bool,
     encoder_only: bool,
+    base: str | os.PathLike[str] | None,
     n_threads: int | None,
     progress: bool,
 ) -> Summary:
@@ -46,27 +50,46 @@ def convert(
     start = time.perf_counter()
     chosen = parse_type(type)
     vision_chosen = parse_type(vision_type) if vision_type is not None else None
-    folder = Path(hf_dir)
+    given = folder = local_folder(hf_dir)
+    adapter = None
+    if base is not None:
+        folder = local_folder(base)
+        if not is_adapter(given):
+            raise ModelFormatError(f"{given}: is no PEFT adapter, which base= is for: there is no adapter_config.json.")
+        adapter = read_adapter(given)
     check_folder(folder)
     config = read_config(folder, encoder_only=encoder_only)
     checkpoint = open_checkpoint(folder)
     inputs = [*{tensor.path for tensor in checkpoint.values()}, *folder.glob("*.json"), *folder.glob("tokenizer.model")]
+    if adapter is not None:
+        inputs += [*given.glob("*.json"), *given.glob("*.safetensors"), *given.glob("tokenizer.model")]
     out = check_output(out_path, inputs)
 
-    matched = match(folder, config, checkpoint, use_vision=vision)
+    matched = match(folder, config, checkpoint, use_vision=vision, adapter=adapter)
+    changes = None if adapter is None else Changes(adapter, tied_names(matched))
     config, specs, sources, notes = matched.config, matched.specs, matched.sources, [*matched.notes]
-    vocabulary = read_vocabulary(folder, config, use_tokenizer=tokenizer)
+    if changes is not None:
+        ignored: tuple[str, ...] = () if vision else ("encoder.vision_tower.",)
+        ignored += () if config.decoder is not None else ("decoder.", HEAD)
+        changes.check({spec.source: spec.shape for spec in specs}, ignored)
+    has_tokenizer = any((given / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
+    vocabulary = read_vocabulary(given if has_tokenizer else folder, config, use_tokenizer=tokenizer)
     generation = GenerationDefaults() if config.decoder is None else read_generation_defaults(folder)
     config = _drop_unreachable_ids(config, notes)
+    config = _end_at_turns(config, vocabulary, notes)
     preset = Preset(chosen, pure, config.hidden_size)
     if vision_chosen is None:
         vision_chosen = default_vision_type(chosen)
-    tensors = [_output(spec, sources[spec.source], preset, vision_chosen) for spec in specs]
+    tensors = [
+        _output(spec, sources[spec.source], preset, vision_chosen, changes.of(spec.source) if changes else ())
+        for spec in specs
+    ]
     notes += _fallback_notes(tensors, specs, preset, vision_chosen)
 
     n_parameters = sum(math.prod(spec.shape) for spec in specs)
     has_vision = any(spec.role == PROJECTION for spec in specs)
     metadata = build_metadata(config, vocabulary, generation, chosen, n_parameters, has_vision=has_vision)
+    metadata |= {key: Value(value, T.STRING) for key, value in fingerprints(matched, adapter).items()}
     size = write_gguf(
         out, config.architecture, metadata, tensors, n_threads=n_threads or default_threads(), progress=progress
     )
@@ -85,7 +108,20 @@ def convert(
     )
 
 
-def _output(spec: TensorSpec, source: SourceTensor, preset: Preset, vision_type: TensorType) -> OutputTensor:
+def tied_names(matched: Match) -> dict[str, list[str]]:
+    """List the canonical names that share a tensor of the file, by the name of the one that it is made from."""
+    if matched.config.decoder is None:
+        return {}
+    main = "decoder" if matched.encoder_apart else "encoder"
+    tied = [] if matched.has_head else [HEAD]
+    if not matched.encoder_apart:
+        tied.append(f"decoder.{TABLE}")
+    return {f"{main}.{TABLE}": tied}
+
+
+def _output(
+    spec: TensorSpec, source: SourceTensor, preset: Preset, vision_type: TensorType, deltas: Sequence[Delta]
+) -> OutputTensor:
     shape = spec.shape[::-1] if spec.role == PROJECTION else spec.shape
     row_length = shape[-1]
     where = f"{source.path}: tensor '{source.name}'"
@@ -101,6 +137,8 @@ def _output(spec: TensorSpec, source: SourceTensor, preset: Preset, vision_type:
             whole = source.read(0, math.prod(spec.shape)).reshape(spec.shape)
             return encode(where, whole.T[first:last], chosen)
         values = source.read(first * row_length, (last - first) * row_length).reshape(-1, row_length)
+        if deltas:
+            values = merged(values, deltas, spec.shape, first, last)
         if spec.role == NORM:
             values = values + np.float32(1)
         return encode(where, values, chosen)
@@ -126,6 +164,16 @@ def _fallback_notes(
     if not kept:
         return []
     return [f"Kept in 16 bits, for rows that are not a multiple of 32 long: {listing(kept)}."]
+
+
+def _end_at_turns(config: ModelConfig, vocabulary: Vocabulary, notes: list[str]) -> ModelConfig:
+    """Let generation end where the chat template's turns do, whatever the configuration lists."""
+    end = vocabulary.find("<end_of_turn>", -1)
+    uses = any("<end_of_turn>" in template for template in vocabulary.chat_templates.values())
+    if not uses or end < 0 or end in config.eos_token_ids or config.decoder is None:
+        return config
+    notes.append("The chat template ends turns with <end_of_turn>, which is no end token of the checkpoint: now it is.")
+    return dataclasses.replace(config, eos_token_ids=(*config.eos_token_ids, end))
 
 
 def _drop_unreachable_ids(config: ModelConfig, notes: list[str]) -> ModelConfig:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from t5g.errors import ModelFormatError
 
+from t5g_convert.adapter import Adapter
 from t5g_convert.config import T5GEMMA, ModelConfig
 from t5g_convert.folders import check_names
 from t5g_convert.safetensors import Checkpoint, SourceTensor
@@ -38,12 +39,21 @@ class Match:
     specs: Sequence[TensorSpec]
     sources: Mapping[str, SourceTensor]
     notes: Sequence[str]
+    encoder_apart: bool
+    has_head: bool
 
 
-def match(folder: Path, config: ModelConfig, checkpoint: Checkpoint, *, use_vision: bool) -> Match:
-    """Find every tensor of the model. Anything missing, extra or misshapen is a ModelFormatError."""
+def match(
+    folder: Path, config: ModelConfig, checkpoint: Checkpoint, *, use_vision: bool, adapter: Adapter | None = None
+) -> Match:
+    """Find every tensor of the model. Anything missing, extra or misshapen is a ModelFormatError.
+
+    adapter: one that is to be merged, whose whole tensors take the place of the checkpoint's.
+    """
     check_names(folder, list(checkpoint))
     sources = by_canonical_name(checkpoint.values())
+    if adapter is not None:
+        sources = _replaced(config, sources, adapter)
     notes = _notes_on_names(checkpoint)
     if config.decoder is not None and not any(name.startswith("decoder.") for name in sources):
         raise ModelFormatError(
@@ -72,7 +82,27 @@ def match(folder: Path, config: ModelConfig, checkpoint: Checkpoint, *, use_visi
     unexpected = _unexpected(sources, {spec.source for spec in specs}, unlisted, notes, dropped)
     if unexpected:
         raise ModelFormatError(f"{folder}: not expected in a {config.architecture}: {listing(unexpected)}.")
-    return Match(config, specs, sources, notes)
+    return Match(config, specs, sources, notes, encoder_apart, has_head)
+
+
+def _replaced(config: ModelConfig, sources: Mapping[str, SourceTensor], adapter: Adapter) -> dict[str, SourceTensor]:
+    """Put an adapter's whole tensors into their places.
+
+    Where one of several modules that share the embedding gets its own, the others keep the old one: peft trains a copy.
+    """
+    resized = {n: t for n, t in adapter.copies.items() if n in sources and sources[n].shape != t.shape}
+    found = {**sources, **resized, **adapter.replaced}
+    shared = [HEAD, f"decoder.{TABLE}"] + ([f"encoder.{TABLE}"] if config.architecture != T5GEMMA else [])
+    old = next((sources[name] for name in reversed(shared) if name in sources), None)
+    if old is not None and any(name in adapter.replaced for name in shared) and not adapter.keeps_tied:
+        for name in shared:
+            found.setdefault(name, old)
+        if config.architecture != T5GEMMA:
+            eoi = sources.get(f"encoder.{EOI}") or sources.get(f"decoder.{EOI}")
+            for side in ("encoder", "decoder"):
+                if eoi is not None:
+                    found.setdefault(f"{side}.{EOI}", eoi)
+    return found
 
 
 def listing(names: Sequence[str]) -> str:

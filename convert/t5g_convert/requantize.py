@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from t5g._core import GgufFile, GgufTensor
 from t5g._files import check_output
 from t5g.errors import ModelFormatError
+from t5g.model_files import find_model
 
 from t5g_convert.config import T5GEMMA, T5GEMMA2
 from t5g_convert.encode import decode, encode
@@ -47,13 +48,15 @@ def quantize(
     start = time.perf_counter()
     chosen = parse_type(type)
     vision_chosen = parse_type(vision_type) if vision_type is not None else None
-    source_path = Path(in_path)
+    source_path = find_model(in_path)
     file = GgufFile(source_path)
     architecture = file.get("general.architecture")
     if architecture not in (T5GEMMA, T5GEMMA2):
         raise ModelFormatError(
             f"{source_path}: the architecture is {architecture!r}, expected 't5gemma' or 't5gemma2'."
         )
+    if file.get("general.type") == "adapter":
+        raise ModelFormatError(f"{source_path}: is an adapter, expected a model. Adapters are not quantised.")
     out = check_output(out_path, [source_path])
 
     sides = ("encoder",) if file.get(f"{architecture}.encoder_only") else ("encoder", "decoder")

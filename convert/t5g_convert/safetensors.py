@@ -108,6 +108,11 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     raise FileNotFoundError(f"{folder}: no model.safetensors. Is this the folder of a Hugging Face checkpoint?")
 
 
+def open_file(path: Path) -> dict[str, SourceTensor]:
+    """List all tensors of one safetensors file."""
+    return _read_header(path)
+
+
 def _open_shards(index: Path) -> Checkpoint:
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(v, str) for v in weight_map.values()):

@@ -31,7 +31,7 @@ class TensorSpec(NamedTuple):
     role: str
 
 
-_MATRICES = {
+MATRICES = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
@@ -75,7 +75,7 @@ def _layer(source: str, target: str, side: SideConfig, *, has_qk_norm: bool) -> 
         "ffn_up": (f, d),
         "ffn_down": (d, f),
     }
-    for theirs, ours in _MATRICES.items():
+    for theirs, ours in MATRICES.items():
         yield TensorSpec(f"{source}{theirs}.weight", shapes[ours], f"{target}{ours}.weight", ours)
     for theirs, ours in _NORMS.items():
         yield TensorSpec(f"{source}{theirs}.weight", (d,), f"{target}{ours}.weight", NORM)

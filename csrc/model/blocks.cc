@@ -24,12 +24,14 @@ void insert_features(Ops& ops, const Batch& batch, int32_t image_token_id, std::
   }
 }
 
-void feed_forward(Ops& ops, const MlpWeights& mlp, Vector pre_norm, Vector post_norm, float eps, Tensor x,
+void feed_forward(Ops& ops, const FeedForward& layer, const AdaptedOps& adapted, int64_t first, Tensor x,
                   Workspace& ws) {
+  const MlpWeights& mlp = layer.mlp;
   const Tensor h = ws.hidden(x.rows), gate = ws.gate(x.rows), up = ws.up(x.rows), out = ws.output(x.rows);
-  ops.rms_norm(x, pre_norm, eps, h);                                                                   // [b, D]
-  ops.geglu_mlp(h, {mlp.gate_proj.get(), gate}, {mlp.up_proj.get(), up}, {mlp.down_proj.get(), out});  // [b, D]
-  ops.add_rms_norm(x, out, post_norm, eps);                                                            // [b, D]
+  ops.rms_norm(x, layer.pre_norm, layer.eps, h);  // [b, D]
+  adapted.geglu_mlp(first, h, {mlp.gate_proj.get(), gate}, {mlp.up_proj.get(), up},
+                    {mlp.down_proj.get(), out});         // [b, D]
+  ops.add_rms_norm(x, out, layer.post_norm, layer.eps);  // [b, D]
 }
 
 AttentionSpec attention_spec(const TextConfig& config, DataType kv_type, Segments segments, Window window) {

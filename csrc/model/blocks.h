@@ -1,9 +1,11 @@
 // The parts of a layer that encoder and decoder share.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <span>
 
+#include "model/adapter.h"
 #include "model/config.h"
 #include "model/weights.h"
 #include "model/workspace.h"
@@ -13,15 +15,24 @@ namespace t5g {
 
 // Calls body(rows) for consecutive blocks of a batch, as large as the backend likes them.
 template <typename Body>
-void for_each_block(const Ops& ops, const Batch& batch, Body body) {
-  for (int64_t first = 0; first < batch.n_rows(); first += ops.block_rows()) {
-    const int64_t left = batch.n_rows() - first;
-    body(batch.rows(first, left < ops.block_rows() ? left : ops.block_rows()));
+void for_each_block(const Ops& ops, BatchRows all, Body body) {
+  for (int64_t first = 0; first < all.n; first += ops.block_rows()) {
+    const int64_t left = all.n - first;
+    body(all.batch->rows(all.first + first, left < ops.block_rows() ? left : ops.block_rows()));
   }
+}
+template <typename Body>
+void for_each_block(const Ops& ops, const Batch& batch, Body body) {
+  for_each_block(ops, batch.all(), body);
 }
 
 // Those rows of x that belong to a block.
 inline Tensor rows_of(Tensor x, BatchRows rows) { return x.slice(rows.first, rows.first + rows.n); }
+
+// What embeddings of this side are multiplied with. Exact, as in the reference's f32 runs; its bf16 runs round it.
+inline float embedding_scale(const TextConfig& side) {
+  return static_cast<float>(std::sqrt(static_cast<double>(side.hidden_size)));
+}
 
 // x [n, D] = scaled embeddings of the rows' tokens; the eoi token has a vector of its own, used as it is.
 void embed(Ops& ops, const EmbeddingWeights& weights, int32_t eoi_token_id, BatchRows rows, Tensor x);
@@ -31,7 +42,13 @@ void embed(Ops& ops, const EmbeddingWeights& weights, int32_t eoi_token_id, Batc
 void insert_features(Ops& ops, const Batch& batch, int32_t image_token_id, std::span<const Tensor> features, Tensor x);
 
 // x [b, D] += post_norm(mlp(pre_norm(x))), with mlp(h) = down(gelu_tanh(gate h) * up h).
-void feed_forward(Ops& ops, const MlpWeights& mlp, Vector pre_norm, Vector post_norm, float eps, Tensor x,
+struct FeedForward {
+  const MlpWeights& mlp;
+  Vector pre_norm, post_norm;
+  float eps;
+};
+// first: which row of the pass x begins with.
+void feed_forward(Ops& ops, const FeedForward& layer, const AdaptedOps& adapted, int64_t first, Tensor x,
                   Workspace& ws);
 
 // How a layer's queries look at keys: everything but `segments` and `window` follows from the config.

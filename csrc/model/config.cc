@@ -228,6 +228,11 @@ Config load_config(const GgufFile& file, EncoderWindow encoder_window) {
                       "', expected 't5gemma' or 't5gemma2'. t5g runs no other models; convert a "
                       "T5Gemma checkpoint with t5g-convert.");
   }
+  if (file.find_string("general.type") == "adapter") {
+    file.fail_key("general.type",
+                  "is 'adapter', which belongs to a model and is none. Open its base, and load this beside it: "
+                  "load_adapter(), or --lora.");
+  }
   config.architecture = arch == "t5gemma" ? Architecture::kT5Gemma : Architecture::kT5Gemma2;
   config.name = file.find_string("general.name").value_or("");
   const Section whole(file, arch + ".");

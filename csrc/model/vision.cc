@@ -59,19 +59,21 @@ int64_t VisionWorkspace::size_bytes(const VisionConfig& c, int64_t block_rows, i
 VisionTower::VisionTower(const VisionConfig& config, const VisionWeights& weights, Ops& ops, DataType kv_type)
     : config_(config), weights_(weights), ops_(ops), attention_(attention_spec(config, kv_type)) {}
 
-void VisionTower::forward(std::span<const uint8_t> pixels, Tensor features, VisionWorkspace& ws,
-                          FunctionRef<void()> between) const {
+void VisionTower::forward(std::span<const uint8_t> pixels, Tensor features, std::span<const AdaptedRows> adapters,
+                          VisionWorkspace& ws, FunctionRef<void()> between) const {
+  const AdaptedOps adapted(ops_, adapters);
   const Tensor x = ws.x();
   ops_.upload(ws.batch());
-  for_each_block(ops_, ws.batch(), [&](BatchRows rows) { embed(pixels, rows, rows_of(x, rows), ws); });  // [P, E]
+  for_each_block(ops_, ws.batch(),
+                 [&](BatchRows rows) { embed(pixels, rows, rows_of(x, rows), adapted, ws); });  // [P, E]
   for (const VisionLayer& layer : weights_.layers) {
     for_each_block(ops_, ws.batch(), [&](BatchRows rows) {
-      queries_keys_values(layer, rows, rows_of(x, rows), ws);
+      queries_keys_values(layer, rows, rows_of(x, rows), adapted, ws);
       between();
     });
     for_each_block(ops_, ws.batch(), [&](BatchRows rows) {
-      self_attention(layer, rows, rows_of(x, rows), ws);  // [b, E]
-      feed_forward(layer, rows_of(x, rows), ws);          // [b, E]
+      self_attention(layer, rows, rows_of(x, rows), adapted, ws);  // [b, E]
+      feed_forward(layer, rows_of(x, rows), adapted, ws);          // [b, E]
       between();
     });
   }
@@ -80,34 +82,39 @@ void VisionTower::forward(std::span<const uint8_t> pixels, Tensor features, Visi
   project(x, features, ws);  // [mm_tokens_per_image, D]
 }
 
-void VisionTower::embed(std::span<const uint8_t> pixels, BatchRows rows, Tensor x, VisionWorkspace& ws) const {
+void VisionTower::embed(std::span<const uint8_t> pixels, BatchRows rows, Tensor x, const AdaptedOps& adapted,
+                        VisionWorkspace& ws) const {
   const Tensor patches = ws.patches(x.rows);
   ops_.patches(pixels, patch_spec(config_), rows.first, patches);  // [b, 3 * patch_size^2]
   const BiasedLinear& embedding = weights_.patch_embedding;
-  ops_.linear(patches, {{embedding.weight.get(), x, embedding.bias}});  // [b, E]
-  ops_.add_rows(x, *weights_.position_embedding, rows.first);           // [b, E]
+  adapted.linear(rows.first, patches, {{embedding.weight.get(), x, embedding.bias}});  // [b, E]
+  ops_.add_rows(x, *weights_.position_embedding, rows.first);                          // [b, E]
 }
 
-void VisionTower::queries_keys_values(const VisionLayer& layer, BatchRows rows, Tensor x, VisionWorkspace& ws) const {
+void VisionTower::queries_keys_values(const VisionLayer& layer, BatchRows rows, Tensor x, const AdaptedOps& adapted,
+                                      VisionWorkspace& ws) const {
   const Tensor h = ws.hidden(x.rows), q = rows_of(ws.queries(), rows), k = ws.keys(x.rows), v = ws.values(x.rows);
   ops_.layer_norm(x, layer.layer_norm1.weight, layer.layer_norm1.bias, config_.layer_norm_eps, h);  // [b, E]
-  ops_.linear(h, {{layer.q_proj.weight.get(), q, layer.q_proj.bias},                                //
+  adapted.linear(rows.first, h,
+                 {{layer.q_proj.weight.get(), q, layer.q_proj.bias},  //
                   {layer.k_proj.weight.get(), k, layer.k_proj.bias},
                   {layer.v_proj.weight.get(), v, layer.v_proj.bias}});  // [b, E] each
   ops_.store_kv(k, v, rows, kOneLayer);
 }
 
-void VisionTower::self_attention(const VisionLayer& layer, BatchRows rows, Tensor x, VisionWorkspace& ws) const {
+void VisionTower::self_attention(const VisionLayer& layer, BatchRows rows, Tensor x, const AdaptedOps& adapted,
+                                 VisionWorkspace& ws) const {
   const Tensor q = rows_of(ws.queries(), rows), a = ws.attended(x.rows);
-  ops_.attention(q, attention_, rows, kOneLayer, a);                                      // [b, E]
-  ops_.linear(a, {{layer.out_proj.weight.get(), x, layer.out_proj.bias, /*add=*/true}});  // [b, E]
+  ops_.attention(q, attention_, rows, kOneLayer, a);                                                     // [b, E]
+  adapted.linear(rows.first, a, {{layer.out_proj.weight.get(), x, layer.out_proj.bias, /*add=*/true}});  // [b, E]
 }
 
-void VisionTower::feed_forward(const VisionLayer& layer, Tensor x, VisionWorkspace& ws) const {
+void VisionTower::feed_forward(const VisionLayer& layer, Tensor x, const AdaptedOps& adapted,
+                               VisionWorkspace& ws) const {
   const Tensor h = ws.hidden(x.rows), inner = ws.inner(x.rows);
   ops_.layer_norm(x, layer.layer_norm2.weight, layer.layer_norm2.bias, config_.layer_norm_eps, h);  // [b, E]
-  ops_.gelu_mlp(h, {layer.fc1.weight.get(), inner, layer.fc1.bias},
-                {layer.fc2.weight.get(), x, layer.fc2.bias, /*add=*/true});  // [b, E]
+  adapted.gelu_mlp(0, h, {layer.fc1.weight.get(), inner, layer.fc1.bias},
+                   {layer.fc2.weight.get(), x, layer.fc2.bias, /*add=*/true});  // [b, E]
 }
 
 // Averages the grid of patches down to the image's tokens, and takes those to the encoder's width.

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "base/function_ref.h"
+#include "model/adapter.h"
 #include "model/config.h"
 #include "model/weights.h"
 #include "ops/backends.h"
@@ -51,14 +52,17 @@ class VisionTower {
 
   // pixels: 8-bit [image_size, image_size, 3] -> features [mm_tokens_per_image, D]. between: called between blocks,
   // when all of the pass is in ws and the device is free for others, after whom ws.batch() is uploaded again.
-  void forward(std::span<const uint8_t> pixels, Tensor features, VisionWorkspace& ws,
-               FunctionRef<void()> between) const;
+  void forward(std::span<const uint8_t> pixels, Tensor features, std::span<const AdaptedRows> adapters,
+               VisionWorkspace& ws, FunctionRef<void()> between) const;
 
  private:
-  void embed(std::span<const uint8_t> pixels, BatchRows rows, Tensor x, VisionWorkspace& ws) const;
-  void queries_keys_values(const VisionLayer& layer, BatchRows rows, Tensor x, VisionWorkspace& ws) const;
-  void self_attention(const VisionLayer& layer, BatchRows rows, Tensor x, VisionWorkspace& ws) const;
-  void feed_forward(const VisionLayer& layer, Tensor x, VisionWorkspace& ws) const;
+  void embed(std::span<const uint8_t> pixels, BatchRows rows, Tensor x, const AdaptedOps& adapted,
+             VisionWorkspace& ws) const;
+  void queries_keys_values(const VisionLayer& layer, BatchRows rows, Tensor x, const AdaptedOps& adapted,
+                           VisionWorkspace& ws) const;
+  void self_attention(const VisionLayer& layer, BatchRows rows, Tensor x, const AdaptedOps& adapted,
+                      VisionWorkspace& ws) const;
+  void feed_forward(const VisionLayer& layer, Tensor x, const AdaptedOps& adapted, VisionWorkspace& ws) const;
   void project(Tensor x, Tensor features, VisionWorkspace& ws) const;
 
   const VisionConfig& config_;

@@ -24,7 +24,7 @@ class Loader {
   MatrixPtr matrix(const std::string& name, int64_t rows, int64_t cols, bool as_q8_0 = false) const {
     WeightView weight = view(name, {rows, cols});
     weight.as_q8_0 = as_q8_0;
-    return backend_.ops->load(weight);
+    return named(name, backend_.ops->load(weight));
   }
   TablePtr table(const std::string& name, int64_t rows, int64_t cols) const {
     return backend_.ops->load_table(view(name, {rows, cols}));
@@ -40,7 +40,7 @@ class Loader {
 
   // A tensor of more dimensions, read as the matrix of its first against all others.
   MatrixPtr flattened(const std::string& name, const std::vector<int64_t>& shape) const {
-    return backend_.ops->load(view(name, shape));
+    return named(name, backend_.ops->load(view(name, shape)));
   }
 
   Vector vector(const std::string& name, int64_t size) const { return uploaded(name + ".weight", size); }
@@ -65,6 +65,11 @@ class Loader {
   bool has(const std::string& name) const { return file_.find(prefix_ + name + ".weight") != nullptr; }
 
  private:
+  MatrixPtr named(const std::string& name, MatrixPtr matrix) const {
+    weights_.matrices.emplace(prefix_ + name, matrix.get());
+    return matrix;
+  }
+
   Vector uploaded(const std::string& name, int64_t size) const {
     std::vector<float> values(static_cast<size_t>(size));
     file_.read(floats(name, {size}), 0, std::as_writable_bytes(std::span(values)));

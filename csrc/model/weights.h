@@ -1,9 +1,12 @@
 // The weights of a model: loaded once, immutable, shared by all threads. Shapes are checked when they are looked up.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "gguf/reader.h"
@@ -99,10 +102,11 @@ class Vectors {
 };
 
 struct Weights {
-  Vectors vectors;                     // owns all vectors
-  std::vector<TablePtr> tables;        // owns the embedding tables, the decoder's first
-  bool is_tied = false;                // the decoder's table is the head's tensor
-  EmbeddingWeights encoder_embedding;  // T5Gemma 2 shares one table for both sides and the head
+  std::map<std::string, const Matrix*, std::less<>> matrices;  // by name, without ".weight"; for adapters
+  Vectors vectors;                                             // owns all vectors
+  std::vector<TablePtr> tables;                                // owns the embedding tables, the decoder's first
+  bool is_tied = false;                                        // the decoder's table is the head's tensor
+  EmbeddingWeights encoder_embedding;                          // T5Gemma 2 shares one table for both sides and the head
   EmbeddingWeights decoder_embedding;
   std::unique_ptr<Head> lm_head;  // [V, D]; none, as all that is the decoder's, without one
   std::vector<EncoderLayer> encoder_layers;

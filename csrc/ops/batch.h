@@ -66,6 +66,15 @@ class Batch {
     return {std::span(page_numbers_).subspan(kv.first_number, kv.n_numbers), kv.length, kv.is_run};
   }
 
+  // The first so many have keys and values of their own. The rest, at the end of the last sequence and beyond its
+  // length, are padding: they only look.
+  int64_t n_rows_with_keys() const {
+    if (sequences_.empty()) return 0;
+    const Sequence& last = sequences_.back();
+    const int64_t beyond = last.first_position + last.n_rows - last.self.length;
+    return n_rows() - (beyond > 0 ? beyond : 0);
+  }
+
   // The rows that are this token, in order.
   std::vector<int32_t> rows_with(int32_t id) const {
     std::vector<int32_t> rows;

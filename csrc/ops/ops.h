@@ -58,6 +58,21 @@ class Head : public LoadedWeight {
   using LoadedWeight::LoadedWeight;
 };
 
+// What an adapter adds to the product of a matrix: that of B A, with A [rank, cols] and B [rows, rank].
+class LowRank {
+ public:
+  LowRank(int64_t rows, int64_t cols, int64_t rank) : rows_(rows), cols_(cols), rank_(rank) {}
+  virtual ~LowRank() = default;
+  LowRank(const LowRank&) = delete;
+  LowRank& operator=(const LowRank&) = delete;
+  int64_t rows() const { return rows_; }
+  int64_t cols() const { return cols_; }
+  int64_t rank() const { return rank_; }
+
+ private:
+  const int64_t rows_, cols_, rank_;
+};
+
 // The angles of rotary position embeddings. inv_freq[i] = theta^(-2i / head_dim) / factor.
 struct RotarySpec {
   int head_dim;
@@ -77,6 +92,15 @@ struct Projection {
   Tensor out;        // [rows of x, weight.rows()]
   Tensor bias = {};  // [1, weight.rows()], or none
   bool add = false;
+};
+
+// Rows [first, first + n) of out += scale * x A^T B^T of the same rows of x.
+struct LowRankProduct {
+  const LowRank* weight;
+  float scale;
+  int64_t first;
+  int64_t n;
+  Tensor out;  // [rows of x, weight->rows()]
 };
 
 // How tokens become vectors: scale * table[id]; but the token `special_id` has a vector of its own, used as it is.
@@ -191,6 +215,20 @@ class Ops {
 
   // Answers selections[i] about row i of x W^T, softcapped where softcap > 0. Waits for everything enqueued before.
   virtual void select(Tensor x, const Head& head, float softcap, std::span<Selection* const> selections) = 0;
+
+  // ---- Adapters. A device without these refuses the first one that is to be loaded (see ops.cc).
+
+  // a [rank, cols], b [rows, rank].
+  virtual std::unique_ptr<LowRank> load_low_rank(std::span<const float> a, std::span<const float> b, int64_t rank);
+  // One after the other. A row gets the same bits whatever products the rows beside it get, and how many they are.
+  virtual void add_low_rank(Tensor x, std::span<const LowRankProduct> products);
+  // The middle of geglu_mlp() and gelu_mlp(), where an adapter takes part in one of their layers:
+  // gate = gelu_tanh(gate) * up; x = gelu_tanh(x + bias). Rows get the bits that the whole would give them.
+  virtual void geglu(Tensor gate, Tensor up);
+  virtual void bias_gelu(Tensor x, Tensor bias);
+  // As select(), with products added to the logits, whose `out` is not looked at.
+  virtual void select_adapted(Tensor x, const Head& head, std::span<const LowRankProduct> products, float softcap,
+                              std::span<Selection* const> selections);
 };
 
 }  // namespace t5g

@@ -1,4 +1,5 @@
-// The file of an encoded source: a header of fixed size, token ids, hidden states, all little endian.
+// The file of an encoded source: a header of fixed size, what is unusual about it where anything is, token ids, hidden
+// states, all little endian.
 #include "runtime/encoded_source.h"
 
 #include <algorithm>
@@ -18,6 +19,8 @@ namespace t5g {
 namespace {
 
 constexpr char kMagic[8] = {'t', '5', 'g', '-', 's', 'r', 'c', '3'};
+// With an Unusual after the header, and so many adapters.
+constexpr char kMagicUnusual[8] = {'t', '5', 'g', '-', 's', 'r', 'c', '4'};
 // Of older files: without the last two fields, with states in f32; and without the last three, from when nothing noted
 // encoder_window.
 constexpr char kMagicOfFloats[8] = {'t', '5', 'g', '-', 's', 'r', 'c', '2'};
@@ -33,6 +36,19 @@ struct Header {
   int64_t n_truncated;
 };
 
+struct Unusual {
+  int32_t layer;
+  uint32_t n_adapters;
+  uint64_t n_padding;
+};
+
+struct SavedAdapter {
+  uint64_t fingerprint;
+  float scale;
+  uint32_t name_size;  // its bytes follow
+};
+
+constexpr uint32_t kMaxAdapters = 1024, kMaxName = 4096;
 constexpr int64_t kUnknownReach = -1;
 
 std::atomic<uint64_t> next_id{1};
@@ -44,6 +60,31 @@ struct Content {
   FunctionRef<void(uint64_t offset, std::span<std::byte> out)> read;
 };
 
+[[noreturn]] void fail_damaged(const std::string& path) {
+  throw ModelFormatError(path, "is damaged: what it says of itself cannot be. Save the source again.");
+}
+
+// What is unusual, from byte `at` on -> where it ends.
+size_t read_unusual(const Content& file, size_t at, Unusual& unusual, SourceOrigin& origin) {
+  const auto take = [&](void* to, size_t size) {
+    if (size > file.size_bytes - at) fail_damaged(file.path);
+    file.read(at, {static_cast<std::byte*>(to), size});
+    at += size;
+  };
+  take(&unusual, sizeof unusual);
+  if (unusual.layer < SourceOrigin::kFinal || unusual.n_adapters > kMaxAdapters) fail_damaged(file.path);
+  origin.layer = unusual.layer;
+  for (uint32_t i = 0; i < unusual.n_adapters; ++i) {
+    SavedAdapter saved{};
+    take(&saved, sizeof saved);
+    if (saved.name_size > kMaxName) fail_damaged(file.path);
+    std::string name(saved.name_size, ' ');
+    take(name.data(), name.size());
+    origin.adapters.push_back({saved.fingerprint, saved.scale, std::move(name)});
+  }
+  return at;
+}
+
 // The header, checked against the file's size -> how many bytes it takes.
 size_t read_header(const Content& file, Header& header) {
   std::byte bytes[sizeof header];
@@ -53,7 +94,7 @@ size_t read_header(const Content& file, Header& header) {
     return n_bytes >= sizeof magic && std::memcmp(bytes, magic, sizeof magic) == 0;
   };
   size_t size = 0;
-  if (begins_with(kMagic)) size = sizeof header;
+  if (begins_with(kMagic) || begins_with(kMagicUnusual)) size = sizeof header;
   if (begins_with(kMagicOfFloats)) size = offsetof(Header, gguf_type);
   if (begins_with(kMagicWithoutReach)) size = offsetof(Header, sliding_reach);
   if (size == 0 || n_bytes < size)
@@ -73,9 +114,12 @@ DataType type_of(const std::string& path, const Header& header) {
                                    ". It is damaged, or a newer t5g wrote it: encode the source again.");
 }
 
-void check_payload(const std::string& path, const Header& header, DataType type, uint64_t payload) {
-  const uint64_t bytes_per_token = sizeof(int32_t) + state_row_bytes(type, static_cast<int64_t>(header.hidden_size));
-  if (payload % bytes_per_token == 0 && payload / bytes_per_token == header.n_tokens) return;
+void check_payload(const std::string& path, const Header& header, DataType type, uint64_t n_padding, uint64_t payload) {
+  const uint64_t bytes_per_row = state_row_bytes(type, static_cast<int64_t>(header.hidden_size));
+  const uint64_t bytes_per_token = sizeof(int32_t) + bytes_per_row;
+  const bool fits = n_padding <= payload / bytes_per_row;
+  const uint64_t own = fits ? payload - n_padding * bytes_per_row : 0;
+  if (fits && own % bytes_per_token == 0 && own / bytes_per_token == header.n_tokens) return;
   throw ModelFormatError(path, "has " + std::to_string(payload) + " bytes of data, expected " +
                                    std::to_string(header.n_tokens) + " tokens of " + std::to_string(bytes_per_token) +
                                    " bytes. The file is truncated or damaged: save the source again.");
@@ -116,7 +160,8 @@ EncodedSource::EncodedSource(std::vector<int32_t> ids, StateRows hidden_states, 
                              int64_t n_truncated)
     : id_(next_id.fetch_add(1)),
       ids_(std::move(ids)),
-      hidden_states_(std::move(hidden_states)),
+      padded_(std::move(hidden_states)),
+      hidden_states_(padded_.type(), padded_.cols(), std::ssize(ids_), padded_.memory()),
       origin_(origin),
       n_truncated_(n_truncated) {}
 
@@ -137,6 +182,20 @@ void EncodedSource::observe(const std::weak_ptr<SourceObserver>& observer) const
 
 namespace {
 
+std::string describe_unusual(const EncodedSource& source) {
+  const SourceOrigin& origin = source.origin();
+  if (origin.layer == SourceOrigin::kFinal && origin.adapters.empty() && source.n_padding() == 0) return {};
+  std::string bytes;
+  const auto put = [&](const auto& value) { bytes.append(reinterpret_cast<const char*>(&value), sizeof value); };
+  put(Unusual{origin.layer, static_cast<uint32_t>(origin.adapters.size()), static_cast<uint64_t>(source.n_padding())});
+  for (const AdapterUse& use : origin.adapters) {
+    const std::string name = use.name.substr(0, kMaxName);
+    put(SavedAdapter{use.fingerprint, use.scale, static_cast<uint32_t>(name.size())});
+    bytes += name;
+  }
+  return bytes;
+}
+
 // What is written, piece by piece.
 template <class Write>
 void write_source(const EncodedSource& source, Write write) {
@@ -148,25 +207,33 @@ void write_source(const EncodedSource& source, Write write) {
   header.sliding_reach = source.origin().sliding_reach;
   header.gguf_type = info(source.hidden_states().type()).gguf_id;
   header.n_truncated = source.n_truncated();
+  const std::string unusual = describe_unusual(source);
+  if (!unusual.empty()) std::memcpy(header.magic, kMagicUnusual, sizeof kMagicUnusual);
   write(std::as_bytes(std::span(&header, 1)));
+  write(std::as_bytes(std::span(unusual)));
   write(std::as_bytes(std::span(source.ids())));
-  write(source.hidden_states().bytes());
+  write(source.padded_hidden_states().bytes());
 }
 
 size_t size_of(const EncodedSource& source) {
-  return sizeof(Header) + source.ids().size() * sizeof(int32_t) + source.hidden_states().size_bytes();
+  return sizeof(Header) + describe_unusual(source).size() + source.ids().size() * sizeof(int32_t) +
+         source.padded_hidden_states().size_bytes();
 }
 
 std::shared_ptr<EncodedSource> read_source(const Content& file, const EncodedSource::Expected& expected) {
   Header header{};
-  const size_t header_size = read_header(file, header);
+  size_t header_size = read_header(file, header);
   const std::string& path = file.path;
+  Unusual unusual{};
+  SourceOrigin origin = expected.origin;
+  if (std::memcmp(header.magic, kMagicUnusual, sizeof kMagicUnusual) == 0)
+    header_size = read_unusual(file, header_size, unusual, origin);
   if (header.model_fingerprint != expected.origin.model_fingerprint ||
       header.hidden_size != static_cast<uint64_t>(expected.hidden_size)) {
     throw ModelFormatError(path, "was encoded with another model. Encode the source again with this one.");
   }
   const DataType type = type_of(path, header);
-  check_payload(path, header, type, file.size_bytes - header_size);
+  check_payload(path, header, type, unusual.n_padding, file.size_bytes - header_size);
   check_window(path, header, expected);
   std::vector<int32_t> ids(header.n_tokens);
   file.read(header_size, std::as_writable_bytes(std::span(ids)));
@@ -175,11 +242,12 @@ std::shared_ptr<EncodedSource> read_source(const Content& file, const EncodedSou
       throw ModelFormatError(path,
                              "has token id " + std::to_string(id) + ", outside the vocabulary. The file is damaged.");
   }
-  const size_t state_bytes = ids.size() * state_row_bytes(type, expected.hidden_size);
+  const auto n_rows = static_cast<int64_t>(ids.size() + unusual.n_padding);
+  const size_t state_bytes = static_cast<size_t>(n_rows) * state_row_bytes(type, expected.hidden_size);
   auto bytes = std::make_shared<Buffer>(state_bytes);
   file.read(header_size + ids.size() * sizeof(int32_t), {bytes->data(), state_bytes});
-  StateRows states(type, expected.hidden_size, std::ssize(ids), std::move(bytes));
-  return std::make_shared<EncodedSource>(std::move(ids), std::move(states), expected.origin, header.n_truncated);
+  StateRows states(type, expected.hidden_size, n_rows, std::move(bytes));
+  return std::make_shared<EncodedSource>(std::move(ids), std::move(states), origin, header.n_truncated);
 }
 
 }  // namespace

@@ -14,11 +14,24 @@
 
 namespace t5g {
 
+// An adapter that took part in making hidden states.
+struct AdapterUse {
+  uint64_t fingerprint;
+  float scale;
+  std::string name;  // that it had then, for messages
+
+  bool is_same(const AdapterUse& other) const { return fingerprint == other.fingerprint && scale == other.scale; }
+};
+
 // What hidden states depend on beside the source itself.
 struct SourceOrigin {
+  static constexpr int kFinal = -1;
+
   uint64_t model_fingerprint = 0;
   // Tokens to the left that an encoder layer with a sliding window sees: what the option encoder_window changes.
   int64_t sliding_reach = 0;
+  int layer = kFinal;                  // after how many layers, without the final norm; kFinal: all, and the norm
+  std::vector<AdapterUse> adapters{};  // in the order of ActiveAdapters
 
   // Whether both encode a source of so many tokens to the same bits: no window cuts a source that it holds whole.
   bool agrees_on_window(const SourceOrigin& other, int64_t n_tokens) const {
@@ -36,7 +49,7 @@ class SourceObserver {
 
 class EncodedSource {
  public:
-  // hidden_states: a row for each id. n_truncated: tokens that the caller had cut away.
+  // hidden_states: a row for each id, and then those of padding. n_truncated: tokens that the caller had cut away.
   EncodedSource(std::vector<int32_t> ids, StateRows hidden_states, const SourceOrigin& origin, int64_t n_truncated = 0);
   ~EncodedSource();
   EncodedSource(const EncodedSource&) = delete;
@@ -45,6 +58,9 @@ class EncodedSource {
   const std::vector<int32_t>& ids() const { return ids_; }
   // [S, D], in the host's memory: so that a source can be saved, and used on any device.
   const StateRows& hidden_states() const { return hidden_states_; }
+  // The same, with rows for padding after the source's own.
+  const StateRows& padded_hidden_states() const { return padded_; }
+  int64_t n_padding() const { return padded_.rows() - hidden_states_.rows(); }
   int64_t hidden_size() const { return hidden_states_.cols(); }
   const SourceOrigin& origin() const { return origin_; }
   int64_t n_truncated() const { return n_truncated_; }
@@ -75,7 +91,7 @@ class EncodedSource {
  private:
   const uint64_t id_;
   const std::vector<int32_t> ids_;
-  const StateRows hidden_states_;
+  const StateRows padded_, hidden_states_;  // of one memory
   const SourceOrigin origin_;
   const int64_t n_truncated_;
   mutable std::mutex observers_mutex_;

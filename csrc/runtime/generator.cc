@@ -76,6 +76,7 @@ struct Generator::Entry {
   bool streams;
   Deadline deadline;
   GenerationResult result;
+  ActiveAdapters adapters;  // of its source, kept until it starts
 
   // Texts that can be taken before the end.
   size_t n_texts() const { return config.uses_beams() ? 0 : static_cast<size_t>(config.n_sequences()); }
@@ -129,19 +130,28 @@ size_t Generator::check_and_add(const Model& model, GenerationRequest request) {
   if (prefix.empty() || prefix.front() != config.decoder_start_token_id)
     prefix.insert(prefix.begin(), config.decoder_start_token_id);
   Model::check_ids("target", prefix, config.decoder);
+  ActiveAdapters adapters;
   if (request.source != nullptr) {
-    model.check_source(*request.source);
+    adapters = model.check_readable(*request.source);
   } else {
     Model::check_ids("source", request.source_ids, config.encoder);
     model.check_images(request.source_ids, request.images.size());
     for (const auto& pixels : request.images) model.check_pixels(pixels);
+    adapters = model.adapters().choose(request.adapters);
   }
   // The last token that is generated needs no position of its own.
   const int64_t room = limit - static_cast<int64_t>(prefix.size()) + 1;
   const std::shared_ptr<const RequestOptions> own = std::move(request.options);
   const bool streams = request.streams;
-  auto entry = std::make_unique<Entry>(
-      Entry{n_requests_, std::move(request), own ? own->config : config_, text_options_, seed_, streams, {}, {}});
+  auto entry = std::make_unique<Entry>(Entry{n_requests_,
+                                             std::move(request),
+                                             own ? own->config : config_,
+                                             text_options_,
+                                             seed_,
+                                             streams,
+                                             {},
+                                             {},
+                                             std::move(adapters)});
   if (own != nullptr) {
     entry->text = std::shared_ptr<const TextOptions>(own, &own->text);
     check(model, entry->config, *entry->text);
@@ -178,14 +188,18 @@ void Generator::start(Model& model, Interrupt* interrupt) {
   GenerationRequest& request = entry.request;
   Model::Images images;
   auto begin = std::chrono::steady_clock::now();
-  for (const auto& pixels : request.images) images.push_back(model.encode_image(pixels, interrupt));
+  for (const auto& pixels : request.images) images.push_back(model.encode_image(pixels, interrupt, entry.adapters));
   entry.result.image_seconds = request.images.empty() ? 0 : seconds_since(begin);
   begin = std::chrono::steady_clock::now();
   const bool reusable = request.source != nullptr;
-  const auto encoded = reusable
-                           ? request.source
-                           : model.encode(request.source_ids, images, interrupt, progress_.get(), request.n_truncated);
-  const auto projected = reusable ? model.project_and_keep(*encoded, interrupt) : model.project(*encoded, interrupt);
+  const auto encoded =
+      reusable ? request.source
+               : model
+                     .encode({Model::Unread{request.source_ids, images, entry.adapters, 0, request.n_truncated}},
+                             SourceOrigin::kFinal, interrupt, progress_.get())
+                     .front();
+  const auto projected = reusable ? model.project_and_keep(*encoded, entry.adapters, interrupt)
+                                  : model.project(*encoded, entry.adapters, interrupt);
   entry.result.encode_seconds = seconds_since(begin);
   entry.result.n_source_tokens = std::ssize(encoded->ids());
   entry.result.n_truncated = encoded->n_truncated();

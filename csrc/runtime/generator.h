@@ -29,6 +29,7 @@ struct RequestOptions {
 struct GenerationRequest {
   std::shared_ptr<const EncodedSource> source;  // or null: source_ids are encoded when the request's turn comes
   std::vector<int32_t> source_ids;
+  AdapterChoices adapters;                        // that source_ids are read with, and answered
   std::vector<std::vector<uint8_t>> images;       // that source_ids mention: 8-bit pixels [image_size, image_size, 3]
   std::vector<int32_t> decoder_prefix;            // begins with the start token, or it is put in front
   std::shared_ptr<const RequestOptions> options;  // null: the generator's

@@ -2,11 +2,13 @@
 #include "runtime/model.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <utility>
 
 #include "base/error.h"
 #include "base/free_memory.h"
+#include "base/printable.h"
 #include "base/thread_count.h"
 #include "runtime/load_tokenizer.h"
 
@@ -272,6 +274,42 @@ void Model::check_source(const EncodedSource& source, const std::string& name) c
   throw InvalidArgument(name + " was encoded with encoder_window='" +
                         std::string(inclusive ? "inclusive" : "exclusive") +
                         "', which this model has not, and is longer than the window. Encode it again with this one.");
+}
+
+ActiveAdapters Model::check_readable(const EncodedSource& source, const std::string& name) const {
+  check_has_decoder();
+  check_source(source, name);
+  if (source.origin().layer != SourceOrigin::kFinal) {
+    throw InvalidArgument(name + " has the hidden states of layer " + std::to_string(source.origin().layer) +
+                          ", but the decoder reads those of the last one. Encode it without layer=.");
+  }
+  return adapters_.find(source.origin().adapters, name);
+}
+
+void Model::check_adapters(const EncodedSource& source, const AdapterChoices& choices, const std::string& name) const {
+  if (!choices) return;
+  const std::vector<AdapterUse> asked = uses_of(adapters_.choose(choices));
+  const std::vector<AdapterUse>& own = source.origin().adapters;
+  if (std::ranges::equal(asked, own, [](const AdapterUse& a, const AdapterUse& b) { return a.is_same(b); })) return;
+  const auto list = [](const std::vector<AdapterUse>& uses) {
+    std::string words;
+    for (const AdapterUse& use : uses) words += (words.empty() ? "'" : ", '") + printable(use.name) + "'";
+    return uses.empty() ? "no adapters" : "the adapters " + words;
+  };
+  throw InvalidArgument(name + " was encoded with " + list(own) + ", and the call asks for " + list(asked) +
+                        " or other scales. Leave adapters= out, or encode the source again.");
+}
+
+void Model::load_adapter(const std::string& path, const std::string& name, float scale, Interrupt* interrupt) {
+  if (!std::isfinite(scale)) throw InvalidArgument("scale is not a finite number.");
+  adapters_.check_free(name);
+  std::shared_ptr<const Adapter> adapter;
+  {
+    const Device::Lease lease(*backend_.device, interrupt);
+    adapter = std::make_shared<const Adapter>(path, Adapter::Base{file_, config_, weights_, backend_});
+    backend_.device->wait();
+  }
+  adapters_.add({name, scale, std::move(adapter)});
 }
 
 EncodedSource::Expected Model::expected_source() const {

@@ -23,6 +23,7 @@
 #include "model/vision.h"
 #include "model/weights.h"
 #include "ops/backends.h"
+#include "runtime/adapter.h"
 #include "runtime/encoded_source.h"
 #include "runtime/image_cache.h"
 #include "runtime/kv_cache.h"
@@ -84,7 +85,8 @@ class Model {
 
   // An image, 8-bit pixels [image_size, image_size, 3] -> its features; from the cache, where it was seen just before.
   // Throws Unsupported for a file without image tower, InvalidArgument for another size, Cancelled.
-  std::shared_ptr<const ImageFeatures> encode_image(std::span<const uint8_t> pixels, Interrupt* interrupt = nullptr);
+  std::shared_ptr<const ImageFeatures> encode_image(std::span<const uint8_t> pixels, Interrupt* interrupt = nullptr,
+                                                    const ActiveAdapters& adapters = {});
 
   // ids [S] and the features of the images they mention -> hidden states. S may be 0. Throws InvalidArgument for an id
   // outside the vocabulary or another number of image tokens than the images have, InputTooLong, Cancelled.
@@ -101,18 +103,48 @@ class Model {
   // Throws OutOfMemory, with both numbers, where the host has less free than that.
   void check_memory(int64_t n_tokens) const;
 
+  // A source to encode.
+  struct Unread {
+    std::vector<int32_t> ids;
+    Images images;
+    ActiveAdapters adapters;
+    int64_t n_padding = 0;    // rows after its own
+    int64_t n_truncated = 0;  // tokens that the caller had cut away
+  };
+  // Several in one pass, each with the bits that it has alone. layer: SourceOrigin's. Padding: of a single source.
+  using Sources = std::vector<std::shared_ptr<const EncodedSource>>;
+  Sources encode(std::vector<Unread> sources, int layer, Interrupt* interrupt = nullptr, Progress* progress = nullptr);
+
+  // ---- Adapters ----
+  // Throws what Adapter's constructor throws, and InvalidArgument for a name that is taken or a scale that is no
+  // number.
+  void load_adapter(const std::string& path, const std::string& name, float scale, Interrupt* interrupt = nullptr);
+  void unload_adapter(const std::string& name) { adapters_.remove(name); }
+  const AdapterStore& adapters() const { return adapters_; }
+
   // Throws InvalidArgument for a source of another model, or of one that reads sources of this length otherwise.
   // name: what the message calls it.
   void check_source(const EncodedSource& source, const std::string& name = "the source") const;
+  // The same, and for one that the decoder cannot read: of another layer than the last, or made with adapters that are
+  // not loaded. Throws Unsupported where there is no decoder. -> those adapters.
+  ActiveAdapters check_readable(const EncodedSource& source, const std::string& name = "the source") const;
+  // Throws InvalidArgument where a call asks for other adapters than the source was made with.
+  void check_adapters(const EncodedSource& source, const AdapterChoices& choices, const std::string& name) const;
   // As EncodedSource::load.
   std::shared_ptr<const EncodedSource> load_source(const std::string& path) const;
   // As EncodedSource::from_bytes.
   std::shared_ptr<const EncodedSource> load_source(std::span<const std::byte> bytes) const;
 
   // The decoder's keys and values of a source. For one that will be used again they are kept, among those of the
-  // sources used last. Throws as check_source, and Cancelled.
-  std::shared_ptr<const SourceCache> project(const EncodedSource& source, Interrupt* interrupt = nullptr);
-  std::shared_ptr<const SourceCache> project_and_keep(const EncodedSource& source, Interrupt* interrupt = nullptr);
+  // sources used last. adapters: the source's own, as check_readable() gave them, which may have been unloaded since.
+  // Throws Cancelled; without adapters, what check_readable() throws.
+  std::shared_ptr<const SourceCache> project(const EncodedSource& source, ActiveAdapters adapters,
+                                             Interrupt* interrupt = nullptr);
+  std::shared_ptr<const SourceCache> project_and_keep(const EncodedSource& source, ActiveAdapters adapters,
+                                                      Interrupt* interrupt = nullptr);
+  std::shared_ptr<const SourceCache> project_and_keep(const EncodedSource& source, Interrupt* interrupt = nullptr) {
+    return project_and_keep(source, check_readable(source), interrupt);
+  }
 
   MemoryNeeds memory() const;
 
@@ -164,10 +196,15 @@ class Model {
  private:
   EncodedSource::Expected expected_source() const;
   void check_has_vision() const;
-  void run_encoder(std::span<const int32_t> ids, std::span<const Tensor> features, std::span<float> states,
-                   Interrupt* interrupt, Progress* progress);
+  void run_encoder(std::span<const Unread> sources, int layer, std::span<float> states, Interrupt* interrupt,
+                   Progress* progress);
+  // How the states of a source that has been read are kept: `all` has a row for each token and those of padding.
+  StateRows keep(const Unread& source, int layer, Buffer all, Interrupt* interrupt) const;
+  // Whether what a source was made with, or the model, asks for keys and values of it, and not for a latent.
+  bool keeps_keys(int64_t n_tokens, const ActiveAdapters& adapters) const;
   // Made and filled, within a lease that they outlive.
-  void make_cache(const EncodedSource& source, std::shared_ptr<SourceCache>& made, Device::Lease& lease);
+  void make_cache(const EncodedSource& source, ActiveAdapters adapters, std::shared_ptr<SourceCache>& made,
+                  Device::Lease& lease);
   void fill_keys(const SourceCache& cache, const StateRows& states, Device::Lease& lease);
   void fill_latent(const SourceCache& cache, const StateRows& states, Device::Lease& lease);
   template <typename Body>
@@ -194,6 +231,7 @@ class Model {
   const std::shared_ptr<KvPool> encoder_pool_, decoder_pool_, image_pool_;
   const std::shared_ptr<const SlidingLayers> sliding_layers_;  // of the decoder
   const std::shared_ptr<SourceCacheStore> source_caches_;
+  AdapterStore adapters_;
   // What follows is used by the thread that holds the device.
   ImageCache image_cache_;
   Workspace encoder_workspace_;
@@ -204,6 +242,7 @@ class Model {
   Floats hidden_;                     // [b, D], final hidden states,
   Floats wanted_hidden_;              // and those of them that somebody asks about
   std::vector<int32_t> wanted_rows_;
+  std::vector<AdaptedRows> adapted_rows_, adapted_wanted_rows_;
   std::vector<Selection*> selections_;
   std::shared_ptr<std::atomic<int64_t>> kept_state_bytes_;
   std::vector<int64_t> lengths_;  // of the caches, before the step in hand

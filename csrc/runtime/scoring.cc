@@ -10,13 +10,18 @@ namespace {
 
 class Scored {
  public:
-  Scored(Model& model, const ScoringRequest& request, std::vector<float>& out, Interrupt* interrupt)
+  Scored(Model& model, const ScoringRequest& request, const ActiveAdapters& adapters, std::vector<float>& out,
+         Interrupt* interrupt)
       : target_(request.target), out_(out), cache_(model.new_cache()) {
     Model::Images images;
-    for (const auto& pixels : request.images) images.push_back(model.encode_image(pixels, interrupt));
     const bool reusable = request.source != nullptr;
-    const auto encoded = reusable ? request.source : model.encode(request.source_ids, images, interrupt);
-    source_ = reusable ? model.project_and_keep(*encoded, interrupt) : model.project(*encoded, interrupt);
+    for (const auto& pixels : request.images) images.push_back(model.encode_image(pixels, interrupt, adapters));
+    const auto encoded =
+        reusable ? request.source
+                 : model.encode({Model::Unread{request.source_ids, images, adapters}}, SourceOrigin::kFinal, interrupt)
+                       .front();
+    source_ =
+        reusable ? model.project_and_keep(*encoded, adapters, interrupt) : model.project(*encoded, adapters, interrupt);
     ids_.push_back(model.config().decoder_start_token_id);
     ids_.insert(ids_.end(), target_.begin(), target_.end() - 1);  // nothing is asked about what follows the last token
   }
@@ -46,19 +51,22 @@ class Scored {
   std::vector<Selection> wanted_;
 };
 
-void check(const Model& model, const ScoringRequest& request) {
+// -> the adapters of the source.
+ActiveAdapters check(const Model& model, const ScoringRequest& request) {
   Model::check_ids("target", request.target, model.config().decoder);
-  if (request.source != nullptr) return model.check_source(*request.source);
+  if (request.source != nullptr) return model.check_readable(*request.source);
   Model::check_ids("source", request.source_ids, model.config().encoder);
   model.check_images(request.source_ids, request.images.size());
   for (const auto& pixels : request.images) model.check_pixels(pixels);
+  return model.adapters().choose(request.adapters);
 }
 
 }  // namespace
 
 std::vector<std::vector<float>> score_targets(Model& model, const std::vector<ScoringRequest>& requests,
                                               int64_t max_batch, Interrupt* interrupt) {
-  for (const ScoringRequest& request : requests) check(model, request);
+  std::vector<ActiveAdapters> adapters;
+  for (const ScoringRequest& request : requests) adapters.push_back(check(model, request));
   std::vector<std::vector<float>> results(requests.size());
   std::vector<std::unique_ptr<Scored>> running;
   std::vector<Model::Step> steps;
@@ -66,7 +74,7 @@ std::vector<std::vector<float>> score_targets(Model& model, const std::vector<Sc
     while (next < requests.size() && std::ssize(running) < max_batch) {
       const size_t i = next++;
       if (!requests[i].target.empty())
-        running.push_back(std::make_unique<Scored>(model, requests[i], results[i], interrupt));
+        running.push_back(std::make_unique<Scored>(model, requests[i], adapters[i], results[i], interrupt));
     }
     steps.clear();
     for (const auto& scored : running) steps.push_back(scored->step());

@@ -14,6 +14,7 @@ struct ScoringRequest {
   std::shared_ptr<const EncodedSource> source;  // or null: source_ids are encoded, with the images they mention
   std::vector<int32_t> source_ids;
   std::vector<std::vector<uint8_t>> images;
+  AdapterChoices adapters;      // that source_ids are read with, and the target
   std::vector<int32_t> target;  // without the start token
 };
 

@@ -11,6 +11,7 @@
 
 #include "ops/kv_pool.h"
 #include "ops/latent.h"
+#include "runtime/adapter.h"
 #include "runtime/encoded_source.h"
 
 namespace t5g {
@@ -18,14 +19,17 @@ namespace t5g {
 class SourceCache {
  public:
   // Room for keys and values of so many tokens: one run, layer after layer, so that reading a layer is one long stream.
-  SourceCache(std::shared_ptr<KvPool> pool, int64_t length)
-      : length_(length),
+  // adapters: of the source.
+  SourceCache(std::shared_ptr<KvPool> pool, int64_t length, ActiveAdapters adapters = {})
+      : adapters_(std::move(adapters)),
+        length_(length),
         size_bytes_(static_cast<size_t>(kv_chunks(length) * pool->page_bytes())),
         run_(std::move(pool), kv_chunks(length)),
         first_page_(run_.first()) {}
   // states: what the latent reads.
-  SourceCache(std::unique_ptr<Latent> latent, const StateRows& states, size_t more_bytes)
-      : length_(0),
+  SourceCache(std::unique_ptr<Latent> latent, const StateRows& states, size_t more_bytes, ActiveAdapters adapters)
+      : adapters_(std::move(adapters)),
+        length_(0),
         size_bytes_(states.size_bytes() + more_bytes),
         states_(states.memory()),
         latent_(std::move(latent)) {}
@@ -39,8 +43,11 @@ class SourceCache {
   }
   Latent* latent() const { return latent_.get(); }
   size_t size_bytes() const { return size_bytes_; }
+  // Those that every step on this source is to be run with.
+  const ActiveAdapters& adapters() const { return adapters_; }
 
  private:
+  const ActiveAdapters adapters_;
   const int64_t length_;
   const size_t size_bytes_;
   const KvRun run_;

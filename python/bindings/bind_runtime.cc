@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -155,6 +156,16 @@ std::shared_ptr<EncodedSource> as_holder(std::shared_ptr<const EncodedSource> so
   return std::const_pointer_cast<EncodedSource>(std::move(source));
 }
 
+// (name, scale or None) of each adapter, as t5g.adapters makes them; None: the call's default.
+using Choices = std::optional<std::vector<std::pair<std::string, std::optional<float>>>>;
+
+AdapterChoices as_choices(const Choices& given) {
+  if (!given) return std::nullopt;
+  std::vector<AdapterChoice> choices;
+  for (const auto& [name, scale] : *given) choices.push_back({name, scale});
+  return choices;
+}
+
 // 8-bit pixels [S, S, 3], as t5g.images makes them.
 using Pixels = py::array_t<uint8_t, py::array::c_style>;
 
@@ -201,18 +212,69 @@ auto compute_unless(const StopFlag* stop, ModelHandle& handle, Body&& body) {
   }
 }
 
+// A source to encode: its ids, images and adapters.
+using Unread = std::tuple<Ids, std::vector<Pixels>, Choices>;
+
+struct CopiedUnread {
+  Ids ids;
+  std::vector<std::vector<uint8_t>> images;
+  AdapterChoices adapters;
+};
+
+Model::Unread read_images(Model& model, CopiedUnread& source, Interrupt* interrupt) {
+  Model::check_ids("source", source.ids, model.config().encoder);
+  model.check_images(source.ids, source.images.size());
+  Model::Unread unread{std::move(source.ids), {}, model.adapters().choose(source.adapters)};
+  for (const auto& image : source.images)
+    unread.images.push_back(model.encode_image(image, interrupt, unread.adapters));
+  return unread;
+}
+
+// layer: after how many layers, or -1 for the final hidden states.
 std::shared_ptr<EncodedSource> encode(ModelHandle& handle, Ids ids, const std::vector<Pixels>& images,
-                                      const StopFlag* stop, const py::object& progress, int64_t n_truncated) {
+                                      const Choices& adapters, int64_t n_padding, int layer, const StopFlag* stop,
+                                      const py::object& progress, int64_t n_truncated) {
   std::optional<PythonProgress> told;
   if (!progress.is_none()) told.emplace(progress);
-  const std::vector<std::vector<uint8_t>> pixels = copy_pixels(images);
+  CopiedUnread source{std::move(ids), copy_pixels(images), as_choices(adapters)};
   return compute_unless(stop, handle, [&](Model& model, Interrupt* interrupt) {
-    Model::check_ids("source", ids, model.config().encoder);
-    model.check_images(ids, pixels.size());
-    Model::Images features;
-    for (const auto& image : pixels) features.push_back(model.encode_image(image, interrupt));
-    return as_holder(model.encode(std::move(ids), features, interrupt, told ? &*told : nullptr, n_truncated));
+    Model::Unread unread = read_images(model, source, interrupt);
+    unread.n_padding = n_padding;
+    unread.n_truncated = n_truncated;
+    return as_holder(model.encode({std::move(unread)}, layer, interrupt, told ? &*told : nullptr).front());
   });
+}
+
+std::vector<std::shared_ptr<EncodedSource>> encode_batch(ModelHandle& handle, const std::vector<Unread>& sources,
+                                                         int layer) {
+  std::vector<CopiedUnread> copied;
+  for (const auto& [ids, images, adapters] : sources)
+    copied.push_back({ids, copy_pixels(images), as_choices(adapters)});
+  std::vector<std::shared_ptr<EncodedSource>> encoded;
+  compute(handle, [&](Model& model, Interrupt* interrupt) {
+    std::vector<Model::Unread> unread;
+    for (CopiedUnread& source : copied) unread.push_back(read_images(model, source, interrupt));
+    for (auto& source : model.encode(std::move(unread), layer, interrupt)) encoded.push_back(as_holder(source));
+  });
+  return encoded;
+}
+
+// path: bytes, as os.fsencode() gives them.
+void load_adapter(ModelHandle& handle, const py::bytes& path, const std::string& name, float scale) {
+  const std::string copied = path;
+  compute(handle, [&](Model& model, Interrupt* interrupt) { model.load_adapter(copied, name, scale, interrupt); });
+}
+
+std::vector<std::pair<std::string, float>> adapters(const Model& model) {
+  std::vector<std::pair<std::string, float>> found;
+  for (const AdapterStore::Entry& entry : model.adapters().entries()) found.emplace_back(entry.name, entry.scale);
+  return found;
+}
+
+void check_adapters(ModelHandle& handle, const EncodedSource& source, const Choices& adapters,
+                    const std::string& name) {
+  handle.use(nullptr,
+             [&](const Model& model, Interrupt*) { model.check_adapters(source, as_choices(adapters), name); });
 }
 
 bool prepare(ModelHandle& handle, const EncodedSource& source, const StopFlag* stop) {
@@ -234,7 +296,7 @@ void save_source(const EncodedSource& source, const py::bytes& path) {
 
 // The states themselves where they are floats, and else a copy as floats.
 py::array_t<float> hidden_states(const std::shared_ptr<EncodedSource>& source) {
-  const StateRows& states = source->hidden_states();
+  const StateRows& states = source->padded_hidden_states();
   const std::vector<py::ssize_t> shape{static_cast<py::ssize_t>(states.rows()),
                                        static_cast<py::ssize_t>(states.cols())};
   py::array_t<float> array = states.type() == DataType::kF32
@@ -297,10 +359,11 @@ GenerationRequest as_request(const py::handle& source, const Ids& prefix) {
   if (py::isinstance<EncodedSource>(source)) {
     request.source = source.cast<std::shared_ptr<EncodedSource>>();
   } else {
-    const auto [ids, images] = source.cast<std::pair<py::object, std::vector<Pixels>>>();
+    const auto [ids, images, adapters] = source.cast<std::tuple<py::object, std::vector<Pixels>, Choices>>();
     request.source_ids = ids.cast<Ids>();
     request.n_truncated = py::getattr(ids, "n_truncated", py::int_(0)).cast<int64_t>();
     request.images = copy_pixels(images);
+    request.adapters = as_choices(adapters);
   }
   request.decoder_prefix = prefix;
   return request;
@@ -312,7 +375,8 @@ std::vector<py::array_t<float>> score_batch(ModelHandle& handle, const py::list&
   std::vector<ScoringRequest> requests;
   for (size_t i = 0; i < targets.size(); ++i) {
     GenerationRequest read = as_request(sources[i], {});
-    requests.push_back({read.source, std::move(read.source_ids), std::move(read.images), std::move(targets[i])});
+    requests.push_back({read.source, std::move(read.source_ids), std::move(read.images), std::move(read.adapters),
+                        std::move(targets[i])});
   }
   const std::vector<std::vector<float>> scores =
       compute(handle, [&](Model& model, Interrupt* stop) { return score_targets(model, requests, max_batch, stop); });
@@ -521,6 +585,13 @@ void bind_runtime(py::module_& m) {
       .def_property_readonly("token_ids", &EncodedSource::ids)
       .def_property_readonly("n_tokens", [](const EncodedSource& source) { return source.ids().size(); })
       .def_property_readonly("n_truncated", &EncodedSource::n_truncated)
+      .def_property_readonly("adapters",
+                             [](const EncodedSource& source) {
+                               std::vector<std::pair<std::string, float>> found;
+                               for (const AdapterUse& use : source.origin().adapters)
+                                 found.emplace_back(use.name, use.scale);
+                               return found;
+                             })
       .def("save", &save_source, arg("path"));
 
   py::class_<StopFlag>(m, "StopFlag", "Ends calls that were given it, from any thread.")
@@ -567,7 +638,8 @@ void bind_runtime(py::module_& m) {
       .def("memory", known(&memory_dict))
       .def("generation_defaults", known(&generation_defaults))
       .def("chat_templates", known(&chat_templates))
-      .def("encode", &encode, arg("ids"), arg("images") = std::vector<Pixels>{}, arg("stop") = py::none(),
+      .def("encode", &encode, arg("ids"), arg("images") = std::vector<Pixels>{}, arg("adapters") = std::nullopt,
+           py::kw_only(), arg("n_padding") = 0, arg("layer") = -1, arg("stop") = py::none(),
            arg("progress") = py::none(), arg("n_truncated") = 0, "None when the flag was set before the end.")
       .def("prepare", &prepare, arg("source"), arg("stop") = py::none(),
            "What the decoder needs of a source, so that generation begins at once; False when the flag was set first.")
@@ -577,6 +649,18 @@ void bind_runtime(py::module_& m) {
            "Raises UnsupportedError where the file is an encoder alone.")
       .def("check_source", &check_source, arg("source"), arg("name"), "Whether the model can read from it.")
       .def("load_source", &load_source, arg("path"))
+      .def("encode_batch", &encode_batch, arg("sources"), arg("layer"),
+           "Several sources in one pass, each (ids, images, adapters).")
+      .def("load_adapter", &load_adapter, arg("path"), arg("name"), arg("scale"))
+      .def(
+          "unload_adapter",
+          [](ModelHandle& handle, const std::string& name) {
+            handle.use(nullptr, [&](Model& model, Interrupt*) { model.unload_adapter(name); });
+          },
+          arg("name"))
+      .def("adapters", known(&adapters), "(name, scale) of those that are loaded.")
+      .def("check_adapters", &check_adapters, arg("source"), arg("adapters"), arg("name"),
+           "Whether the source was made with the adapters that are asked for.")
       .def("logits", &logits, arg("source"), arg("target_ids"))
       .def("score", &score, arg("source"), arg("target_ids"))
       .def("score_batch", &score_batch, arg("sources"), arg("targets"), arg("max_batch_size"))

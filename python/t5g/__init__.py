@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from t5g.errors import (
         ArgumentTypeError,
         DeviceError,
+        HubError,
         InputTooLongError,
         InvalidArgumentError,
         ModelFormatError,
@@ -40,6 +41,7 @@ __all__ = [
     "GeneratedSequence",
     "Generation",
     "GenerationDefaults",
+    "HubError",
     "InputTooLongError",
     "InvalidArgumentError",
     "MemoryNeeds",
@@ -70,6 +72,7 @@ _MODULES = {
     "GeneratedSequence": "generation",
     "Generation": "generation",
     "GenerationDefaults": "generation_defaults",
+    "HubError": "errors",
     "InputTooLongError": "errors",
     "InvalidArgumentError": "errors",
     "MemoryNeeds": "memory",

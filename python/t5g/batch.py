@@ -21,6 +21,7 @@ from t5g.sources import Reader
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from t5g.adapters import Adapters
     from t5g.images import Images
     from t5g.model import Model
     from t5g.options import GenerateOptions
@@ -86,11 +87,14 @@ class Batch:
         parse_special: bool = False,
         skip_special_tokens: bool = True,
         truncation: Truncation = "error",
+        adapters: Adapters = None,
         max_batch_size: int = 32,
         **options: Unpack[GenerateOptions],
     ) -> None:
         self._model = model
-        self._reader = Reader(model, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation)
+        self._reader = Reader(
+            model, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation, adapters=adapters
+        )
         self._prefix = [] if decoder_prefix is None else self._reader.target("decoder_prefix", decoder_prefix)
         rows = arguments.rows(max_batch_size)
         text = generation_options.text(stop, skip_special_tokens, model.generation_defaults)

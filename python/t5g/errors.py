@@ -14,6 +14,7 @@ from t5g._core import (
 __all__ = [
     "ArgumentTypeError",
     "DeviceError",
+    "HubError",
     "InputTooLongError",
     "InvalidArgumentError",
     "ModelFormatError",
@@ -22,6 +23,10 @@ __all__ = [
     "T5gWarning",
     "UnsupportedError",
 ]
+
+
+class HubError(T5gError):
+    """A hub cannot be reached, refuses a repository, or sends something else than it has promised."""
 
 
 class T5gWarning(UserWarning):

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from t5g import _core, arguments
+from t5g import adapters as adapters_of_call
 from t5g import options as generation_options
 from t5g.chat_templates import ChatTemplates
 from t5g.config import Config
@@ -20,7 +21,7 @@ from t5g.generation import AttentionOf, Generation, Score, Stream
 from t5g.generation_defaults import GenerationDefaults
 from t5g.keywords import explained
 from t5g.memory import MemoryNeeds
-from t5g.model_files import find_model
+from t5g.model_files import find_adapter, find_model
 from t5g.source import EncodedSource
 from t5g.sources import Reader
 from t5g.tokenizer import Tokenizer
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from typing_extensions import Unpack
 
+    from t5g.adapters import Adapters
     from t5g.asynchronous import AsyncStream
+    from t5g.conversation import Conversation
     from t5g.images import Images
     from t5g.options import GenerateOptions
     from t5g.sources import Request, Source, TextOrIds
@@ -140,6 +143,54 @@ class Model:
         if encoder_window == "inclusive" and self.config.architecture == "t5gemma2":
             arguments.warn_once("encoder_window has no effect on T5Gemma 2: only T5Gemma (the first) has two.")
 
+    @classmethod
+    def from_pretrained(
+        cls,
+        repo_id: str,
+        filename: str | None = None,
+        revision: str | None = None,
+        *,
+        type: str | None = None,
+        **options: Any,
+    ) -> Model:
+        """Open a model of a Hugging Face hub (extra ``hub``: huggingface_hub).
+
+        Its cache, token, endpoint and offline mode are those of huggingface_hub, and its environment variables set
+        them. What the cache has is not downloaded again, and needs no network.
+
+        Parameters
+        ----------
+        repo_id
+            ``"owner/repo"``.
+        filename
+            A ``.gguf`` file of the repository. ``None``: the only one it has, or that of ``type``, or the q8_0 one;
+            without any its checkpoint is converted into the cache, once for each revision and type.
+        revision
+            A branch, tag or commit. ``None``: main.
+        type
+            As in :func:`t5g.convert`. ``None``: q8_0, where there is a choice.
+        **options
+            As in :class:`Model`.
+
+        Raises
+        ------
+        ImportError
+            huggingface_hub is not installed; or what a conversion needs (extra ``convert``).
+        FileNotFoundError
+            There is no such repository, revision or file.
+        HubError
+            The hub cannot be reached and the cache has not got it; the repository is gated; a download is broken.
+        """
+        from t5g import hub
+
+        name = hub.named(
+            arguments.text("repo_id", repo_id),
+            None if filename is None else arguments.text("filename", filename),
+            None if revision is None else arguments.text("revision", revision),
+            None if type is None else arguments.text("type", type),
+        )
+        return cls(hub.model_file(name), **options)
+
     @property
     def _native(self) -> _core.Model:
         if self._core.closed:
@@ -228,6 +279,9 @@ class Model:
         images: Images | None = None,
         pan_and_scan: bool = False,
         parse_special: bool = False,
+        layer: int = -1,
+        pad_to: int | None = None,
+        adapters: Adapters = None,
         truncation: Truncation = "error",
         progress: Callable[[int, int], object] | None = None,
     ) -> EncodedSource:
@@ -247,6 +301,16 @@ class Model:
             Show the model two to four crops of each long image as well.
         parse_special
             Match special tokens in a text. ``<start_of_image>`` is matched whenever there are images.
+        layer
+            Whose hidden states, as the index into what transformers returns with ``output_hidden_states=True``: 0 are
+            the embeddings, 1 what the first layer makes of them, -1 the last layer's after the final norm, -2 those
+            of the layer before it. The decoder reads those of -1 only.
+        pad_to
+            Rows of ``hidden_states``: as transformers has them for a source that is padded on the right to so many
+            tokens and masked. ``attention_mask`` tells them apart. A longer source is refused.
+        adapters
+            Which of the adapters that are loaded: a name, several, or ``{name: scale}``; ``[]``: none. ``None``: all.
+            The result remembers them.
         truncation
             What is done with more tokens than the model accepts: ``"error"`` raises; ``"end"``, ``"start"`` and
             ``"middle"`` say which part of them is cut away, and ``n_truncated`` of the source how many those were. What
@@ -268,41 +332,90 @@ class Model:
             There are images, but the file has no vision tower.
         ValueError
             An image that cannot be read, or another number of images than of their places in the source; a token id
-            outside the vocabulary.
+            outside the vocabulary; an adapter that is not loaded.
         TypeError
             An argument of another type. The message names it, here as in all calls.
         """
         if isinstance(source, EncodedSource):
             raise ArgumentTypeError("source is already encoded; expected a text or token ids.")
-        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation)
+        reader = Reader(
+            self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation, adapters=adapters
+        )
         if progress is not None and not callable(progress):
             raise arguments.wrong_type("progress", "a function of two numbers", progress)
-        encoded = EncodedSource(reader.encoded(source, images, progress))
+        native_layer = self._layer(layer)
+        request = reader.request(source, images)
+        assert isinstance(request, tuple)
+        n_padding = 0 if pad_to is None else self._padding(pad_to, len(request[0]))
+        encoded = EncodedSource(
+            self._native.encode(
+                *request,
+                n_padding=n_padding,
+                layer=native_layer,
+                progress=progress,
+                n_truncated=getattr(request[0], "n_truncated", 0),
+            )
+        )
         reader.tell_what_had_no_effect()
         return encoded
+
+    def _layer(self, layer: object) -> int:
+        """Take an index into the encoder's hidden states, as the native module counts them: -1 are the final ones."""
+        n = self.config.encoder.num_hidden_layers
+        index = arguments.integer("layer", layer)
+        if not -n - 1 <= index <= n:
+            raise arguments.wrong_value("layer", f"from {-n - 1} to {n}, as the encoder has {n} layers", index)
+        index = index if index >= 0 else index + n + 1
+        return -1 if index == n else index
+
+    def _padding(self, pad_to: object, n_tokens: int) -> int:
+        limit = self.max_source_tokens
+        n = arguments.integer("pad_to", pad_to, low=0)
+        if n > limit:
+            raise arguments.wrong_value("pad_to", f"at most {limit}, the longest source that the model takes", n)
+        if n < n_tokens:
+            raise InvalidArgumentError(f"pad_to: is {n}, but the source has {n_tokens} tokens. Nothing is cut.")
+        return n - n_tokens
 
     @explained()
     def embed(
         self,
         texts: Sequence[Source],
         *,
-        pooling: Literal["mean", "none"] = "mean",
+        images: Sequence[Images | None] | None = None,
+        pooling: Literal["mean", "first", "last", "max", "none"] = "mean",
         normalize: bool = True,
+        batch_size: int = 32,
+        layer: int = -1,
+        adapters: Adapters | Sequence[Adapters] = None,
+        pan_and_scan: bool = False,
         parse_special: bool = False,
         truncation: Truncation = "error",
     ) -> npt.NDArray[np.float32] | list[npt.NDArray[np.float32]]:
         """Vectors of texts, from the encoder alone.
 
+        Several texts go through the encoder in one pass, packed: their tokens lie one after the other and nothing is
+        padded. Each gets the bits that it gets alone.
+
         Parameters
         ----------
         texts
             The texts, their token ids, or sources that have been encoded.
+        images
+            The images of each text, as :meth:`encode` takes them, or ``None``.
         pooling
-            ``"mean"``: one vector per text, the mean over its tokens. ``"none"``: one per token.
+            What becomes of a text's hidden states: ``"mean"`` and ``"max"`` over its tokens, that of the ``"first"`` or
+            ``"last"`` token, or ``"none"``: one vector per token. All tokens count, bos and eos too.
         normalize
             Scale every vector to length 1.
-        parse_special
-            Match special tokens in the texts.
+        batch_size
+            Texts of a pass at most.
+        layer
+            Whose hidden states, as in :meth:`encode`.
+        adapters
+            As in :meth:`encode`; or a list with one such value for each text.
+        pan_and_scan, parse_special
+            As in :meth:`encode`.
         truncation
             Of texts that are too long, as in :meth:`encode`.
 
@@ -312,22 +425,82 @@ class Model:
             float32 [n, hidden_size]; with pooling ``"none"`` a list of n arrays [n_tokens, hidden_size].
             A text without tokens has the zero vector.
         """
-        reader = Reader(self, parse_special=parse_special, truncation=truncation)
-        pooling_name = arguments.choice("pooling", pooling, ("mean", "none"))
+        from t5g import embedding
+
+        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation)
+        pooling_name = arguments.choice("pooling", pooling, embedding.POOLINGS)
         normalize = arguments.flag("normalize", normalize)
+        rows_at_once = arguments.integer("batch_size", batch_size, low=1)
+        native_layer = self._layer(layer)
         several = arguments.items("texts", texts, "texts", "Write [text] for a single one.")
-        requests = [reader.request(text, name=f"texts[{i}]") for i, text in enumerate(several)]
+        requests = reader.several("texts", several, images, adapters)
         reader.tell_what_had_no_effect()
         import numpy as np
 
-        states = [np.array(reader.encode(request).hidden_states) for request in requests]
+        states = embedding.states(self._native, requests, batch_size=rows_at_once, layer=native_layer)
         if pooling_name == "none":
-            return [_unit_rows(rows) for rows in states] if normalize else states
-        vectors = np.zeros((len(states), self.config.encoder.hidden_size), np.float32)
+            return [embedding.unit_rows(rows) if normalize else np.array(rows) for rows in states]
+        vectors = np.zeros((len(requests), self.config.encoder.hidden_size), np.float32)
         for vector, rows in zip(vectors, states, strict=True):
-            if len(rows):
-                vector[:] = rows.mean(axis=0)
-        return _unit_rows(vectors) if normalize else vectors
+            vector[:] = embedding.pool(rows, pooling_name)
+        return embedding.unit_rows(vectors) if normalize else vectors
+
+    # ---- Adapters ----
+
+    @explained()
+    def load_adapter(self, path: str | os.PathLike[str], name: str | None = None, scale: float = 1.0) -> str:
+        """Load an adapter (LoRA) beside the model, whose weights stay as they are.
+
+        Calls use all adapters that are loaded, unless they say otherwise (``adapters=``). Sources and generations that
+        are under way keep theirs.
+
+        Parameters
+        ----------
+        path
+            A ``.gguf`` file made by ``t5g-convert ADAPTER_DIR --adapter``; or ``"hf:owner/repo"``, whose PEFT adapter
+            is converted once.
+        name
+            What calls name it by. ``None``: the file's name without its suffix.
+        scale
+            What its part is multiplied with, beside the adapter's own alpha.
+
+        Returns
+        -------
+        str
+            The name.
+
+        Raises
+        ------
+        FileNotFoundError
+        ModelFormatError
+            The file is damaged, no adapter, or one of another model or base.
+        ValueError
+            An adapter of that name is loaded already.
+        UnsupportedError
+            The device runs no adapters.
+        """
+        given = arguments.path("path", path)
+        chosen = adapters_of_call.usual_name(given) if name is None else arguments.text("name", name)
+        self._native.load_adapter(
+            arguments.native_path("path", find_adapter(path)), chosen, arguments.number("scale", scale)
+        )
+        return chosen
+
+    @explained()
+    def unload_adapter(self, name: str) -> None:
+        """Take an adapter away: calls compute again what they did without it, to the bit.
+
+        Raises
+        ------
+        ValueError
+            No adapter of that name is loaded.
+        """
+        self._native.unload_adapter(arguments.text("name", name))
+
+    @property
+    def adapters(self) -> Mapping[str, float]:
+        """The adapters that are loaded, with the scale of each."""
+        return MappingProxyType(dict(self._native.adapters()))
 
     @explained()
     def apply_chat_template(
@@ -362,6 +535,40 @@ class Model:
             chat_template = arguments.text("chat_template", chat_template)
         return self._chat_templates.ids(self._native, messages, chat_template)
 
+    @explained()
+    def conversation(
+        self,
+        *,
+        system: str | None = None,
+        messages: Sequence[Mapping[str, Any]] = (),
+        chat_template: str | None = None,
+    ) -> Conversation:
+        """Begin a conversation of several turns, for a model with a chat template.
+
+        Parameters
+        ----------
+        system
+            What the model is told before all turns. Where the template has no such role, as Gemma's, it stands before
+            the user's first turn.
+        messages
+            What was said before, as :meth:`apply_chat_template` takes it.
+        chat_template
+            As in :meth:`apply_chat_template`.
+
+        Returns
+        -------
+        Conversation
+            ``say(text)`` answers, and remembers both.
+
+        Raises
+        ------
+        ValueError
+            The file has no such template.
+        """
+        from t5g.conversation import Conversation
+
+        return Conversation(self, system=system, messages=messages, chat_template=chat_template)
+
     # ---- Targets ----
 
     @explained(generation_options.names)
@@ -377,6 +584,7 @@ class Model:
         skip_special_tokens: bool = True,
         return_attention: bool = False,
         truncation: Truncation = "error",
+        adapters: Adapters = None,
         **options: Unpack[GenerateOptions],
     ) -> Generation:
         """Write a text about a source.
@@ -479,7 +687,9 @@ class Model:
         ``num_beams``) are told by a :class:`t5g.T5gWarning`, once per process.
         Where the file has defaults of its own (:attr:`generation_defaults`), they count instead of those above.
         """
-        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation)
+        reader = Reader(
+            self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation, adapters=adapters
+        )
         requests, attentions = self._requests([reader.request(source, images)], reader, return_attention)
         text = generation_options.text(stop, skip_special_tokens, self.generation_defaults)
         return self._run(self._generator(requests, reader, decoder_prefix, text, options, attentions), attentions)[0]
@@ -497,6 +707,7 @@ class Model:
         skip_special_tokens: bool = True,
         return_attention: bool = False,
         truncation: Truncation = "error",
+        adapters: Adapters | Sequence[Adapters] = None,
         max_batch_size: int = 32,
         **options: Unpack[GenerateOptions],
     ) -> list[Generation]:
@@ -520,7 +731,7 @@ class Model:
         """
         reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation)
         rows = arguments.rows(max_batch_size)
-        requests, attentions = self._requests(reader.requests(sources, images), reader, return_attention)
+        requests, attentions = self._requests(reader.requests(sources, images, adapters), reader, return_attention)
         text = generation_options.text(stop, skip_special_tokens, self.generation_defaults)
         generator = self._generator(requests, reader, decoder_prefix, text, options, attentions, rows)
         return self._run(generator, attentions)
@@ -537,6 +748,7 @@ class Model:
         parse_special: bool = False,
         skip_special_tokens: bool = True,
         truncation: Truncation = "error",
+        adapters: Adapters = None,
         max_batch_size: int = 32,
         **options: Unpack[GenerateOptions],
     ) -> Iterator[Generation]:
@@ -576,6 +788,7 @@ class Model:
             parse_special=parse_special,
             skip_special_tokens=skip_special_tokens,
             truncation=truncation,
+            adapters=adapters,
             max_batch_size=max_batch_size,
             **options,
         )
@@ -594,13 +807,16 @@ class Model:
         skip_special_tokens: bool = True,
         return_attention: bool = False,
         truncation: Truncation = "error",
+        adapters: Adapters = None,
         **options: Unpack[GenerateOptions],
     ) -> Stream:
         """Like :meth:`generate`, but piece by piece: an iterator over the text as it comes into being.
 
         Beam search knows its text only at the end, so it comes in one piece then.
         """
-        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation)
+        reader = Reader(
+            self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation, adapters=adapters
+        )
         requests, attentions = self._requests([reader.request(source, images)], reader, return_attention)
         text = generation_options.text(stop, skip_special_tokens, self.generation_defaults)
         generator = self._generator(requests, reader, decoder_prefix, text, options, attentions)
@@ -650,6 +866,7 @@ class Model:
         add_eos: bool = False,
         parse_special: bool = False,
         truncation: Truncation = "error",
+        adapters: Adapters = None,
     ) -> Score:
         """How likely a target is, given a source.
 
@@ -667,7 +884,9 @@ class Model:
         Score
             With ``logprob``, the sum, and ``token_logprobs``, float32 [len(target)].
         """
-        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation)
+        reader = Reader(
+            self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation, adapters=adapters
+        )
         ids = reader.target("target", target)
         if arguments.flag("add_eos", add_eos):
             ids = [*ids, self.config.eos_token_id[0]]
@@ -686,6 +905,7 @@ class Model:
         add_eos: bool = False,
         parse_special: bool = False,
         truncation: Truncation = "error",
+        adapters: Adapters | Sequence[Adapters] = None,
         max_batch_size: int = 32,
     ) -> list[Score]:
         """How likely each of several targets is, given its source: faster than one by one, with the same bits.
@@ -711,7 +931,7 @@ class Model:
         """
         reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation)
         rows = arguments.rows(max_batch_size)
-        requests = reader.requests(sources, images)
+        requests = reader.requests(sources, images, adapters)
         several = arguments.items("targets", targets, "texts or of lists of token ids", "score takes a single one.")
         if len(several) != len(requests):
             raise InvalidArgumentError(f"targets: must be as many as sources, {len(requests)}, got {len(several)}.")
@@ -732,6 +952,7 @@ class Model:
         pan_and_scan: bool = False,
         parse_special: bool = False,
         truncation: Truncation = "error",
+        adapters: Adapters = None,
     ) -> npt.NDArray[np.float32]:
         """Where the decoder looks in the source when it writes each token of a target.
 
@@ -749,7 +970,9 @@ class Model:
             i, averaged over layers and heads. The source's part of them as they are: T5Gemma 2 looks at the source and
             at the target so far at once, so that a row adds up to less than 1.
         """
-        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation)
+        reader = Reader(
+            self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation, adapters=adapters
+        )
         ids = reader.target("target", target)
         encoded = reader.encoded(source, images)
         reader.tell_what_had_no_effect()
@@ -765,6 +988,7 @@ class Model:
         pan_and_scan: bool = False,
         parse_special: bool = False,
         truncation: Truncation = "error",
+        adapters: Adapters = None,
     ) -> npt.NDArray[np.float32]:
         """Next-token logits after every prefix of a target.
 
@@ -781,7 +1005,9 @@ class Model:
             float32 [len(target_ids), vocab_size]: row i follows ``target_ids[: i + 1]``. With the final soft cap where
             the architecture has one.
         """
-        reader = Reader(self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation)
+        reader = Reader(
+            self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation, adapters=adapters
+        )
         ids = reader.target_ids("target_ids", target_ids)
         encoded = reader.encoded(source, images)
         reader.tell_what_had_no_effect()
@@ -829,11 +1055,3 @@ class Model:
             generator.close()  # an error's traceback may keep it
         results = zip(generator.take_results(), attentions, strict=True)
         return [Generation._from_core(result, self.load_seconds, attention) for result, attention in results]
-
-
-def _unit_rows(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Scale every row to length 1; zero rows stay zero."""
-    import numpy as np
-
-    norms = np.linalg.norm(rows, axis=-1, keepdims=True)
-    return (rows / np.where(norms > 0, norms, 1)).astype(np.float32, copy=False)

@@ -31,12 +31,27 @@ class EncodedSource:
 
     @property
     def hidden_states(self) -> npt.NDArray[np.float32]:
-        """The encoder's final hidden states, float32 [n_tokens, hidden_size], read-only.
+        """The encoder's hidden states, float32 [n_tokens, hidden_size], read-only.
 
-        Not copied, but for sources of which a model keeps the output alone (``source_cache`` of :class:`t5g.Model`) in
-        fewer bits: each reading then makes the floats anew.
+        With ``pad_to=`` there are more rows than tokens, and with ``layer=`` they are not the final ones. Not copied,
+        but for sources of which a model keeps the output alone (``source_cache`` of :class:`t5g.Model`) in fewer bits:
+        each reading then makes the floats anew.
         """
         return self._core.hidden_states
+
+    @property
+    def attention_mask(self) -> npt.NDArray[np.int64]:
+        """Which rows of ``hidden_states`` are tokens, int64 [n_rows]: 1, and 0 for padding, which comes last."""
+        import numpy as np
+
+        mask = np.zeros(len(self.hidden_states), np.int64)
+        mask[: self.n_tokens] = 1
+        return mask
+
+    @property
+    def adapters(self) -> dict[str, float]:
+        """The adapters that it was made with, and their scales. Calls on it use them, and refuse others."""
+        return dict(self._core.adapters)
 
     @property
     def token_ids(self) -> list[int]:

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
+from t5g import adapters as adapters_of_call
 from t5g import arguments
 from t5g import truncation as truncations
 from t5g.errors import ArgumentTypeError, InvalidArgumentError
@@ -20,12 +21,13 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from t5g import _core
+    from t5g.adapters import Choice
     from t5g.images import Images, Pixels
     from t5g.model import Model
 
 TextOrIds: TypeAlias = "str | Sequence[int] | npt.NDArray[np.integer[Any]]"
 Source: TypeAlias = "TextOrIds | EncodedSource"
-Request: TypeAlias = "_core.EncodedSource | tuple[list[int], list[Pixels]]"
+Request: TypeAlias = "_core.EncodedSource | tuple[list[int], list[Pixels], Choice]"
 
 
 class Reader:
@@ -35,7 +37,7 @@ class Reader:
     ----------
     model
         The model that is called.
-    parse_special, pan_and_scan, truncation
+    parse_special, pan_and_scan, truncation, adapters
         As in :meth:`t5g.Model.encode`.
     """
 
@@ -46,18 +48,23 @@ class Reader:
         parse_special: object = False,
         pan_and_scan: object = False,
         truncation: object = "error",
+        adapters: object = None,
     ) -> None:
         self._model = model
         self._native = model._native
         self._parse_special = arguments.flag("parse_special", parse_special)
         self._pan_and_scan = arguments.flag("pan_and_scan", pan_and_scan)
         self._truncation = truncations.word(truncation)
+        self._adapters = adapters_of_call.choice(adapters)
         self._texts = self._images = 0
 
     # ---- Sources ----
 
     def request(self, source: object, images: object = None, *, name: str = "source", of: str = "image") -> Request:
         """Check a source with its images. name, of: what messages call it and them."""
+        return self._request(source, images, self._adapters, name, of)
+
+    def _request(self, source: object, images: object, adapters: Choice, name: str, of: str) -> Request:
         given: list[Any] | None = None
         if images is not None:
             from t5g.images import as_list
@@ -68,22 +75,29 @@ class Reader:
             if given:
                 raise InvalidArgumentError(f"{name} is already encoded; images go with a text or token ids.")
             self._native.check_source(source._core, name)
+            if adapters is not None:
+                self._native.check_adapters(source._core, adapters, name)
             return source._core
         if given is None or (not given and self._model.config.vision is None):
-            return self._source_ids(name, source)
-        return self._with_images(name, source, given, of)
+            return (*self._source_ids(name, source), adapters)
+        return (*self._with_images(name, source, given, of), adapters)
 
-    def requests(self, sources: object, images: object = None) -> list[Request]:
-        """Check several sources, each with its images."""
+    def requests(self, sources: object, images: object = None, adapters: object = None) -> list[Request]:
+        """Check several sources, each with its images and adapters."""
         several = arguments.items("sources", sources, "sources", "generate takes a single one.")
+        return self.several("sources", several, images, adapters)
+
+    def several(self, name: str, several: Sequence[object], images: object, adapters: object) -> list[Request]:
+        """Check sources, which messages call by this name."""
         each: list[Any] = [None] * len(several)
         if images is not None:
             from t5g.images import as_lists
 
             each = as_lists(images, len(several))
+        theirs = adapters_of_call.choices(adapters, len(several))
         return [
-            self.request(source, of_source, name=f"sources[{i}]", of=f"images[{i}]")
-            for i, (source, of_source) in enumerate(zip(several, each, strict=True))
+            self._request(source, of_source, chosen, f"{name}[{i}]", f"images[{i}]")
+            for i, (source, of_source, chosen) in enumerate(zip(several, each, theirs, strict=True))
         ]
 
     def encoded(
@@ -96,9 +110,8 @@ class Reader:
         """Encode a source that has been checked, where that has not been done."""
         if not isinstance(request, tuple):
             return request
-        ids, images = request
-        n_truncated = getattr(ids, "n_truncated", 0)
-        return self._native.encode(ids, images, progress=progress, n_truncated=n_truncated)
+        n_truncated = getattr(request[0], "n_truncated", 0)
+        return self._native.encode(*request, progress=progress, n_truncated=n_truncated)
 
     # ---- Targets ----
 
@@ -122,7 +135,7 @@ class Reader:
         if self._pan_and_scan and not self._images:
             arguments.warn_once("pan_and_scan has no effect without images.")
 
-    def _source_ids(self, name: str, value: object) -> Request:
+    def _source_ids(self, name: str, value: object) -> tuple[list[int], list[Pixels]]:
         """Ids without images, cut where they are too long and the caller has asked for that."""
         expected, added = "a str, token ids or an EncodedSource", self._model.tokenizer._core
         if self._truncation == "error":
@@ -149,7 +162,7 @@ class Reader:
             value = one_row(name, value, expected)
         return self._native.token_ids(name, value, side)
 
-    def _with_images(self, name: str, source: object, images: list[Any], of: str) -> Request:
+    def _with_images(self, name: str, source: object, images: list[Any], of: str) -> tuple[list[int], list[Pixels]]:
         from t5g.images import preprocess
 
         config = self._model.config

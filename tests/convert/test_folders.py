@@ -36,9 +36,9 @@ def good(tmp_path: Path) -> Path:
     return Folder.of(folders.t5gemma_config()).write(tmp_path / "hf")
 
 
-@pytest.mark.parametrize("name", ["google/t5gemma-2-270m-270m", "hf:google/t5gemma-2-270m-270m"])
-def test_a_hub_id(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_id_without_its_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    name = "google/t5gemma-2-270m-270m"
     command = "hf download google/t5gemma-2-270m-270m --local-dir t5gemma-2-270m-270m"
     fails(name, tmp_path, FileNotFoundError, name, "no such folder", command)
 
@@ -80,7 +80,15 @@ def test_a_peft_adapter(tmp_path: Path, base: str | None) -> None:
     folder.mkdir()
     (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": base}))
     (folder / "adapter_model.safetensors").write_bytes(b"")
-    fails(folder, tmp_path, t5g.ModelFormatError, "PEFT adapter", "merge_and_unload", base or "not a whole model")
+    fails(
+        folder,
+        tmp_path,
+        t5g.ModelFormatError,
+        "PEFT adapter",
+        "--base BASE_DIR",
+        "--adapter",
+        base or "not a whole model",
+    )
     (folder / "config.json").write_text(json.dumps(folders.t5gemma_config()))
     fails(folder, tmp_path, t5g.ModelFormatError, "PEFT adapter")
 

@@ -92,7 +92,7 @@ void check_kept_sources(Model& model) {
     const auto source = model.encode(std::vector<int32_t>(70, 5));
     const auto kept = model.project_and_keep(*source);
     T5G_CHECK(model.project_and_keep(*source) == kept);
-    T5G_CHECK(model.project(*source) != kept);
+    T5G_CHECK(model.project(*source, {}) != kept);
     gone = kept;
   }
   T5G_CHECK(gone.expired());
@@ -139,7 +139,7 @@ void check_undone_steps(Model& model) {
 void check_steps_allocate_nothing(Model& model) {
   constexpr int kFirst = 4, kSteps = static_cast<int>(kKvChunk) - kFirst;
   const auto source = model.encode(std::vector<int32_t>(40, 5));
-  const auto projected = model.project(*source);
+  const auto projected = model.project(*source, {});
   const int32_t token = model.config().decoder_start_token_id;
   const auto eos = model.config().eos_token_ids.front();
   for (const size_t n : {1, 3}) {
@@ -184,7 +184,7 @@ std::vector<int32_t> write_greedily(const Handle& handle, Model& model, std::spa
   const auto job = make_sequences_job({.handle = handle,
                                        .model = model,
                                        .source_ids = source->ids(),
-                                       .source = model.project(*source),
+                                       .source = model.project(*source, {}),
                                        .prompt_ids = {model.config().decoder_start_token_id},
                                        .config = config,
                                        .text = text,

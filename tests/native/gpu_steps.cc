@@ -41,7 +41,7 @@ emulated::Counts difference(const emulated::Counts& a, const emulated::Counts& b
 // Greedy steps of n sequences with n_rows tokens each: more than one is a draft.
 void check_steps(Model& model, size_t n, size_t n_rows) {
   const auto source = model.encode(std::vector<int32_t>(40, 5));
-  const auto projected = model.project(*source);
+  const auto projected = model.project(*source, {});
   std::vector<KvCache> caches(n, model.new_cache());
   std::vector<Selection> best(n * n_rows);
   const std::vector<int32_t> tokens(n_rows, 7);

@@ -15,7 +15,7 @@ pytest.importorskip("sentencepiece")
 
 from support.cases import END_OF_TURN, N_PIECES, START_OF_TURN
 from support.chat_templates import GEMMA
-from support.commands import run
+from support.commands import ENVIRONMENT, run
 from support.folders import Folder, t5gemma_config
 from support.tokenizers import write_tokenizer
 
@@ -72,3 +72,65 @@ def test_each_line_of_jsonl_is_a_turn_unless_raw(path: Path) -> None:
         for flags, source in (([], turn), (["--raw"], "Answer: Hello")):
             result = run("run", path, "--jsonl", "-p", "Answer: ", "-n", 5, *flags, stdin='{"text": "Hello"}')
             assert json.loads(result.stdout)["token_ids"] == model.generate(source, max_new_tokens=5).token_ids
+
+
+def test_several_turns_are_read_as_one_conversation(path: Path) -> None:
+    with t5g.Model(path) as model:
+        chat = model.conversation()
+        first = chat.say("Hello", max_new_tokens=3)
+        second = chat.prompt("And now?")
+        expected = [
+            {"role": "user", "content": "Hello"},
+            {"role": "assistant", "content": first.text},
+        ]
+        assert chat.messages == expected
+        assert second == model.apply_chat_template([*expected, {"role": "user", "content": "And now?"}])
+        chat.clear()
+        assert chat.prompt("Hello") == model.apply_chat_template([{"role": "user", "content": "Hello"}])
+        assert END_OF_TURN in model.config.eos_token_id
+
+
+def test_a_system_text_stands_before_the_first_turn_where_there_is_no_role_for_it(path: Path) -> None:
+    with t5g.Model(path) as model:
+        chat = model.conversation(system="Be short.", messages=[{"role": "user", "content": "Hi"}])
+        chat.messages.append({"role": "assistant", "content": "Yes"})
+        told = [
+            {"role": "user", "content": "Be short.\n\nHi"},
+            *chat.messages[1:],
+            {"role": "user", "content": "Go on"},
+        ]
+        assert chat.prompt("Go on") == model.apply_chat_template(told)
+    with t5g.Model() as bundled, pytest.raises(ValueError, match="has no chat template"):
+        bundled.conversation()
+
+
+def test_the_command_takes_a_system_text(path: Path) -> None:
+    said = run("run", path, "-p", "Hi", "--system", "Be short.", "-n", "1", "--json")
+    assert said.returncode == 0, said.stderr
+    with t5g.Model(path) as model:
+        n = len(model.apply_chat_template([{"role": "user", "content": "Be short.\n\nHi"}]))
+    assert json.loads(said.stdout)["timings"]["n_source_tokens"] == n
+    wrong = run("run", path, "-p", "Hi", "--system", "Be short.", "--raw")
+    assert (wrong.returncode, b"--system does not go with --raw" in wrong.stderr) == (2, True)
+
+
+def test_on_a_terminal_the_conversation_is_kept_or_forgotten(path: Path) -> None:
+    import os
+    import pty
+
+    def lengths(*options: str) -> list[int]:
+        control, terminal = pty.openpty()
+        arguments = [sys.executable, "-m", "t5g.cli.run", str(path), "-n", "1", "--json", *options]
+        process = subprocess.Popen(
+            arguments, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=ENVIRONMENT
+        )
+        os.close(terminal)
+        os.write(control, b"Hi\nHi\n/clear\nHi\n\x04")
+        out, _ = process.communicate(timeout=60)
+        os.close(control)
+        return [json.loads(line)["timings"]["n_source_tokens"] for line in out.splitlines()]
+
+    kept, forgotten = lengths(), lengths("--forget")
+    assert kept[0] < kept[1]
+    assert kept[2] == kept[0]
+    assert forgotten[:2] == [kept[0], kept[0]]

@@ -36,7 +36,7 @@ def add(
 ) -> int:
     """Add a text with options of its own."""
     config = generation_options.config({"max_new_tokens": 9} | options, model)
-    request = model.tokenizer.encode(text), []
+    request = model.tokenizer.encode(text), [], None
     return generator.add(request, [], config, _core.TextOptions(stop or [], True), streams)
 
 

@@ -91,7 +91,7 @@ def test_other_calls_answer_too(tiny_model: t5g.Model, tmp_path: Path) -> None:
     assert "Did you mean n_threads?" in answer(t5g.convert, hf_dir="a", out_path="b", threads=2)
     assert "Did you mean dry_run?" in answer(t5g.quantize, in_path="a", out_path="b", type="f32", dryrun=True)
     message = answer(tiny_model.logits, source=IDS, target_ids=[2], xyzzy=1)
-    assert message.endswith("It has source, target_ids, images, pan_and_scan, parse_special, truncation.")
+    assert message.endswith("It has source, target_ids, images, pan_and_scan, parse_special, truncation, adapters.")
 
 
 def test_what_is_known_is_not_explained_away() -> None:

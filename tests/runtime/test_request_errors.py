@@ -42,7 +42,7 @@ def test_it_ends_its_request_alone_where_errors_are_kept(
     sources = [[5, 6], [7, 8, 9], [10]]
     wrong = generation_options.config(plain | options, tiny_model)
     for i, ids in enumerate(sources):
-        generator.add((ids, []), [], wrong if i == 1 else config, text)
+        generator.add((ids, [], None), [], wrong if i == 1 else config, text)
     while generator.step():
         pass
     found = dict(generator.take_finished())
@@ -52,7 +52,7 @@ def test_it_ends_its_request_alone_where_errors_are_kept(
         alone = tiny_model.generate(sources[i], **plain)
         assert found[i]["sequences"][0]["token_ids"] == alone.token_ids
     # ... and the generator takes new ones.
-    generator.add(([5, 6], []), [], config, text)
+    generator.add(([5, 6], [], None), [], config, text)
     while generator.step():
         pass
     assert dict(generator.take_finished())[3]["sequences"][0]["token_ids"] == found[0]["sequences"][0]["token_ids"]

@@ -161,6 +161,12 @@ class CpuOps final : public Ops {
   std::unique_ptr<Latent> load_latent(const LatentFormat& format, int64_t n, std::span<const std::byte> rows) override;
   void scale_latent(Latent& latent, Tensor k, int64_t first, int layer, float eps) override;
   void select(Tensor x, const Head& head, float softcap, std::span<Selection* const> selections) override;
+  std::unique_ptr<LowRank> load_low_rank(std::span<const float> a, std::span<const float> b, int64_t rank) override;
+  void add_low_rank(Tensor x, std::span<const LowRankProduct> products) override;
+  void geglu(Tensor gate, Tensor up) override;
+  void bias_gelu(Tensor x, Tensor bias) override;
+  void select_adapted(Tensor x, const Head& head, std::span<const LowRankProduct> products, float softcap,
+                      std::span<Selection* const> selections) override;
 
  private:
   // Larger blocks would not make the matmuls faster, only the buffers bigger.
@@ -189,8 +195,9 @@ class CpuOps final : public Ops {
   kernels::QuantizedRows quantize(HostTensor x);
   // Rows of x as bfloat16, padded with a zero to whole pairs.
   const uint16_t* round(HostTensor x);
-  // logits [n, V] = x W^T, softcapped.
-  void all_logits(HostTensor x, const CpuHead& head, float softcap, HostTensor logits);
+  // logits [n, V] = x W^T.
+  void all_logits(HostTensor x, const CpuHead& head, HostTensor logits);
+  void add_low_rank(HostTensor x, const LowRankProduct& product, HostTensor out);
   bool search(HostTensor x, const CpuHead& head, float softcap, std::span<Selection* const> selections);
 
   CpuDevice& device_;
@@ -213,7 +220,8 @@ class CpuOps final : public Ops {
   std::vector<Product> products_;  // of linear()
   HeadSearch search_;
   std::vector<BestQuery> queries_;
-  Buffer logits_;  // of select()
+  Buffer logits_;    // of select()
+  Buffer low_rank_;  // of add_low_rank()
   std::vector<AttentionInput> attention_inputs_;
   std::vector<AttentionBlock> attention_blocks_;
   Buffer attention_scratch_;  // scaled queries and partial results

@@ -37,8 +37,7 @@ void CpuOps::geglu_mlp(Tensor x, const Projection& gate, const Projection& up, c
     return multiply_quantized(x.rows, inner, down);
   }
   linear(x, {gate, up});
-  const HostTensor g = on_host(gate.out), u = on_host(up.out);
-  for_each_row(x.rows, g.cols, [&](int64_t i) { kernels_.geglu(g.row(i), u.row(i), g.cols, g.row(i)); });
+  geglu(gate.out, up.out);
   linear(gate.out, {down});
 }
 
@@ -51,8 +50,7 @@ void CpuOps::gelu_mlp(Tensor x, const Projection& fc1, const Projection& fc2) {
     return multiply_quantized(x.rows, inner, fc2);
   }
   linear(x, {{fc1.weight, fc1.out}});
-  const HostTensor inner = on_host(fc1.out);
-  for_each_row(x.rows, inner.cols, [&](int64_t i) { kernels_.bias_gelu(inner.row(i), bias, inner.cols); });
+  this->bias_gelu(fc1.out, fc1.bias);
   linear(fc1.out, {fc2});
 }
 

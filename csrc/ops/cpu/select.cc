@@ -67,7 +67,12 @@ CpuHead::CpuHead(const WeightView& weight, Arena& arena) : Head(weight) {
 
 std::unique_ptr<Head> CpuOps::load_head(const WeightView& weight) { return std::make_unique<CpuHead>(weight, packed_); }
 
-void CpuOps::select(Tensor x_rows, const Head& head, float softcap, std::span<Selection* const> selections) {
+void CpuOps::select(Tensor x, const Head& head, float softcap, std::span<Selection* const> selections) {
+  select_adapted(x, head, {}, softcap, selections);
+}
+
+void CpuOps::select_adapted(Tensor x_rows, const Head& head, std::span<const LowRankProduct> products, float softcap,
+                            std::span<Selection* const> selections) {
   const HostTensor x = on_host(x_rows);
   if (x.rows == 0) return;
   const auto& cpu_head = static_cast<const CpuHead&>(head);
@@ -75,7 +80,7 @@ void CpuOps::select(Tensor x_rows, const Head& head, float softcap, std::span<Se
     Selection& s = *selections[i];
     if (s.keep_hidden) s.hidden.assign(x.row(static_cast<int64_t>(i)), x.row(static_cast<int64_t>(i)) + x.cols);
   }
-  if (search(x, cpu_head, softcap, selections)) return;
+  if (products.empty() && search(x, cpu_head, softcap, selections)) return;
 
   const int64_t cols = head.rows();
   for (int64_t first = 0; first < x.rows; first += kLogitRows) {
@@ -87,14 +92,22 @@ void CpuOps::select(Tensor x_rows, const Head& head, float softcap, std::span<Se
       if (logits_.size_bytes() < needed) logits_ = Buffer(needed);
       logits.data = logits_.floats();
     }
-    all_logits({x.row(first), n, x.cols}, cpu_head, softcap, logits);
+    const HostTensor rows{x.row(first), n, x.cols};
+    all_logits(rows, cpu_head, logits);
+    for (LowRankProduct product : products) {
+      const int64_t end = std::min(product.first + product.n, first + n);
+      product.first = std::max(product.first, first) - first;
+      product.n = end - first - product.first;
+      if (product.n > 0) add_low_rank(rows, product, logits);
+    }
+    if (softcap > 0) for_each_row(n, cols, [&](int64_t i) { kernels_.softcap(logits.row(i), cols, softcap); });
     pool_.parallel_for(
         n, [&](int64_t i, int) { answer_row(kernels_, {logits.row(i), 1, cols}, *block[static_cast<size_t>(i)]); },
         interrupt());
   }
 }
 
-void CpuOps::all_logits(HostTensor x, const CpuHead& head, float softcap, HostTensor logits) {
+void CpuOps::all_logits(HostTensor x, const CpuHead& head, HostTensor logits) {
   if (const PlaneMatrix* matrix = head.planes()) {
     matrix->pack(pool_, interrupt());
     const kernels::QuantizedRows x_q = quantize(x);
@@ -112,8 +125,6 @@ void CpuOps::all_logits(HostTensor x, const CpuHead& head, float softcap, HostTe
     const Product product{head.matrix(), logits};
     multiply(x, {&product, 1});
   }
-  if (softcap > 0)
-    for_each_row(logits.rows, logits.cols, [&](int64_t i) { kernels_.softcap(logits.row(i), logits.cols, softcap); });
 }
 
 bool CpuOps::search(HostTensor x, const CpuHead& head, float softcap, std::span<Selection* const> selections) {

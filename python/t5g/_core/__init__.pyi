@@ -296,6 +296,8 @@ class Tokenizer:
 class EncodedSource:
     def save(self, path: bytes) -> None: ...
     @property
+    def adapters(self) -> list[tuple[str, float]]: ...
+    @property
     def hidden_states(self) -> numpy.typing.NDArray[numpy.float32]: ...
     @property
     def n_tokens(self) -> int: ...
@@ -334,6 +336,10 @@ class Model:
         max_source_tokens: typing.SupportsInt | typing.SupportsIndex,
         max_target_tokens: typing.SupportsInt | typing.SupportsIndex,
     ) -> None: ...
+    def adapters(self) -> list[tuple[str, float]]:
+        """
+        (name, scale) of those that are loaded.
+        """
     def attention(
         self,
         source: EncodedSource,
@@ -345,6 +351,15 @@ class Model:
         """
     def chat_prompt(self, messages: collections.abc.Sequence[tuple[str, str]]) -> list[int]: ...
     def chat_templates(self) -> dict: ...
+    def check_adapters(
+        self,
+        source: EncodedSource,
+        adapters: collections.abc.Sequence[tuple[str, typing.SupportsFloat | typing.SupportsIndex | None]] | None,
+        name: str,
+    ) -> None:
+        """
+        Whether the source was made with the adapters that are asked for.
+        """
     def check_has_decoder(self) -> None:
         """
         Raises UnsupportedError where the file is an encoder alone.
@@ -365,6 +380,11 @@ class Model:
         self,
         ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
         images: collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.uint8]] = [],
+        adapters: collections.abc.Sequence[tuple[str, typing.SupportsFloat | typing.SupportsIndex | None]]
+        | None = None,
+        *,
+        n_padding: typing.SupportsInt | typing.SupportsIndex = 0,
+        layer: typing.SupportsInt | typing.SupportsIndex = -1,
         stop: StopFlag | None = None,
         progress: typing.Any | None = None,
         n_truncated: typing.SupportsInt | typing.SupportsIndex = 0,
@@ -372,11 +392,26 @@ class Model:
         """
         None when the flag was set before the end.
         """
+    def encode_batch(
+        self,
+        sources: collections.abc.Sequence[
+            tuple[
+                collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+                collections.abc.Sequence[typing.Annotated[numpy.typing.ArrayLike, numpy.uint8]],
+                collections.abc.Sequence[tuple[str, typing.SupportsFloat | typing.SupportsIndex | None]] | None,
+            ]
+        ],
+        layer: typing.SupportsInt | typing.SupportsIndex,
+    ) -> list[EncodedSource]:
+        """
+        Several sources in one pass, each (ids, images, adapters).
+        """
     def generation_defaults(self) -> tuple: ...
     def keeps_latent(self, n_tokens: typing.SupportsInt | typing.SupportsIndex) -> bool:
         """
         Whether a source of so many tokens is kept as the encoder's output alone.
         """
+    def load_adapter(self, path: bytes, name: str, scale: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
     def load_source(self, path: str) -> EncodedSource: ...
     def logits(
         self, source: EncodedSource, target_ids: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex]
@@ -403,6 +438,7 @@ class Model:
         """
         The ids as a list of int; errors call them by this name. side: "source" or "target".
         """
+    def unload_adapter(self, name: str) -> None: ...
     @property
     def closed(self) -> bool: ...
     @property

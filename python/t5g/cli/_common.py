@@ -15,9 +15,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from t5g.cli import _streams
+
+if TYPE_CHECKING:
+    from t5g import Model
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -123,6 +126,41 @@ def add_text_options(parser: argparse._ActionsContainer) -> None:
         default="strict",
         help="bytes that are no text: refuse them (default), or read U+FFFD in their place",
     )
+
+
+def add_lora(parser: argparse._ActionsContainer) -> None:
+    """Add --lora."""
+    parser.add_argument(
+        "--lora",
+        metavar="FILE[:SCALE]",
+        action="append",
+        default=[],
+        help="an adapter, with a scale if need be (default: 1); may be given several times",
+    )
+
+
+def load_adapters(model: Model, given: Sequence[str]) -> list[tuple[str, float]]:
+    """Load what --lora names -> path and scale of each.
+
+    A colon and a number at the end are the scale, unless a file is called so.
+    """
+    from t5g.adapters import usual_name
+    from t5g.model_files import find_adapter
+
+    loaded = []
+    for number, text in enumerate(given):
+        path, colon, scale = text.rpartition(":")
+        try:
+            factor = float(scale) if colon and not os.path.lexists(text) else None
+        except ValueError:
+            factor = None
+        if factor is None:
+            path, factor = text, 1.0
+        stem, file = usual_name(path), find_adapter(path)
+        name = stem if stem not in model.adapters else f"{stem}-{number + 1}"
+        model.load_adapter(file, name, factor)
+        loaded.append((file, factor))
+    return loaded
 
 
 def model_options(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def _items(model: Model, rows: Rows, arguments: argparse.Namespace) -> NextItem:
             return Item(row, error=row.error)
         try:
             text = _source.joined([instruction, row.text])
-            source = _source.prompt(model, text, len(row.images or ()), raw=arguments.raw)
+            source = _source.prompt(model, text, len(row.images or ()), raw=arguments.raw, system=arguments.system)
         except Exception as error:  # this row's, as those of the batch
             return Item(row, error=error)
         return Item(row, source, row.images, row.decoder_prefix)

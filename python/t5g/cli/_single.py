@@ -15,14 +15,24 @@ from t5g.cli._source import PROG
 if TYPE_CHECKING:
     from t5g import Generation, Model
     from t5g.cli._output import Output
+    from t5g.conversation import Conversation
 
 
 def generate(
-    model: Model, text: str | None, arguments: argparse.Namespace, options: dict[str, Any], out: Output
+    model: Model,
+    text: str | None,
+    arguments: argparse.Namespace,
+    options: dict[str, Any],
+    out: Output,
+    chat: Conversation | None = None,
 ) -> None:
-    """Generate for one source (None: no source) and write the result."""
+    """Generate for one source (None: no source) and write the result. chat: what it is a turn of, and remembered in."""
     images = arguments.image
-    source = [] if text is None else _source.prompt(model, text, len(images), raw=arguments.raw)
+    source: str | list[int] = []
+    if text is not None and chat is not None:
+        source = chat.prompt(text)
+    elif text is not None:
+        source = _source.prompt(model, text, len(images), raw=arguments.raw, system=arguments.system)
     with model.stream(source, images=images or None, **options) as stream:
         with (
             _common.patience(f"{PROG}: reading images", shown=bool(images)),
@@ -45,6 +55,8 @@ def generate(
         json.dump(fields(result), out, ensure_ascii=False)
     out.write("\n")
     out.flush()
+    if text is not None and chat is not None:
+        chat.add(text, result.text)
     if arguments.verbose:
         _report_timings(result)
 
@@ -86,7 +98,11 @@ def converse(model: Model, arguments: argparse.Namespace, options: dict[str, Any
         import readline  # noqa: F401  gives input() editing and history
 
     images = " about the images" if arguments.image else ""
-    sys.stderr.write(f"{model!r}. One line is one source{images}; Ctrl-D ends.\n")
+    chat = None
+    if model.has_chat_template and not arguments.raw and not arguments.forget:
+        chat = model.conversation(system=arguments.system)
+    what = f"One line is one source{images}" if chat is None else "One line is one turn; /clear begins anew"
+    sys.stderr.write(f"{model!r}. {what}; Ctrl-D ends.\n")
     while True:
         try:
             line = _ask("> ")
@@ -95,9 +111,12 @@ def converse(model: Model, arguments: argparse.Namespace, options: dict[str, Any
             return
         if not line.strip():
             continue
+        if chat is not None and line.strip() == "/clear":
+            chat.clear()
+            continue
         try:
             text = _source.argument_text(arguments, "the line", line)
-            generate(model, text, arguments, options, sys.stdout)
+            generate(model, text, arguments, options, sys.stdout, chat)
         except KeyboardInterrupt:
             print(flush=True)
         except BrokenPipeError:

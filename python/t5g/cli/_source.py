@@ -154,8 +154,12 @@ def argument_text(arguments: argparse.Namespace, name: str, text: _Text) -> _Tex
         return decode(os.fsencode(text), name, encoding=arguments.encoding, errors=arguments.errors)
 
 
-def prompt(model: Model, text: str, n_images: int, *, raw: bool) -> str | list[int]:
+def prompt(model: Model, text: str, n_images: int, *, raw: bool, system: str | None = None) -> str | list[int]:
     """Make what the model takes of a text: a turn of a conversation, or with the places of images in front."""
+    if system is not None:
+        if raw:
+            raise _common.UsageError("--system does not go with --raw")
+        return model.conversation(system=system).prompt(text)
     if model.has_chat_template and not raw:
         return model.apply_chat_template([{"role": "user", "content": text}])
     if not n_images:

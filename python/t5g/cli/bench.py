@@ -36,6 +36,7 @@ def _parser() -> _common.Parser:
     _common.add_source_cache(parser)
     _common.add_limits(parser)
     _common.add_load(parser)
+    _common.add_lora(parser)
     parser.add_argument(
         "--check", action="store_true", help="compare the device's results with the CPU's instead: a report to paste"
     )
@@ -69,6 +70,7 @@ def _bench(arguments: argparse.Namespace) -> int | None:
     from t5g import Model, _core
 
     with Model(arguments.model, **_common.model_options(arguments)) as model:
+        _common.load_adapters(model, arguments.lora)
         facts: dict[str, Any] = {
             "model": str(model.path),
             "device": model.device,

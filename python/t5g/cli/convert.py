@@ -16,7 +16,9 @@ def _parser() -> _common.Parser:
     parser = _common.Parser(_PROG, "Convert a T5Gemma or T5Gemma 2 checkpoint folder to one GGUF file.", _EPILOG)
     parser.add_argument("hf_dir", metavar="HF_DIR", help="folder with config.json, *.safetensors and the tokenizer")
     parser.add_argument("-o", "--output", metavar="OUT.gguf", required=True, help="the file to write")
-    parser.add_argument("--type", metavar="TYPE", default="q8_0", help="type of the matrices (default: q8_0)")
+    parser.add_argument("--type", metavar="TYPE", help="type of the matrices (default: q8_0; of an adapter: its own)")
+    parser.add_argument("--base", metavar="BASE_DIR", help="HF_DIR is a PEFT adapter (LoRA) of this: merge both")
+    parser.add_argument("--adapter", action="store_true", help="keep the PEFT adapter HF_DIR apart, for --lora")
     parser.add_argument("--no-vision", action="store_true", help="leave the vision tower out")
     parser.add_argument("--encoder-only", action="store_true", help="leave the decoder out, to encode and embed")
     parser.add_argument("--no-tokenizer", action="store_true", help="write a placeholder vocabulary: token ids only")
@@ -41,6 +43,8 @@ def _convert(arguments: argparse.Namespace) -> None:
         vision_type=arguments.vision_type,
         tokenizer=not arguments.no_tokenizer,
         encoder_only=arguments.encoder_only,
+        base=arguments.base,
+        adapter=arguments.adapter,
         n_threads=arguments.threads,
         progress=sys.stderr.isatty(),
     )

@@ -51,6 +51,7 @@ def _parser() -> _common.Parser:
     _common.add_threads(parser)
     _common.add_device(parser)
     _common.add_load(parser)
+    _common.add_lora(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return parser
 
@@ -81,6 +82,7 @@ def _eval(arguments: argparse.Namespace) -> None:
     with ExitStack() as stack:
         options = {"n_threads": arguments.threads, "device": arguments.device, "load": arguments.load}
         model = stack.enter_context(Model(arguments.model, **options))
+        _common.load_adapters(model, arguments.lora)
         reference = None
         if arguments.reference is not None:
             reference = stack.enter_context(Model(arguments.reference, **options))

@@ -47,9 +47,10 @@ def _info(arguments: argparse.Namespace) -> None:
             for n in lengths
             for reading, writing in [model.source_memory(n)]
         ]
-    file = _core.GgufFile(arguments.model)
+        path = model.path
+    file = _core.GgufFile(path)
     facts: dict[str, Any] = {
-        "path": arguments.model,
+        "path": arguments.model if not arguments.model.startswith("hf:") else str(path),
         "size_bytes": file.size_bytes,
         "n_parameters": sum(_count(tensor) for tensor in file.tensors),
         "types": _types(file.tensors),

@@ -67,6 +67,8 @@ def _parser() -> _common.Parser:
         help="of a source that is too long: refuse it (default), or cut this part of it away",
     )
     source.add_argument("--raw", action="store_true", help="take the text as it is, without the chat template")
+    source.add_argument("--system", metavar="TEXT", help="what a model with a chat template is told before all turns")
+    source.add_argument("--forget", action="store_true", help="on a terminal: every line is a conversation of its own")
 
     target = parser.add_argument_group("generation")
     target.add_argument("--decoder-prefix", metavar="TEXT", help="how the generated text begins")
@@ -98,6 +100,7 @@ def _parser() -> _common.Parser:
     _common.add_source_cache(machine)
     _common.add_limits(machine)
     _common.add_load(machine)
+    _common.add_lora(machine)
 
     output = parser.add_argument_group("output")
     output.add_argument("-o", "--output", metavar="FILE", help="write there instead of to standard output")
@@ -137,6 +140,7 @@ def _model(arguments: argparse.Namespace) -> Model:
 
     model = Model(arguments.model, **_common.model_options(arguments))
     model._native.check_has_decoder()
+    _common.load_adapters(model, arguments.lora)
     if not arguments.json:
         model.tokenizer._core.require_text()
     return model

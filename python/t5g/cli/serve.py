@@ -60,6 +60,7 @@ def _parser() -> _common.Parser:
     _common.add_device(machine)
     _common.add_kv_type(machine)
     _common.add_load(machine)
+    _common.add_lora(machine)
     parser.add_argument("-q", "--quiet", action="store_true", help="no line for each request on standard error")
     return parser
 
@@ -114,6 +115,7 @@ def _run(arguments: argparse.Namespace) -> None:
 
     settings = _settings(arguments, "")  # before the model: wrong usage should not wait for it
     with Model(arguments.model, **_common.model_options(arguments)) as model:
+        _common.load_adapters(model, arguments.lora)
         from pathlib import Path
 
         settings = _settings(arguments, Path(model.path).stem)

@@ -1,0 +1,120 @@
+"""t5g-embed: lines or JSONL in, .npy, JSONL or Parquet out, and an interrupted run goes on where it has ended."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import t5g
+from support.commands import run
+
+TEXTS = ["a library for HTTP", "a game with cards", "", "the HTTP client library"]
+
+
+@pytest.fixture(scope="module")
+def expected() -> np.ndarray:
+    with t5g.Model() as model:
+        return model.embed(TEXTS)
+
+
+@pytest.fixture
+def lines(tmp_path: Path) -> Path:
+    path = tmp_path / "texts.txt"
+    path.write_text("\n".join(TEXTS) + "\n")
+    return path
+
+
+def rows(data: bytes) -> list[dict[str, object]]:
+    return [json.loads(line) for line in data.decode().splitlines()]
+
+
+def test_an_array(tmp_path: Path, lines: Path, expected: np.ndarray) -> None:
+    result = run("embed", "-f", lines, "-o", tmp_path / "v.npy")
+    assert (result.returncode, result.stdout) == (0, b""), result.stderr
+    found = np.load(tmp_path / "v.npy")
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected)
+    assert {path.name for path in tmp_path.iterdir()} == {"texts.txt", "v.npy"}
+
+
+def test_json_lines(tmp_path: Path, expected: np.ndarray) -> None:
+    given = "".join(json.dumps({"text": text, "id": f"n{i}"}) + "\n" for i, text in enumerate(TEXTS))
+    shown = run("embed", "--jsonl", stdin=given)
+    assert shown.returncode == 0, shown.stderr
+    assert [row["id"] for row in rows(shown.stdout)] == ["n0", "n1", "n2", "n3"]
+    np.testing.assert_array_equal(np.array([row["embedding"] for row in rows(shown.stdout)], np.float32), expected)
+    assert run("embed", "--jsonl", "-o", tmp_path / "v.jsonl", stdin=given).returncode == 0
+    assert (tmp_path / "v.jsonl").read_bytes() == shown.stdout
+
+
+def test_parquet(tmp_path: Path, lines: Path, expected: np.ndarray) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    assert run("embed", "-f", lines, "-o", tmp_path / "v.parquet").returncode == 0
+    table = parquet.read_table(tmp_path / "v.parquet")
+    assert table["id"].to_pylist() == [1, 2, 3, 4]
+    np.testing.assert_array_equal(np.array(table["embedding"].to_pylist(), np.float32), expected)
+
+
+def test_options_are_those_of_embed(tmp_path: Path, lines: Path) -> None:
+    options = ("--pooling", "max", "--no-normalize", "--layer", "-2", "--batch-size", "3")
+    assert run("embed", "-f", lines, "-o", tmp_path / "v.npy", *options).returncode == 0
+    with t5g.Model() as model:
+        expected = model.embed(TEXTS, pooling="max", normalize=False, layer=-2)
+    np.testing.assert_array_equal(np.load(tmp_path / "v.npy"), expected)
+
+
+def test_an_interrupted_run_goes_on(tmp_path: Path, lines: Path, expected: np.ndarray) -> None:
+    out, part = tmp_path / "v.npy", tmp_path / "v.npy.part"
+    code = """
+import sys, t5g
+from t5g.cli import embed
+real, calls = t5g.Model.embed, []
+def once(self, *args, **options):
+    if calls: raise KeyboardInterrupt
+    calls.append(1)
+    return real(self, *args, **options)
+t5g.Model.embed, embed._CHUNK = once, 2
+sys.exit(embed.main(sys.argv[1:]))
+"""
+    import subprocess
+    import sys
+
+    from support.commands import ENVIRONMENT
+
+    arguments = [sys.executable, "-c", code, "-f", str(lines), "-o", str(out)]
+    result = subprocess.run(arguments, env=ENVIRONMENT, capture_output=True, check=False)
+    assert result.returncode == 130
+    assert b"--resume goes on" in result.stderr
+    assert not out.exists()
+    half = part.read_bytes()
+    part.write_bytes(half + b"\x01\x02")  # and part of a row
+    assert run("embed", "-f", lines, "-o", out, "--resume").returncode == 0
+    np.testing.assert_array_equal(np.load(out), expected)
+    assert not part.exists()
+    part.write_bytes(half)
+    other = run("embed", "-f", lines, "-o", out, "--resume", "--pooling", "max")
+    assert other.returncode == 1
+    assert b"is of another model, other texts or options" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("-o", "v.txt"), "expected a name that ends in .npy .jsonl .parquet"),
+        (("--resume",), "--resume needs --output"),
+        (("--batch-size", "0"), "--batch-size must be 1 or more"),
+    ],
+)
+def test_wrong_usage(arguments: tuple[str, ...], words: str) -> None:
+    result = run("embed", *arguments, stdin="a text")
+    assert result.returncode == 2
+    assert words in result.stderr.decode()
+
+
+def test_a_line_that_is_wrong_is_named_before_any_work(tmp_path: Path) -> None:
+    result = run("embed", "--jsonl", "-o", tmp_path / "v.npy", stdin='{"text": "a"}\n{"txt": "b"}\n')
+    assert result.returncode == 1
+    assert b'standard input: line 2: expected an object with "text"' in result.stderr
+    assert not list(tmp_path.iterdir())
