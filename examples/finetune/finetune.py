@@ -80,7 +80,8 @@ def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = AutoTokenizer.from_pretrained(arguments.base)
     model = AutoModelForSeq2SeqLM.from_pretrained(arguments.base, dtype=torch.float32, attn_implementation="eager")
-    target = rf".*({_LAYERS[arguments.layers].format(side=_SIDES[arguments.side])})"
+    # Not the image tower, whose layers have such names too.
+    target = rf"(?!.*vision_tower).*({_LAYERS[arguments.layers].format(side=_SIDES[arguments.side])})"
     config = LoraConfig(r=arguments.rank, lora_alpha=arguments.alpha, target_modules=target, lora_dropout=0.0)
     model = get_peft_model(model, config).to(device).train()
     model.print_trainable_parameters()

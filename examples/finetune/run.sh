@@ -17,7 +17,7 @@ evaluate "$work/base.gguf" | tee "$work/before.json"
 
 echo "== fine-tuning"
 "$python" "$here/finetune.py" --base "$work/base" --train "$here/data/train.jsonl" --out "$work/adapter" \
-  --epochs 5 --learning-rate 3e-3
+  --epochs 2 --learning-rate 3e-3
 
 echo "== merged into the base"
 t5g convert "$work/adapter" --base "$work/base" -o "$work/merged.gguf" --type f32
