@@ -5,7 +5,8 @@
 
 It starts the server, measures one client alone and then all together, and prints tokens per second and the time to the
 first token and per token at the 50th, 95th and 99th percentile. It fails when an answer is lost, mixed up or other than
-alone, or when the server's memory grows. Linux only: memory is read from /proc.
+alone, or when the server's memory grows. Linux only: memory is read from /proc. A model without a tokenizer is asked by
+token ids; its texts are empty, so that nothing can be said of single tokens.
 """
 
 from __future__ import annotations
@@ -59,12 +60,14 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
 
 
-def make_jobs(n: int, longest: int, tokens: int) -> list[Job]:
-    """Sources of mixed lengths; two thirds greedy, a third sampled."""
+def make_jobs(n: int, longest: int, tokens: int, vocab_size: int | None = None) -> list[Job]:
+    """Sources of mixed lengths; two thirds greedy, a third sampled. vocab_size: of a model that reads ids alone."""
     rng = random.Random(1)
     jobs = []
     for i in range(n):
-        prompt = " ".join(rng.choices(WORDS, k=rng.choice([3, 10, 30, 100, longest])))
+        length = rng.choice([3, 10, 30, 100, longest])
+        words: list[Any] = rng.choices(range(vocab_size) if vocab_size else WORDS, k=length)
+        prompt = words if vocab_size else " ".join(words)
         body: dict[str, Any] = {"prompt": prompt, "max_tokens": rng.randint(2, tokens), "draft": "off"}
         body["min_new_tokens"] = body["max_tokens"]
         if i % 3 == 2:
@@ -293,8 +296,9 @@ def main() -> None:
 
     import t5g
 
-    jobs = make_jobs(arguments.jobs, arguments.longest, arguments.tokens)
     with t5g.Model(arguments.model) as model:
+        vocab_size = model.config.encoder.vocab_size if model.tokenizer.is_placeholder else None
+        jobs = make_jobs(arguments.jobs, arguments.longest, arguments.tokens, vocab_size)
         answer_alone(model, jobs)
     served = Served([*([arguments.model] if arguments.model else []), "--batch-size", str(arguments.batch_size)])
     try:

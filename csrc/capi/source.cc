@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "capi/adapters.h"
 #include "capi/handles.h"
 #include "capi/image_prompt.h"
 #include "capi/structs.h"
@@ -18,6 +19,7 @@ constexpr size_t kMaxImages = 1 << 16;
 t5g_encode_options default_options() {
   t5g_encode_options options{};
   options.struct_size = sizeof options;
+  options.n_adapters = T5G_ALL_ADAPTERS;
   return options;
 }
 
@@ -54,6 +56,7 @@ void encode(t5g_model* model, const t5g_encode_options* given, t5g_source** out,
     fail("n_images", "is " + std::to_string(options.n_images) + ", more than any source has.");
   if (options.n_images > 0) required(options.images, "images");
   check_truncation(options.truncation);
+  const AdapterChoices chosen = adapters_argument(options);
   CancelInterrupt interrupt(options.cancel);
   it.handle->use(&interrupt, [&](Model& m, Interrupt* stop) {
     std::vector<std::vector<uint8_t>> pixels;
@@ -64,10 +67,10 @@ void encode(t5g_model* model, const t5g_encode_options* given, t5g_source** out,
     const int64_t n_truncated = pixels.empty() ? truncate(ids, options.truncation, limit, added) : 0;
     Model::check_ids("source", ids, m.config().encoder);
     m.check_images(ids, pixels.size());
-    Model::Images features;
-    for (const auto& image : pixels) features.push_back(m.encode_image(image, stop));
+    Model::Unread unread{std::move(ids), {}, m.adapters().choose(chosen), 0, n_truncated};
+    for (const auto& image : pixels) unread.images.push_back(m.encode_image(image, stop, unread.adapters));
     Told progress(options);
-    give_source(m.encode(std::move(ids), features, stop, &progress, n_truncated), out);
+    give_source(m.encode({std::move(unread)}, SourceOrigin::kFinal, stop, &progress).front(), out);
   });
 }
 

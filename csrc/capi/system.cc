@@ -1,32 +1,17 @@
 // What this library and machine can do.
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "base/cpu_features.h"
 #include "base/thread_count.h"
 #include "capi/guard.h"
 #include "capi/handles.h"
+#include "capi/json.h"
 #include "kernels/cpu/kernels.h"
 #include "ops/backends.h"
 
 namespace t5g::capi {
 namespace {
-
-std::string quoted(std::string_view text) {
-  constexpr char kHex[] = "0123456789abcdef";
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += {'\\', c};
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      out += {'\\', 'u', '0', '0', kHex[c >> 4], kHex[c & 15]};
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
-}
 
 std::string list(const std::vector<std::string>& texts) {
   std::string out;

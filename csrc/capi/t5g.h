@@ -46,8 +46,9 @@ extern "C" {
 /* Grows when a program that was made for an older one would not work any more. */
 #define T5G_ABI_VERSION 1
 
-#define T5G_TO_ZERO ((size_t)-1) /* the size of a text that ends with a zero byte */
-#define T5G_TO_END UINT64_MAX    /* the size of a part of a file: all that is left of it */
+#define T5G_TO_ZERO ((size_t)-1)      /* the size of a text that ends with a zero byte */
+#define T5G_TO_END UINT64_MAX         /* the size of a part of a file: all that is left of it */
+#define T5G_ALL_ADAPTERS ((size_t)-1) /* the number of adapters: all that are loaded */
 
 /* ---- Statuses and messages ------------------------------------------------------------------------------------- */
 
@@ -180,6 +181,16 @@ T5G_API t5g_status t5g_model_get_info(const t5g_model* model, t5g_model_info* in
  * such key, T5G_FORMAT_ERROR where it is no text. For t5g_free(). */
 T5G_API t5g_status t5g_model_get_metadata(const t5g_model* model, const char* key, char** value);
 
+/* ---- Adapters -------------------------------------------------------------------------------------------------- */
+
+/* Loads an adapter (LoRA), which t5g-convert --adapter has made for this model, beside those that are there. name: by
+ * which it is chosen; scale: of what it adds, usually 1. */
+T5G_API t5g_status t5g_model_load_adapter(t5g_model* model, const char* path, const char* name, double scale);
+/* Calls under way keep it. A source that was made with it can be used when it is loaded again. */
+T5G_API t5g_status t5g_model_unload_adapter(t5g_model* model, const char* name);
+/* The scales of those that are loaded, by name, as JSON. For t5g_free(). */
+T5G_API t5g_status t5g_model_get_adapters(const t5g_model* model, char** json);
+
 /* ---- Text and tokens ------------------------------------------------------------------------------------------- */
 
 /* add_special_tokens: put around the text what belongs around a source. parse_special: match special tokens in the
@@ -220,13 +231,21 @@ typedef enum t5g_truncation {
   T5G_TRUNCATION_MIDDLE = 3
 } t5g_truncation;
 
+typedef struct t5g_adapter { /* this struct stays as it is */
+  const char* name;
+  double scale;
+  int32_t has_scale; /* 0: the scale that it was loaded with */
+} t5g_adapter;
+
 typedef struct t5g_encode_options {
   size_t struct_size;
   const t5g_image* images;
   size_t n_images;
   int32_t parse_special; /* match special tokens in the text; <start_of_image> is matched where there are images */
   int32_t truncation;    /* t5g_truncation; t5g_source_get_n_truncated() says how much went */
-  t5g_cancel* cancel;    /* NULL: none */
+  const t5g_adapter* adapters;       /* those that the source is read with, and texts about it are written */
+  size_t n_adapters;                 /* T5G_ALL_ADAPTERS, the default, or 0: none */
+  t5g_cancel* cancel;                /* NULL: none */
   t5g_progress_callback on_progress; /* tokens */
   void* user_data;
 } t5g_encode_options;

@@ -110,8 +110,7 @@ class Reader:
         """Encode a source that has been checked, where that has not been done."""
         if not isinstance(request, tuple):
             return request
-        n_truncated = getattr(request[0], "n_truncated", 0)
-        return self._native.encode(*request, progress=progress, n_truncated=n_truncated)
+        return self._native.encode(*request, progress=progress, n_truncated=n_truncated(request))
 
     # ---- Targets ----
 

@@ -46,7 +46,7 @@ message = st.fixed_dictionaries(
 )
 
 _FIELDS: dict[str, st.SearchStrategy[Any]] = {
-    "model": texts,
+    "model": texts | st.sampled_from(["tiny", "tiny:", "tiny:a"]),
     "max_tokens": st.integers(-1, 4),
     "max_new_tokens": st.integers(-1, 4),
     "temperature": st.floats(0, 2),
@@ -87,6 +87,7 @@ _FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "presence_penalty": st.floats(),
     "images": images,
     "truncation": st.sampled_from(["error", "end", "start", "middle", "auto", "x"]),
+    "adapters": st.sampled_from([[], {}, "a", ["a"], {"a": 1}]) | anything,
 }
 
 

@@ -114,25 +114,33 @@ class Server:
         return Response(self.metrics.text(), media_type="text/plain; version=0.0.4")
 
     async def _models(self, request: Request) -> Response:
-        return Json({"object": "list", "data": [self._described()]})
+        return Json({"object": "list", "data": [self._described(name) for name in self._names()]})
 
     async def _model(self, request: Request) -> Response:
-        if request.path_params["id"] != self.settings.model_name:
+        name = request.path_params["id"]
+        if name not in self._names():
             raise ApiError(
                 404, "there is no such model here. GET /v1/models lists what there is.", code="model_not_found"
             )
-        return Json(self._described())
+        return Json(self._described(name))
 
-    def _described(self) -> dict[str, Any]:
+    def _names(self) -> list[str]:
+        """The model's, and behind it that of each adapter."""
+        name = self.settings.model_name
+        return [name, *(f"{name}:{adapter}" for adapter in self.model.adapters)]
+
+    def _described(self, name: str) -> dict[str, Any]:
         model = self.model
+        parent = {} if name == self.settings.model_name else {"parent": self.settings.model_name}
         return {
-            "id": self.settings.model_name,
+            "id": name,
             "object": "model",
             "created": 0,
             "owned_by": "t5g",
+            **parent,
             "t5g": {
                 "architecture": model.config.architecture,
-                "max_source_tokens": model.config.encoder.max_position_embeddings,
+                "max_source_tokens": model.max_source_tokens,
                 "has_vision": model.config.vision is not None,
                 "has_chat_template": model.has_chat_template,
                 "device": model.device,

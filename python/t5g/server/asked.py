@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from t5g import arguments, truncation
 from t5g import options as generation_options
 from t5g.errors import T5gError
-from t5g.server.errors import as_api_error, wrong
+from t5g.server.errors import ApiError, as_api_error, wrong
 from t5g.server.work import Spec
 from t5g.sources import Reader
 
@@ -113,7 +113,7 @@ class Asked:
             raise told from None
 
 
-def take_asked(fields: Fields, settings: Settings, *, is_chat: bool) -> Asked:
+def take_asked(fields: Fields, model: Model, settings: Settings, *, is_chat: bool) -> Asked:
     """Take all fields of generation."""
     options = fields.take("stream_options", {})
     if not isinstance(options, dict):
@@ -132,7 +132,7 @@ def take_asked(fields: Fields, settings: Settings, *, is_chat: bool) -> Asked:
         max_rows=settings.max_batch_size,
         stop=fields.take("stop"),
         decoder_prefix=fields.take("decoder_prefix"),
-        switches=take_switches(fields),
+        switches=take_switches(fields, model, settings),
         skip_special_tokens=fields.flag("skip_special_tokens", True),
         stream=stream,
         include_usage=options.get("include_usage") is True,
@@ -141,10 +141,25 @@ def take_asked(fields: Fields, settings: Settings, *, is_chat: bool) -> Asked:
     )
 
 
-def take_switches(fields: Fields) -> dict[str, Any]:
-    """Take the fields that say how sources are read."""
+def take_switches(fields: Fields, model: Model, settings: Settings) -> dict[str, Any]:
+    """Take the fields that say how sources are read: which of the model's adapters, and the switches of a reader."""
     switches: dict[str, Any] = {name: fields.flag(name) for name in ("parse_special", "pan_and_scan")}
-    return switches | {"truncation": truncation.word(fields.take("truncation", "error"))}
+    switches["truncation"] = truncation.word(fields.take("truncation", "error"))
+    return switches | {"adapters": _adapters(fields, model, settings)}
+
+
+def _adapters(fields: Fields, model: Model, settings: Settings) -> Any:
+    """The field of this name, or one that is named behind the model: NAME:ADAPTER. All other names are the model's."""
+    name, given = fields.text("model") or "", fields.take("adapters")
+    base, _, adapter = name.rpartition(":")
+    if base != settings.model_name:
+        return given
+    if adapter not in model.adapters:
+        message = f"model: has no adapter {arguments.found(adapter)}. GET /v1/models lists what there is."
+        raise ApiError(404, message, param="model", code="model_not_found")
+    if given is not None:
+        raise wrong("adapters", "adapters: are there beside a model that names one. Leave one out.")
+    return adapter
 
 
 def _options(fields: Fields) -> tuple[dict[str, Any], dict[str, str]]:

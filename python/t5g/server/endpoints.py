@@ -40,8 +40,7 @@ class Endpoints:
     async def completions(self, request: Request) -> Response:
         """POST /v1/completions."""
         fields = Fields(await read_json(request))
-        self._take_model(fields)
-        asked = take_asked(fields, self._settings, is_chat=False)
+        asked = take_asked(fields, self._model, self._settings, is_chat=False)
         source_id, prompt = fields.text("source"), fields.take("prompt")
         images = fields.take("images")
         fields.done()
@@ -59,8 +58,7 @@ class Endpoints:
     async def chat_completions(self, request: Request) -> Response:
         """POST /v1/chat/completions."""
         fields = Fields(await read_json(request))
-        self._take_model(fields)
-        asked = take_asked(fields, self._settings, is_chat=True)
+        asked = take_asked(fields, self._model, self._settings, is_chat=True)
         messages = fields.take("messages")
         fields.done()
         if not isinstance(messages, list) or not messages:
@@ -84,20 +82,16 @@ class Endpoints:
             results = await while_there(request, call.results(), call.cancel)
         return Json(await answers.whole(results))
 
-    def _take_model(self, fields: Fields) -> None:
-        fields.text("model")  # there is one, which answers to every name
-
     # ---- Embeddings ----
 
     async def embeddings(self, request: Request) -> Response:
         """POST /v1/embeddings."""
         fields = Fields(await read_json(request))
-        self._take_model(fields)
         texts = fields.take("input")
         form = fields.take("encoding_format", "float")
         width = self._model.config.encoder.hidden_size
         dimensions = fields.take("dimensions", width)
-        switches = take_switches(fields)
+        switches = take_switches(fields, self._model, self._settings)
         fields.ignore("user")
         fields.done()
         if texts is None:

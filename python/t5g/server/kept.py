@@ -63,9 +63,8 @@ class KeptSources:
         """POST /v1/sources: a text, ids, a PDF or images."""
         fields = Fields(await read_json(request))
         given, file, messages = fields.take("input"), fields.text("file"), fields.take("messages")
-        images, switches = fields.take("images"), take_switches(fields)
+        images, switches = fields.take("images"), take_switches(fields, self._engine.model, self._settings)
         with_pieces = fields.flag("with_pieces")
-        fields.text("model")
         fields.done()
         n_given = sum(value is not None for value in (given, file, messages))
         if n_given > 1 or (n_given == 0 and not images):

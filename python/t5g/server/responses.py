@@ -46,13 +46,12 @@ class Responses:
         """Answer a request."""
         body = await read_json(request)
         fields = Fields(_as_chat(body))
-        fields.text("model")
+        model, settings = self._engine.model, self._engine.settings
         given, instructions = fields.take("input"), fields.text("instructions")
         fields.neutral(_NEUTRAL)
-        asked = take_asked(fields, self._engine.settings, is_chat=True)
+        asked = take_asked(fields, model, settings, is_chat=True)
         fields.done()
         messages = _messages(given, instructions)
-        model, settings = self._engine.model, self._engine.settings
 
         def prepare() -> list[Spec]:
             reader = asked.reader(model)
