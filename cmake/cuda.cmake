@@ -66,18 +66,16 @@ function(t5g_embed_cuda_kernels target)
   t5g_cuda_image(code_file code SOURCE ${source} OPTIONS --compress-mode=size --threads 2 ${code} DEPENDS ${kernels})
   set(images T5G_CUDA_CODE_FILE="${code_file}")
   set(files ${code_file})
-  foreach(architecture 75 80)
-    set(ptx ${CMAKE_CURRENT_BINARY_DIR}/cuda/sm_${architecture}.ptx)
-    add_custom_command(OUTPUT ${ptx}
-      COMMAND ${T5G_NVCC} ${T5G_NVCC_FLAGS} -ptx -arch=compute_${architecture} ${source} -o ${ptx}
-      COMMAND ${CMAKE_COMMAND} -DFILE=${ptx} -P ${PROJECT_SOURCE_DIR}/cmake/relabel_ptx.cmake
-      DEPENDS ${source} ${kernels} ${PROJECT_SOURCE_DIR}/cmake/relabel_ptx.cmake
-      COMMENT "CUDA kernels: PTX for compute capability ${architecture} and later" VERBATIM)
-    t5g_cuda_image(ptx_file ptx_${architecture} SOURCE ${ptx} OPTIONS --compress-mode=size -gencode
-                   arch=compute_${architecture},code=compute_${architecture})
-    list(APPEND images T5G_CUDA_PTX_${architecture}_FILE="${ptx_file}")
-    list(APPEND files ${ptx_file})
-  endforeach()
+  # For GPUs that there is no machine code for, all of which are newer than 8.0.
+  set(ptx ${CMAKE_CURRENT_BINARY_DIR}/cuda/sm_80.ptx)
+  add_custom_command(OUTPUT ${ptx}
+    COMMAND ${T5G_NVCC} ${T5G_NVCC_FLAGS} -ptx -arch=compute_80 ${source} -o ${ptx}
+    COMMAND ${CMAKE_COMMAND} -DFILE=${ptx} -P ${PROJECT_SOURCE_DIR}/cmake/relabel_ptx.cmake
+    DEPENDS ${source} ${kernels} ${PROJECT_SOURCE_DIR}/cmake/relabel_ptx.cmake
+    COMMENT "CUDA kernels: PTX for compute capability 8.0 and later" VERBATIM)
+  t5g_cuda_image(ptx_file ptx_80 SOURCE ${ptx} OPTIONS --compress-mode=size -gencode arch=compute_80,code=compute_80)
+  list(APPEND images T5G_CUDA_PTX_80_FILE="${ptx_file}")
+  list(APPEND files ${ptx_file})
   set_source_files_properties(cuda/images.cc PROPERTIES COMPILE_DEFINITIONS "${images}" OBJECT_DEPENDS "${files}")
   target_sources(${target} PRIVATE cuda/images.cc)
 endfunction()

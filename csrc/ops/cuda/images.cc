@@ -8,13 +8,11 @@
 
 T5G_EMBED(t5g_cuda_code, T5G_CUDA_CODE_FILE)
 T5G_EMBED(t5g_cuda_ptx_80, T5G_CUDA_PTX_80_FILE)
-T5G_EMBED(t5g_cuda_ptx_75, T5G_CUDA_PTX_75_FILE)
 
 namespace t5g::cuda {
 
 std::span<const Image> images() {
-  static constexpr Image all[] = {
-      {"machine code", t5g_cuda_code}, {"PTX for 8.0", t5g_cuda_ptx_80}, {"PTX for 7.5", t5g_cuda_ptx_75}};
+  static constexpr Image all[] = {{"machine code", t5g_cuda_code}, {"PTX for 8.0", t5g_cuda_ptx_80}};
   return all;
 }
 
