@@ -65,6 +65,31 @@ void add(std::vector<Case>& cases, const Question& q) {
                    [q](const Backend& b) { return ask(b, q); }});
 }
 
+// Two adapters, one of rows that lie in different blocks: the best token of each row, and what its logits are.
+Values ask_adapted(const Backend& b, float softcap) {
+  constexpr int64_t kVocab = 300, kCols = 64, kRows = 40, kRank = 4;
+  const RandomWeight weight(DataType::kF32, kVocab, kCols, 1);
+  const auto head = b.ops->load_head(weight.view());
+  const auto adapter = b.ops->load_low_rank(normal(kRank * kCols, 3), normal(kVocab * kRank, 4), kRank);
+  const DeviceRows x(*b.device, normal(kRows * kCols, 2), kCols);
+  const LowRankProduct products[] = {{adapter.get(), 1.0f, 1, 2, {}}, {adapter.get(), 0.5f, 20, 18, {}}};
+  std::vector<Selection> selections(kRows);
+  std::vector<Selection*> pointers;
+  for (Selection& selection : selections) {
+    selection.n_best = 1;
+    if (pointers.size() % 2 == 0) selection.ids = {0, 7, 299};
+    pointers.push_back(&selection);
+  }
+  b.ops->select_adapted(x, *head, products, softcap, pointers);
+  Values found;
+  for (const Selection& s : selections) {
+    found.push_back(s.best.at(0).value);
+    found.push_back(static_cast<float>(s.best[0].id) * 0.01f);
+    found.insert(found.end(), s.values.begin(), s.values.end());
+  }
+  return found;
+}
+
 Selection best(size_t n, std::vector<int32_t> ids = {}) {
   Selection selection;
   selection.n_best = n;
@@ -75,6 +100,9 @@ Selection best(size_t n, std::vector<int32_t> ids = {}) {
 }  // namespace
 
 void add_select_cases(std::vector<Case>& cases) {
+  for (const float softcap : {0.0f, 20.0f})
+    cases.push_back({"select_adapted", "soft cap " + std::to_string(softcap), kOrder, "order",
+                     [softcap](const Backend& b) { return ask_adapted(b, softcap); }});
   for (int type = 0; type < kNumDataTypes; ++type) {
     const auto of = static_cast<DataType>(type);
     add(cases, {.name = "the best, " + type_name(of), .type = of, .asked = best(1)});

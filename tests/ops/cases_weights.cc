@@ -63,6 +63,38 @@ void add_linear(std::vector<Case>& cases, const Product p, bool is_whole = false
                    }});
 }
 
+// Two adapters of other ranks and scales, each of some rows.
+void add_adapters(std::vector<Case>& cases, int64_t m, bool is_whole) {
+  constexpr int64_t kIn = 75, kOut = 50;
+  cases.push_back({"add_low_rank", std::to_string(m) + " rows" + (is_whole ? ", of a source" : ""),
+                   is_whole ? kTwoTerms : kOrder, is_whole ? "floats as sums of two bfloat16" : "order",
+                   [m, is_whole](const Backend& b) {
+                     const Pass pass(b, m, is_whole);
+                     const auto values = [](int64_t n, uint32_t seed) { return normal(static_cast<size_t>(n), seed); };
+                     const auto first = b.ops->load_low_rank(values(4 * kIn, 1), values(kOut * 4, 2), 4);
+                     const auto second = b.ops->load_low_rank(values(11 * kIn, 3), values(kOut * 11, 4), 11);
+                     const DeviceRows x(*b.device, values(m * kIn, 5), kIn), y(*b.device, values(m * kOut, 6), kOut);
+                     const LowRankProduct products[] = {{first.get(), 2.0f, 0, m, y},
+                                                        {second.get(), 0.25f, m / 2, m - m / 2, y},
+                                                        {first.get(), -0.5f, m / 3, 1, y}};
+                     b.ops->add_low_rank(x, products);
+                     return y.values();
+                   }});
+}
+
+void add_activations(std::vector<Case>& cases) {
+  cases.push_back({"geglu", "", kOrder, "tanh", [](const Backend& b) {
+                     const DeviceRows gate(*b.device, normal(7 * 33, 1), 33), up(*b.device, normal(7 * 33, 2), 33);
+                     b.ops->geglu(gate, up);
+                     return gate.values();
+                   }});
+  cases.push_back({"bias_gelu", "", kOrder, "tanh", [](const Backend& b) {
+                     const DeviceRows x(*b.device, normal(7 * 33, 3), 33), bias(*b.device, normal(33, 4), 33);
+                     b.ops->bias_gelu(x, bias);
+                     return x.values();
+                   }});
+}
+
 void add_mlps(std::vector<Case>& cases, const Product p) {
   cases.push_back({"geglu_mlp", p.name(), p.is_rounded() ? kRoundedTwice : kOrder, p.reason(), [p](const Backend& b) {
                      const RandomWeight g(p.type, p.n, p.k, 6), u(p.type, p.n, p.k, 7), d(p.type, p.k, p.n, 8);
@@ -89,6 +121,11 @@ void add_mlps(std::vector<Case>& cases, const Product p) {
 }  // namespace
 
 void add_weight_cases(std::vector<Case>& cases) {
+  for (const int64_t m : {1, 9, 70}) {
+    add_adapters(cases, m, /*is_whole=*/false);
+    add_adapters(cases, m, /*is_whole=*/true);
+  }
+  add_activations(cases);
   for (int i = 0; i < kNumDataTypes; ++i) {
     const auto type = static_cast<DataType>(i);
     for (const int64_t m : {1, 2, 3, 8, 9, 70}) add_linear(cases, {type, m, 50, 96});

@@ -190,6 +190,23 @@ class DeferredOps final : public Ops {
   void scale_latent(Latent& latent, Tensor k, int64_t first, int layer, float eps) override {
     device_.enqueue([=, this, &latent] { cpu_.scale_latent(latent, k, first, layer, eps); });
   }
+  std::unique_ptr<LowRank> load_low_rank(std::span<const float> a, std::span<const float> b, int64_t rank) override {
+    return cpu_.load_low_rank(a, b, rank);
+  }
+  void add_low_rank(Tensor x, std::span<const LowRankProduct> products) override {
+    device_.enqueue([this, x, own = std::vector(products.begin(), products.end())] { cpu_.add_low_rank(x, own); });
+  }
+  void geglu(Tensor gate, Tensor up) override {
+    device_.enqueue([this, gate, up] { cpu_.geglu(gate, up); });
+  }
+  void bias_gelu(Tensor x, Tensor bias) override {
+    device_.enqueue([this, x, bias] { cpu_.bias_gelu(x, bias); });
+  }
+  void select_adapted(Tensor x, const Head& head, std::span<const LowRankProduct> products, float softcap,
+                      std::span<Selection* const> selections) override {
+    device_.enqueue([=, this, &head] { cpu_.select_adapted(x, head, products, softcap, selections); });
+    device_.wait();
+  }
   void select(Tensor x, const Head& head, float softcap, std::span<Selection* const> selections) override {
     device_.enqueue([=, this, &head] { cpu_.select(x, head, softcap, selections); });
     device_.wait();

@@ -68,7 +68,15 @@ class GpuOps final : public Ops {
   bool has_latents() const override { return true; }
   std::unique_ptr<Latent> load_latent(const LatentFormat& format, int64_t n, std::span<const std::byte> rows) override;
   void scale_latent(Latent& latent, Tensor k, int64_t first, int layer, float eps) override;
-  void select(Tensor x, const Head& head, float softcap, std::span<Selection* const> selections) override;
+  void select(Tensor x, const Head& head, float softcap, std::span<Selection* const> selections) override {
+    select_adapted(x, head, {}, softcap, selections);
+  }
+  std::unique_ptr<LowRank> load_low_rank(std::span<const float> a, std::span<const float> b, int64_t rank) override;
+  void add_low_rank(Tensor x, std::span<const LowRankProduct> products) override;
+  void geglu(Tensor gate, Tensor up) override;
+  void bias_gelu(Tensor x, Tensor bias) override;
+  void select_adapted(Tensor x, const Head& head, std::span<const LowRankProduct> products, float softcap,
+                      std::span<Selection* const> selections) override;
 
  private:
   // Memory that launches leave results in for later ones, kept and grown.
@@ -92,6 +100,9 @@ class GpuOps final : public Ops {
   void multiply(Address x, int64_t m, int64_t k, std::span<const Product> products);
   void multiply_whole(Address x, int64_t m, int64_t k, std::span<const Product> products);
   void multiply_decoding(Address x, int64_t m, int64_t k, std::span<const Product> products);
+  // how: as the layer itself is multiplied.
+  using Multiply = void (GpuOps::*)(Address x, int64_t m, int64_t k, std::span<const Product> products);
+  void add_low_rank(Address x, const LowRankProduct& product, Address out, Multiply how);
   // out [m, n] = x [m, k] times rows [first, first + n) of a weight, by a decoder's kernel.
   void multiply_rows(const f32* x, int64_t m, const StoredWeight& weight, int64_t first, int64_t n, f32* out);
   void norm(KernelId kernel, const NormArgs& args);
@@ -109,7 +120,8 @@ class GpuOps final : public Ops {
   void find_best(Address x, int64_t m, int64_t k, const StoredWeight& head, float softcap, const SelectArgs& select);
   // Of one block of rows of select(), with all its memory kept.
   class Answers;
-  void select_some(Address x, int64_t cols, const Head& head, float softcap, std::span<Selection* const> selections);
+  void select_some(Tensor x, const Head& head, std::span<const LowRankProduct> products, float softcap,
+                   std::span<Selection* const> selections);
 
   GpuDevice& device_;
   Queue& queue_;
@@ -134,7 +146,7 @@ class GpuOps final : public Ops {
   Scratch pixels_;
   std::span<const uint8_t> pixels_of_;
 
-  Scratch attention_parts_, latent_looks_, logits_, answers_memory_;
+  Scratch attention_parts_, latent_looks_, low_rank_, logits_, answers_memory_;
   const std::unique_ptr<Answers> answers_;
 };
 

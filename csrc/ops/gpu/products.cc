@@ -97,13 +97,13 @@ void GpuOps::linear(Tensor x, std::span<const t5g::Projection> projections) {
 
 void GpuOps::geglu_mlp(Tensor x, const t5g::Projection& gate, const t5g::Projection& up, const t5g::Projection& down) {
   linear(x, {gate, up});
-  element(KernelId::geglu, address_of(gate.out), address_of(up.out), x.rows, gate.out.cols);
+  geglu(gate.out, up.out);
   linear(gate.out, {down});
 }
 
 void GpuOps::gelu_mlp(Tensor x, const t5g::Projection& fc1, const t5g::Projection& fc2) {
   linear(x, {{fc1.weight, fc1.out}});
-  element(KernelId::bias_gelu, address_of(fc1.out), address_of(fc1.bias), x.rows, fc1.out.cols);
+  bias_gelu(fc1.out, fc1.bias);
   linear(fc1.out, {fc2});
 }
 

@@ -46,7 +46,8 @@ Address GpuOps::Scratch::of(Queue& queue, size_t size_bytes) {
 // What is asked of one block of rows, where its answers will be, and how they are read.
 class GpuOps::Answers {
  public:
-  void ask(Queue& queue, std::span<Selection* const> selections, int64_t vocab);
+  // has_logits: they are needed whatever is asked.
+  void ask(Queue& queue, std::span<Selection* const> selections, int64_t vocab, bool has_logits);
   // Of device memory that launch() wants.
   size_t size_bytes() const {
     const size_t rows = args_.rows;
@@ -91,14 +92,15 @@ GpuOps::GpuOps(GpuDevice& device, bool has_fragments)
     : device_(device), queue_(device.queue()), has_fragments_(has_fragments), answers_(std::make_unique<Answers>()) {}
 GpuOps::~GpuOps() = default;
 
-void GpuOps::Answers::ask(Queue& queue, std::span<Selection* const> selections, int64_t vocab) {
+void GpuOps::Answers::ask(Queue& queue, std::span<Selection* const> selections, int64_t vocab, bool has_logits) {
   selections_ = selections;
   args_ = {};
   args_.vocab = static_cast<u32>(vocab);
   args_.groups = groups(vocab, kSearchCols);
   args_.rows = static_cast<u32>(selections.size());
   sums_ = false;
-  best_alone_ = std::all_of(selections.begin(), selections.end(), [](const auto* s) { return wants_best_alone(*s); });
+  best_alone_ = !has_logits &&
+                std::all_of(selections.begin(), selections.end(), [](const auto* s) { return wants_best_alone(*s); });
   less_.clear();
   first_.clear();
   ids_.clear();
@@ -216,11 +218,11 @@ void GpuOps::find_best(Address x, int64_t m, int64_t k, const StoredWeight& head
   queue_.launch(matvec_for(head.type(), rows), {select.groups, groups(m, rows)}, args);
 }
 
-void GpuOps::select_some(Address x, int64_t cols, const Head& head, float softcap,
+void GpuOps::select_some(Tensor x_rows, const Head& head, std::span<const LowRankProduct> products, float softcap,
                          std::span<Selection* const> selections) {
-  const auto n = static_cast<int64_t>(selections.size());
-  const int64_t vocab = head.rows();
-  answers_->ask(queue_, selections, vocab);
+  const Address x = address_of(x_rows);
+  const int64_t n = x_rows.rows, cols = x_rows.cols, vocab = head.rows();
+  answers_->ask(queue_, selections, vocab, !products.empty());
   const Address memory = answers_memory_.of(queue_, answers_->size_bytes());
   if (answers_->want_best_alone()) {
     find_best(x, n, cols, on_gpu(head), softcap, answers_->place(0, memory));
@@ -228,6 +230,7 @@ void GpuOps::select_some(Address x, int64_t cols, const Head& head, float softca
     const Address logits = logits_.of(queue_, static_cast<size_t>(n * vocab) * sizeof(float));
     const Product product{&on_gpu(head), logits};
     multiply_decoding(x, n, cols, {&product, 1});
+    for (const LowRankProduct& adapted : products) add_low_rank(x, adapted, logits, &GpuOps::multiply_decoding);
     if (softcap > 0) element(KernelId::softcap, logits, 0, n, vocab, softcap);
     answers_->place(logits, memory);
   }
@@ -237,14 +240,23 @@ void GpuOps::select_some(Address x, int64_t cols, const Head& head, float softca
   answers_->read_rows(queue_);
 }
 
-void GpuOps::select(Tensor x, const Head& head, float softcap, std::span<Selection* const> selections) {
-  const Address first = address_of(x);
+void GpuOps::select_adapted(Tensor x, const Head& head, std::span<const LowRankProduct> products, float softcap,
+                            std::span<Selection* const> selections) {
+  std::vector<LowRankProduct> own;
   for (size_t at = 0; at < selections.size();) {
     size_t n = 1, n_ids = selections[at]->ids.size();
     while (n < kSelectRows && at + n < selections.size() && n_ids + selections[at + n]->ids.size() <= kSelectIds)
       n_ids += selections[at + n++]->ids.size();
-    const Address rows = first + at * static_cast<size_t>(x.cols) * sizeof(float);
-    select_some(rows, x.cols, head, softcap, selections.subspan(at, n));
+    const auto first = static_cast<int64_t>(at), end = first + static_cast<int64_t>(n);
+    own.clear();
+    for (const LowRankProduct& product : products) {
+      const int64_t begin = std::max(product.first, first), last = std::min(product.first + product.n, end);
+      if (begin >= last) continue;
+      own.push_back(product);
+      own.back().first = begin - first;
+      own.back().n = last - begin;
+    }
+    select_some(x.slice(first, end), head, own, softcap, selections.subspan(at, n));
     at += n;
   }
 }

@@ -38,6 +38,7 @@ bool StoredWeight::is_same_as(const StoredWeight& other) const {
 void WeightStore::note(StoredWeight& weight) {
   const std::lock_guard lock(mutex_);
   noted_.push_back(&weight);
+  any_noted_.store(true);
 }
 
 void WeightStore::forget(StoredWeight& weight) {
@@ -55,11 +56,9 @@ void WeightStore::check_room(size_t size_bytes) const {
 }
 
 void WeightStore::copy_noted() {
-  std::vector<StoredWeight*> weights, first;  // first: those that are not the same as an earlier one
-  {
-    const std::lock_guard lock(mutex_);
-    weights = noted_;
-  }
+  const std::lock_guard lock(mutex_);  // all the time: nobody's weight may go meanwhile
+  const std::vector<StoredWeight*>& weights = noted_;
+  std::vector<StoredWeight*> first;  // those that are not the same as an earlier one
   size_t total = 0;
   std::vector<size_t> offsets, first_offsets;
   for (StoredWeight* weight : weights) {
@@ -83,8 +82,8 @@ void WeightStore::copy_noted() {
     weights[i]->view_ = {
         .type = weights[i]->view_.type, .rows = weights[i]->view_.rows, .cols = weights[i]->view_.cols};
   }
-  const std::lock_guard lock(mutex_);
   noted_.clear();
+  any_noted_.store(false);
 }
 
 void WeightStore::copy(const StoredWeight& weight, Address to) {

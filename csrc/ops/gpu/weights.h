@@ -2,6 +2,7 @@
 // so that one question tells whether there is memory for them.
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -14,7 +15,7 @@ namespace t5g::gpu {
 
 class StoredWeight;
 
-// By the thread that holds the device, but for forget().
+// By the thread that holds the device, but for note() and forget(): from any thread.
 class WeightStore {
  public:
   explicit WeightStore(Queue& queue) : queue_(queue) {}
@@ -23,10 +24,9 @@ class WeightStore {
   void check_room(size_t size_bytes) const;
   // Copies all that was noted. Throws DeviceError where the device lacks the memory, before anything is copied.
   void settle() {
-    if (!noted_.empty()) copy_noted();
+    if (any_noted_.load()) copy_noted();
   }
   void note(StoredWeight& weight);
-  // From any thread.
   void forget(StoredWeight& weight);
 
  private:
@@ -36,6 +36,7 @@ class WeightStore {
   Queue& queue_;
   std::mutex mutex_;
   std::vector<StoredWeight*> noted_;
+  std::atomic<bool> any_noted_{false};
 };
 
 // Where one weight lies.
@@ -49,7 +50,7 @@ class StoredWeight {
   DataType type() const { return layout_.type; }
   // For kernels.
   Weight weight() const {
-    store_->settle();
+    if (memory_ == nullptr) store_->settle();
     return layout_.at(address_, layout_.cols);
   }
   // Of rows [first, first + n) alone.
