@@ -3,6 +3,7 @@
 #
 #   tools/checks/arm_under_qemu.sh tests/kernels -x       arguments are pytest's
 #   T5G_QEMU_CPU=cortex-a53 tools/checks/arm_under_qemu.sh    another CPU than the default "max"
+#   T5G_WHEEL=x.whl tools/checks/arm_under_qemu.sh            a wheel instead of what is built here
 #
 # Needs qemu-user and g++-aarch64-linux-gnu (Debian 12). PYTHON names a Python with pip, cmake, ninja and pybind11.
 # Everything is kept in build/arm, so that only the first run downloads.
@@ -52,6 +53,11 @@ build_module() {
   "$PYTHON" -m cmake --install "$WORK/build" --prefix "$SITE" --component python > /dev/null
 }
 
+unpack_wheel() {
+  rm -rf "$SITE"
+  "$PYTHON" -m zipfile -e "$1" "$SITE"
+}
+
 write_wrapper() {
   cat > "$WORK/python" <<WRAPPER
 #!/bin/sh
@@ -63,7 +69,7 @@ WRAPPER
 mkdir -p "$WORK"
 [ -e "$WORK/system.done" ] || fetch_system
 [ -e "$WORK/packages.done" ] || fetch_packages
-build_module
+if [ -n "${T5G_WHEEL:-}" ]; then unpack_wheel "$T5G_WHEEL"; else build_module; fi
 write_wrapper
 export T5G_EMULATED_PYTHON=$WORK/python PYTHONPATH=$SITE:$PACKAGES:$PWD/tools/checks/emulation PYTHONDONTWRITEBYTECODE=1
 "$WORK/python" -c 'import platform, t5g; print("t5g", t5g.__version__, "on", platform.machine(), t5g.__file__)'

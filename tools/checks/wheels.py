@@ -1,0 +1,183 @@
+"""Builds wheels for old and other Linux systems with zig, has auditwheel check them, installs and tests them.
+
+python tools/checks/wheels.py [NAME ...] [--test-only]
+
+Names are those of WHEELS; without any, all. For the Python that runs this. A wheel for this machine is installed into
+an environment of its own, which runs README's first command and some tests; one for ARM64 does that under qemu
+(tools/checks/arm_under_qemu.sh); of musl's, everything that its module asks for must be there. Needs the dependency
+group `wheels` (pyproject.toml); CUDA kernels are in the wheel for x86-64 where nvcc is found. Works in build/platforms.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).parent))
+from exports import dynamic_symbols, glibc_faults
+from roots import root_for
+from zig import ROOT, WORK, environment
+
+PYTHON = f"{sys.version_info.major}{sys.version_info.minor}"
+LIMIT_BYTES = 7_500_000
+TEXT = (
+    "httpx is a fully featured HTTP client library for Python 3. It includes an integrated command line client, has "
+    "support for both HTTP/1.1 and HTTP/2, and provides both sync and async APIs."
+)
+SUMMARY = "HTTP client library for Python 3"
+TESTS = ["tests/test_package.py", "tests/runtime/test_bundled.py", "tests/model/test_parity.py"]
+
+
+class Wheel(NamedTuple):
+    """A wheel: what zig builds it for, and what pip calls that."""
+
+    target: str
+    machine: str
+    libc: str  # as in a module's name
+    platform: str
+
+
+WHEELS = {
+    "manylinux-x64": Wheel("glibc2.17-x64", "x86_64", "gnu", "manylinux_2_17_x86_64"),
+    "manylinux-arm64": Wheel("glibc2.17-arm64", "aarch64", "gnu", "manylinux_2_17_aarch64"),
+    "musllinux-x64": Wheel("musl-x64", "x86_64", "musl", "musllinux_1_2_x86_64"),
+}
+
+
+def run(*command: object, **more: object) -> str:
+    """Run a command that must succeed -> its standard output."""
+    words = [str(part) for part in command]
+    return str(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, **more).stdout)  # type: ignore[call-overload]
+
+
+def build(name: str) -> Path:
+    """Build a wheel with zig -> the wheel, as auditwheel has named it."""
+    wheel, folder = WHEELS[name], WORK / "wheels" / name
+    shutil.rmtree(folder / "raw", ignore_errors=True)
+    shutil.rmtree(folder / "dist", ignore_errors=True)
+    soabi = f"cpython-{PYTHON}-{wheel.machine}-linux-{wheel.libc}"
+    variables = environment(wheel.target) | {
+        "CMAKE_TOOLCHAIN_FILE": str(ROOT / "cmake" / "zig.cmake"),
+        "_PYTHON_HOST_PLATFORM": f"linux-{wheel.machine}",
+        "SETUPTOOLS_EXT_SUFFIX": f".{soabi}.so",
+    }
+    nvcc = shutil.which("nvcc") or os.environ.get("T5G_NVCC")
+    # The headers of Python are the same on all 64-bit systems of Linux.
+    defines = {
+        "T5G_WERROR": "ON",
+        "CMAKE_CXX_FLAGS_RELEASE": "-O3 -DNDEBUG",
+        "Python_INCLUDE_DIR": sysconfig.get_path("include"),
+        "Python_SOABI": soabi,
+        "T5G_CUDA": "ON" if nvcc and name == "manylinux-x64" else "OFF",
+        "T5G_NVCC": nvcc or "",
+    }
+    settings = [word for key, value in defines.items() for word in ("-C", f"cmake.define.{key}={value}")]
+    run(
+        sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--wheel-dir", folder / "raw",
+        "-C", f"build-dir={folder / 'build'}", *settings, ROOT, env=variables,
+    )  # fmt: skip
+    raw = next((folder / "raw").glob("*.whl"))
+    run(
+        sys.executable,
+        "-m",
+        "auditwheel",
+        "repair",
+        "--plat",
+        wheel.platform,
+        "-w",
+        folder / "dist",
+        raw,
+        env=variables,
+    )
+    return next((folder / "dist").glob("*.whl"))
+
+
+def faults(name: str, wheel: Path) -> list[str]:
+    """What is wrong with a wheel's size and module."""
+    found = []
+    if wheel.stat().st_size > LIMIT_BYTES:
+        found.append(f"{wheel.name} has {wheel.stat().st_size:,} bytes; the limit is {LIMIT_BYTES:,}")
+    unpacked = WORK / "wheels" / name / "unpacked"
+    shutil.rmtree(unpacked, ignore_errors=True)
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(unpacked)
+        grafted = [file for file in archive.namelist() if ".libs/" in file]
+    found += [f"{wheel.name} brings {file}" for file in grafted]
+    (module,) = unpacked.glob("t5g/_core*.so")
+    defined, wanted = dynamic_symbols(module.read_bytes())
+    found += [f"{module.name} exports {symbol}" for symbol in sorted(defined - {"PyInit__core"})]
+    print(f"{wheel.name}: {wheel.stat().st_size:,} bytes; {module.name} has {module.stat().st_size:,}", flush=True)
+    if WHEELS[name].libc == "gnu":
+        return found + glibc_faults(module, (2, 17))
+    loader = next(root_for("musl-x64").rglob("ld-musl-*.so.1"))
+    there, _ = dynamic_symbols((loader.parent / loader.readlink()).resolve().read_bytes())
+    lacking = {symbol for symbol in wanted - there if not symbol.startswith(("Py", "_Py"))}
+    return found + [f"{module.name} wants {symbol}, which musl has not" for symbol in sorted(lacking)]
+
+
+def test_here(name: str, wheel: Path) -> None:
+    """Install into a fresh environment and use it, away from the sources."""
+    folder = WORK / "wheels" / name / "environment"
+    venv.create(folder, clear=True, with_pip=True)
+    python = folder / "bin" / "python"
+    run(
+        python,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        wheel,
+        "pytest>=8",
+        "hypothesis>=6",
+        "gguf>=0.17",
+        "sentencepiece>=0.2",
+        cwd=folder,
+    )
+    printed = run(folder / "bin" / "t5g-run", "-p", TEXT, cwd=folder)
+    assert printed == SUMMARY + "\n", printed
+    print(run(python, "-m", "pytest", "-p", "no:cacheprovider", *TESTS, cwd=ROOT).splitlines()[-1], flush=True)
+
+
+def test_on_arm(wheel: Path) -> None:
+    """Use it in a Python for ARM64, under qemu."""
+    script = ROOT / "tools" / "checks" / "arm_under_qemu.sh"
+    variables = os.environ | {"PYTHON": sys.executable, "T5G_WHEEL": str(wheel)}
+    run(script, *TESTS, env=variables)
+    python = ROOT / "build" / "arm" / "python"
+    site = f"{ROOT}/build/arm/site:{ROOT}/build/arm/pypi"
+    printed = run(python, "-m", "t5g.cli.run", "-p", TEXT, env=os.environ | {"PYTHONPATH": site})
+    assert printed == SUMMARY + "\n", printed
+
+
+def check(name: str, is_built: bool) -> list[str]:
+    """Build one wheel and use it -> what is wrong."""
+    wheel = next((WORK / "wheels" / name / "dist").glob("*.whl")) if is_built else build(name)
+    found = faults(name, wheel)
+    if name == "manylinux-x64":
+        test_here(name, wheel)
+    if name == "manylinux-arm64":
+        test_on_arm(wheel)
+    return found
+
+
+def main() -> int:
+    """Check the wheels named."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(WHEELS))
+    parser.add_argument("--test-only", action="store_true", help="what is built already")
+    arguments = parser.parse_args()
+    found = [fault for name in arguments.names or WHEELS for fault in check(name, arguments.test_only)]
+    print("\n".join(found))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
