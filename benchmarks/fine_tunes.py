@@ -41,7 +41,9 @@ def reference(config: t5g.Config, n_threads: int) -> Any:
         "sliding_window max_position_embeddings"
     )
     fields = {name: getattr(c, name) for name in names.split()}
-    side = tf.T5Gemma2TextConfig(**fields, layer_types=list(c.layer_types), rope_parameters=rope)
+    side = tf.T5Gemma2TextConfig(
+        **fields, layer_types=list(c.layer_types), rope_parameters=rope, dropout_rate=0.0, attention_dropout=0.0
+    )
     from transformers.models.t5gemma2.modeling_t5gemma2 import T5Gemma2TextEncoder
 
     return T5Gemma2TextEncoder(side).to(torch.bfloat16).eval()

@@ -198,6 +198,7 @@ class CpuOps final : public Ops {
   // logits [n, V] = x W^T.
   void all_logits(HostTensor x, const CpuHead& head, HostTensor logits);
   void add_low_rank(HostTensor x, const LowRankProduct& product, HostTensor out);
+  bool add_together(HostTensor x, std::span<const LowRankProduct> products);
   bool search(HostTensor x, const CpuHead& head, float softcap, std::span<Selection* const> selections);
 
   CpuDevice& device_;

@@ -1,6 +1,7 @@
 // Adapters: two thin products in f32, one after the other. The first makes `rank` values of a row, the second adds to
 // the layer's output; both matrices are packed as any other of floats, so that every value is summed in one order.
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "kernels/cpu/pack.h"
@@ -68,7 +69,60 @@ std::unique_ptr<LowRank> CpuOps::load_low_rank(std::span<const float> a, std::sp
 }
 
 void CpuOps::add_low_rank(Tensor x, std::span<const LowRankProduct> products) {
+  if (add_together(on_host(x), products)) return;
   for (const LowRankProduct& product : products) add_low_rank(on_host(x), product, on_host(product.out));
+}
+
+// Several products of few rows, each with an output of its own, as those of queries, keys and values in a decode step:
+// one alone gives threads nothing to share. False: they are no such ones.
+bool CpuOps::add_together(HostTensor x, std::span<const LowRankProduct> products) {
+  struct Part {
+    const CpuLowRank* w;
+    float* inner;
+    HostTensor out;
+    int64_t first_item;
+  };
+  std::array<Part, 4> parts;
+  if (products.size() < 2 || products.size() > parts.size()) return false;
+  int64_t n_values = 0, n_items = 0;
+  for (size_t i = 0; i < products.size(); ++i) {
+    const LowRankProduct& product = products[i];
+    const auto is_same = [&](const LowRankProduct& other) {
+      return other.out.storage == product.out.storage && other.out.offset == product.out.offset;
+    };
+    if (product.n > kRowsPerItem || std::ranges::any_of(products.first(i), is_same)) return false;
+    n_values += product.n * product.weight->rank();
+  }
+  const size_t needed = static_cast<size_t>(n_values) * sizeof(float);
+  if (low_rank_.size_bytes() < needed) low_rank_ = Buffer(needed);
+  float* inner = low_rank_.floats();
+  for (size_t i = 0; i < products.size(); ++i) {
+    const auto& w = static_cast<const CpuLowRank&>(*products[i].weight);
+    parts[i] = {&w, inner, on_host(products[i].out), n_items};
+    inner += products[i].n * w.rank();
+    n_items += ceil_div(w.b().n_groups(), kGroupsPerItem);
+  }
+  pool_.parallel_for(
+      std::ssize(products),
+      [&](int64_t i, int) {
+        const LowRankProduct& product = products[static_cast<size_t>(i)];
+        const auto& [w, rows, out, first_item] = parts[static_cast<size_t>(i)];
+        w->a().multiply(kernels_, 0, w->a().n_groups(), x.row(product.first), product.n, rows, w->rank(), false);
+        for (int64_t k = 0; k < product.n * w->rank(); ++k) rows[k] *= product.scale;
+      },
+      interrupt());
+  pool_.parallel_for(
+      n_items,
+      [&](int64_t item, int) {
+        size_t i = products.size() - 1;
+        while (item < parts[i].first_item) --i;
+        const auto& [w, rows, out, first_item] = parts[i];
+        const int64_t begin = (item - first_item) * kGroupsPerItem;
+        w->b().multiply(kernels_, begin, std::min(begin + kGroupsPerItem, w->b().n_groups()), rows, products[i].n,
+                        out.row(products[i].first), out.cols, true);
+      },
+      interrupt());
+  return true;
 }
 
 void CpuOps::add_low_rank(HostTensor x, const LowRankProduct& product, HostTensor out) {
