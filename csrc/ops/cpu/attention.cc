@@ -10,8 +10,8 @@
 
 #include "kernels/cpu/kv_layout.h"
 #include "ops/cpu/cpu_ops.h"
-#include "ops/source_parts.h"
 #include "ops/cpu/stop_inside.h"
+#include "ops/source_parts.h"
 
 namespace t5g {
 namespace {
