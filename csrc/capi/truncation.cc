@@ -19,8 +19,8 @@ int64_t truncate(std::vector<int32_t>& ids, int32_t truncation, int64_t limit, c
   const auto& [prefix, suffix] = added;
   const bool begins = std::ranges::equal(std::span(ids).first(std::min(prefix.size(), ids.size())), prefix);
   const bool ends = std::ranges::equal(std::span(ids).last(std::min(suffix.size(), ids.size())), suffix);
-  const int64_t first = std::min(begins ? std::ssize(prefix) : 0, limit);
-  const int64_t last = std::min(ends ? std::ssize(suffix) : 0, limit - first);
+  const int64_t first = std::min<int64_t>(begins ? std::ssize(prefix) : 0, limit);
+  const int64_t last = std::min<int64_t>(ends ? std::ssize(suffix) : 0, limit - first);
   const int64_t room = limit - first - last;
   const int64_t before = truncation == T5G_TRUNCATION_END     ? room
                          : truncation == T5G_TRUNCATION_START ? 0
