@@ -47,11 +47,23 @@ class Answer:
 
     @property
     def events(self) -> list[dict[str, Any]]:
-        """Server-sent events, checked to end as they have to."""
-        lines = [line for line in self.content.decode().split("\n\n") if line and not line.startswith(":")]
-        assert all(line.startswith("data: ") for line in lines), lines
-        assert lines[-1] == "data: [DONE]"
-        return [json.loads(line[6:]) for line in lines[:-1]]
+        """Server-sent events, checked to end as they have to: with [DONE], those of responses with their last."""
+        blocks = [block for block in self.content.decode().split("\n\n") if block and not block.startswith(":")]
+        if blocks[0].startswith("event: "):
+            return self._named_events(blocks)
+        assert all(block.startswith("data: ") for block in blocks), blocks
+        assert blocks[-1] == "data: [DONE]"
+        return [json.loads(block[6:]) for block in blocks[:-1]]
+
+    @staticmethod
+    def _named_events(blocks: list[str]) -> list[dict[str, Any]]:
+        events = []
+        for block in blocks:
+            name, data = block.split("\n")
+            events.append(json.loads(data.removeprefix("data: ")))
+            assert name == f"event: {events[-1]['type']}"
+        assert events[-1]["type"] in ("response.completed", "response.incomplete", "response.failed", "error")
+        return events
 
 
 @dataclass
