@@ -18,7 +18,9 @@
 namespace t5g::emulator {
 namespace {
 
-enum class State : uint8_t { kReady, kInWarp, kInGroup, kDone };
+// Neither bytes nor zero: filling with them would be memset, which ThreadSanitizer sees even in code that it was not
+// compiled into.
+enum class State : uint32_t { kReady = 1, kInWarp, kInGroup, kDone };
 
 struct Warp {
   uint32_t arrived = 0;
