@@ -3,10 +3,10 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <random>
 #include <string>
 
 #include "base/error.h"
+#include "base/random.h"
 #include "sampling/options.h"
 
 namespace t5g {
@@ -105,10 +105,6 @@ bool GenerationConfig::is_eos(int32_t token_id) const {
   return std::find(eos_token_ids.begin(), eos_token_ids.end(), token_id) != eos_token_ids.end();
 }
 
-uint64_t resolve_seed(const GenerationConfig& config) {
-  if (config.seed) return *config.seed;
-  std::random_device device;
-  return uint64_t{device()} << 32 | device();
-}
+uint64_t resolve_seed(const GenerationConfig& config) { return config.seed ? *config.seed : random_number(); }
 
 }  // namespace t5g

@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
-#include <random>
 #include <string>
 #include <string_view>
 
@@ -16,6 +15,7 @@
 #include "base/half.h"
 #include "base/os/process.h"
 #include "base/printable.h"
+#include "base/random.h"
 #include "base/thread_count.h"
 #include "base/utf8.h"
 #include "checks.h"
@@ -95,7 +95,7 @@ void write(const std::filesystem::path& path, const char* text) {
 
 std::filesystem::path new_folder() {
   const std::string name = "t5g_base_checks_" + std::to_string(t5g::os::process_id()) + "_";
-  const auto folder = std::filesystem::temp_directory_path() / (name + std::to_string(std::random_device()()));
+  const auto folder = std::filesystem::temp_directory_path() / (name + std::to_string(t5g::random_number()));
   T5G_CHECK(std::filesystem::create_directory(folder));
   return folder;
 }
@@ -177,5 +177,6 @@ int main(int argc, char** argv) {
   check_text();
   check_free_memory();
   check_cgroups();
+  T5G_CHECK(t5g::random_number() != t5g::random_number());
   std::puts("ok");
 }

@@ -50,6 +50,7 @@ def make_root(name: str, suite: str, architecture: str, packages: list[str]) -> 
     subprocess.run(["apt-get", "-qq", *options, "download", *packages], check=True, cwd=apt)
     for package in apt.glob("*.deb"):
         subprocess.run(["dpkg", "-x", package, folder / "root"], check=True)
+    (folder / "root" / "tmp").mkdir(exist_ok=True)
     (folder / "done").touch()
     return folder / "root"
 

@@ -12,12 +12,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
-#include <random>
 #include <utility>
 
 #include "base/error.h"
 #include "base/os/process.h"
 #include "base/printable.h"
+#include "base/random.h"
 
 namespace t5g {
 namespace {
@@ -102,9 +102,8 @@ void check_that_the_system_agrees(const std::string& path, const std::string& re
 std::string random_name(const std::string& name) {
   size_t kept = std::min(name.size(), kNameBytesKept);
   while (kept > 0 && kept < name.size() && (name[kept] & 0xc0) == 0x80) --kept;  // no part of a character
-  std::random_device random;
   char suffix[16];
-  std::snprintf(suffix, sizeof suffix, ".%08x.tmp", static_cast<unsigned>(random()));
+  std::snprintf(suffix, sizeof suffix, ".%08x.tmp", static_cast<unsigned>(random_number()));
   return "." + name.substr(0, kept) + suffix;
 }
 

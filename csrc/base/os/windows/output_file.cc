@@ -8,13 +8,13 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
-#include <random>
 #include <utility>
 
 #include "base/error.h"
 #include "base/os/process.h"
 #include "base/os/windows/system.h"
 #include "base/printable.h"
+#include "base/random.h"
 
 namespace t5g {
 namespace {
@@ -64,9 +64,8 @@ bool is_device(const std::string& full) { return full.starts_with("\\\\.\\"); }
 std::string random_name(const std::string& name) {
   size_t kept = std::min(name.size(), kNameBytesKept);
   while (kept > 0 && kept < name.size() && (name[kept] & 0xc0) == 0x80) --kept;  // no part of a character
-  std::random_device random;
   char suffix[16];
-  std::snprintf(suffix, sizeof suffix, ".%08x.tmp", static_cast<unsigned>(random()));
+  std::snprintf(suffix, sizeof suffix, ".%08x.tmp", static_cast<unsigned>(random_number()));
   return "." + name.substr(0, kept) + suffix;
 }
 
