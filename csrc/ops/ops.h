@@ -206,29 +206,30 @@ class Ops {
   // out [n, H * Dh] = softmax(scale * q k^T + mask) v, for every row over what its sequence can see in one layer.
   virtual void attention(Tensor q, const AttentionSpec& spec, BatchRows rows, int layer, Tensor out) = 0;
 
-  // Latent sources. A backend that has none leaves these as they are: it is only given sources with keys and values.
-  virtual bool has_latents() const { return false; }
-  // rows: n of them, in the host's memory, which outlives the latent.
-  virtual std::unique_ptr<Latent> load_latent(const LatentFormat&, int64_t n, std::span<const std::byte> rows);
+  // A latent source. rows: n of them, in the host's memory, which outlives the latent.
+  virtual std::unique_ptr<Latent> load_latent(const LatentFormat& format, int64_t n,
+                                              std::span<const std::byte> rows) = 0;
   // Stores 1 / rms of every head of k [n, K * Dh], keys of the rows from `first` on before their norm, in one layer.
-  virtual void scale_latent(Latent& latent, Tensor k, int64_t first, int layer, float eps);
+  virtual void scale_latent(Latent& latent, Tensor k, int64_t first, int layer, float eps) = 0;
 
   // Answers selections[i] about row i of x W^T, softcapped where softcap > 0. Waits for everything enqueued before.
-  virtual void select(Tensor x, const Head& head, float softcap, std::span<Selection* const> selections) = 0;
+  virtual void select(Tensor x, const Head& head, float softcap, std::span<Selection* const> selections) {
+    select_adapted(x, head, {}, softcap, selections);
+  }
 
-  // ---- Adapters. A device without these refuses the first one that is to be loaded (see ops.cc).
+  // ---- Adapters
 
   // a [rank, cols], b [rows, rank].
-  virtual std::unique_ptr<LowRank> load_low_rank(std::span<const float> a, std::span<const float> b, int64_t rank);
+  virtual std::unique_ptr<LowRank> load_low_rank(std::span<const float> a, std::span<const float> b, int64_t rank) = 0;
   // One after the other. A row gets the same bits whatever products the rows beside it get, and how many they are.
-  virtual void add_low_rank(Tensor x, std::span<const LowRankProduct> products);
+  virtual void add_low_rank(Tensor x, std::span<const LowRankProduct> products) = 0;
   // The middle of geglu_mlp() and gelu_mlp(), where an adapter takes part in one of their layers:
   // gate = gelu_tanh(gate) * up; x = gelu_tanh(x + bias). Rows get the bits that the whole would give them.
-  virtual void geglu(Tensor gate, Tensor up);
-  virtual void bias_gelu(Tensor x, Tensor bias);
+  virtual void geglu(Tensor gate, Tensor up) = 0;
+  virtual void bias_gelu(Tensor x, Tensor bias) = 0;
   // As select(), with products added to the logits, whose `out` is not looked at.
   virtual void select_adapted(Tensor x, const Head& head, std::span<const LowRankProduct> products, float softcap,
-                              std::span<Selection* const> selections);
+                              std::span<Selection* const> selections) = 0;
 };
 
 }  // namespace t5g

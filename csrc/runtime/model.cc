@@ -45,13 +45,11 @@ DataType resolve_kv_type(const std::string& name, DataType weights) {
   throw InvalidArgument("kv_type is '" + name + "', expected 'auto', 'f32', 'f16' or 'q8_0'.");
 }
 
-SourceCacheKind resolve_source_cache(const std::string& name, const Ops& ops, const std::string& device) {
-  if (name == "auto") return ops.has_latents() ? SourceCacheKind::kAuto : SourceCacheKind::kKeys;
+SourceCacheKind resolve_source_cache(const std::string& name) {
+  if (name == "auto") return SourceCacheKind::kAuto;
   if (name == "keys") return SourceCacheKind::kKeys;
-  if (name != "latent") throw InvalidArgument("source_cache is '" + name + "', expected 'auto', 'keys' or 'latent'.");
-  if (ops.has_latents()) return SourceCacheKind::kLatent;
-  throw Unsupported("source_cache is 'latent', but the device '" + device +
-                    "' keeps keys and values only. Use 'keys' or 'auto', or another device.");
+  if (name == "latent") return SourceCacheKind::kLatent;
+  throw InvalidArgument("source_cache is '" + name + "', expected 'auto', 'keys' or 'latent'.");
 }
 
 int64_t check_budget(int64_t bytes) {
@@ -153,7 +151,7 @@ Model::Model(const ModelLocation& location, const ModelOptions& options)
       backend_(make_backend(options.device, check_threads(options.n_threads))),
       weights_(load_weights(file_, config_, backend_, options.load)),
       kv_type_(resolve_kv_type(options.kv_type, decoder_type(weights_))),
-      source_cache_(resolve_source_cache(options.source_cache, *backend_.ops, backend_.device->name())),
+      source_cache_(resolve_source_cache(options.source_cache)),
       source_cache_budget_(check_budget(options.source_cache_budget)),
       encoder_(config_, weights_, *backend_.ops, prefill_kv_type(type_of(weights_.encoder_layers.front().mlp))),
       decoder_(config_, weights_, *backend_.ops, kv_type_),

@@ -1,27 +1,25 @@
-// Model, EncodedSource and Generator. Every call that computes releases the GIL; Ctrl-C is noticed while it runs.
+// Model and EncodedSource. Every call that computes releases the GIL; Ctrl-C is noticed while it runs.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
 #include <algorithm>
 #include <atomic>
-#include <exception>
 #include <memory>
 #include <optional>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
 #include "base/error.h"
 #include "base/utf8.h"
 #include "bindings.h"
+#include "config_dict.h"
 #include "interrupt.h"
 #include "progress.h"
+#include "requests.h"
 #include "runtime/encoded_source.h"
 #include "runtime/generation_defaults.h"
-#include "runtime/generator.h"
-#include "runtime/kept_logprob.h"
 #include "runtime/model_handle.h"
 #include "runtime/scoring.h"
 #include "text/chat.h"
@@ -31,73 +29,6 @@ namespace t5g::python {
 namespace {
 
 namespace py = pybind11;
-using Ids = std::vector<int32_t>;
-
-// ---- Config -------------------------------------------------------------------------------------------------------
-
-py::object none_if(bool missing, const py::object& value) { return missing ? py::none() : value; }
-
-py::dict rope_dict(const RopeParameters& rope) {
-  py::dict d;
-  d["rope_theta"] = rope.rope_theta;
-  d["factor"] = rope.factor;
-  return d;
-}
-
-py::dict side_dict(const TextConfig& c) {
-  py::list layer_types;
-  for (const LayerType type : c.layer_types)
-    layer_types.append(type == LayerType::kFullAttention ? "full_attention" : "sliding_attention");
-  py::dict d;
-  d["vocab_size"] = c.vocab_size;
-  d["hidden_size"] = c.hidden_size;
-  d["intermediate_size"] = c.intermediate_size;
-  d["num_hidden_layers"] = c.num_hidden_layers;
-  d["num_attention_heads"] = c.num_attention_heads;
-  d["num_key_value_heads"] = c.num_key_value_heads;
-  d["head_dim"] = c.head_dim;
-  d["query_pre_attn_scalar"] = c.query_pre_attn_scalar;
-  d["rms_norm_eps"] = c.rms_norm_eps;
-  d["attn_logit_softcapping"] = none_if(c.attn_logit_softcapping == 0, py::cast(c.attn_logit_softcapping));
-  d["final_logit_softcapping"] = none_if(c.final_logit_softcapping == 0, py::cast(c.final_logit_softcapping));
-  d["sliding_window"] = c.sliding_window;
-  d["max_position_embeddings"] = c.max_position_embeddings;
-  d["layer_types"] = py::tuple(layer_types);
-  d["rope_full_attention"] = rope_dict(c.rope_full);
-  d["rope_sliding_attention"] = rope_dict(c.rope_sliding);
-  return d;
-}
-
-py::dict vision_dict(const VisionConfig& c) {
-  py::dict d;
-  d["hidden_size"] = c.hidden_size;
-  d["intermediate_size"] = c.intermediate_size;
-  d["num_hidden_layers"] = c.num_hidden_layers;
-  d["num_attention_heads"] = c.num_attention_heads;
-  d["image_size"] = c.image_size;
-  d["patch_size"] = c.patch_size;
-  d["layer_norm_eps"] = c.layer_norm_eps;
-  d["mm_tokens_per_image"] = c.mm_tokens_per_image;
-  return d;
-}
-
-py::dict config_dict(const Config& c) {
-  const auto id = [](int32_t value) { return none_if(value < 0, py::cast(value)); };
-  py::dict d;
-  d["architecture"] = c.architecture == Architecture::kT5Gemma ? "t5gemma" : "t5gemma2";
-  d["name"] = py::reinterpret_steal<py::object>(
-      PyUnicode_DecodeUTF8(c.name.data(), static_cast<Py_ssize_t>(c.name.size()), "replace"));
-  d["vocab_size"] = c.vocab_size;
-  d["encoder"] = side_dict(c.encoder);
-  d["decoder"] = c.has_decoder ? py::object(side_dict(c.decoder)) : py::none();
-  d["vision"] = c.vision ? py::object(vision_dict(*c.vision)) : py::none();
-  d["decoder_start_token_id"] = none_if(!c.has_decoder, py::cast(c.decoder_start_token_id));
-  d["eos_token_id"] = py::tuple(py::cast(c.eos_token_ids));
-  d["image_token_index"] = id(c.image_token_id);
-  d["boi_token_index"] = id(c.boi_token_id);
-  d["eoi_token_index"] = id(c.eoi_token_id);
-  return d;
-}
 
 // ---- Model --------------------------------------------------------------------------------------------------------
 
@@ -107,13 +38,6 @@ auto known(Ask ask) {
   return [ask](ModelHandle& handle) {
     return handle.use(nullptr, [&](const Model& model, Interrupt*) { return ask(model); });
   };
-}
-
-// For what may have to wait for another thread.
-template <class Body>
-auto without_gil(Body&& body) {
-  const py::gil_scoped_release release;
-  return body();
 }
 
 // Calls body(Model&, Interrupt*) without the GIL, with the interrupt that Ctrl-C and close() stop.
@@ -156,25 +80,6 @@ std::shared_ptr<EncodedSource> as_holder(std::shared_ptr<const EncodedSource> so
   return std::const_pointer_cast<EncodedSource>(std::move(source));
 }
 
-// (name, scale or None) of each adapter, as t5g.adapters makes them; None: the call's default.
-using Choices = std::optional<std::vector<std::pair<std::string, std::optional<float>>>>;
-
-AdapterChoices as_choices(const Choices& given) {
-  if (!given) return std::nullopt;
-  std::vector<AdapterChoice> choices;
-  for (const auto& [name, scale] : *given) choices.push_back({name, scale});
-  return choices;
-}
-
-// 8-bit pixels [S, S, 3], as t5g.images makes them.
-using Pixels = py::array_t<uint8_t, py::array::c_style>;
-
-std::vector<std::vector<uint8_t>> copy_pixels(const std::vector<Pixels>& images) {
-  std::vector<std::vector<uint8_t>> copies;
-  for (const Pixels& pixels : images) copies.emplace_back(pixels.data(), pixels.data() + pixels.size());
-  return copies;
-}
-
 // For the side that the ids are for, "source" or "target".
 Ids checked_ids(ModelHandle& handle, const std::string& name, const py::object& ids, const std::string& side) {
   const TextConfig text = known([&](const Model& model) {
@@ -211,9 +116,6 @@ auto compute_unless(const StopFlag* stop, ModelHandle& handle, Body&& body) {
     return Result();
   }
 }
-
-// A source to encode: its ids, images and adapters.
-using Unread = std::tuple<Ids, std::vector<Pixels>, Choices>;
 
 struct CopiedUnread {
   Ids ids;
@@ -353,22 +255,6 @@ py::array_t<float> score(ModelHandle& handle, const EncodedSource& source, const
   return array;
 }
 
-// From an encoded source, or from its token ids and images. Ids say themselves if tokens were cut from them.
-GenerationRequest as_request(const py::handle& source, const Ids& prefix) {
-  GenerationRequest request;
-  if (py::isinstance<EncodedSource>(source)) {
-    request.source = source.cast<std::shared_ptr<EncodedSource>>();
-  } else {
-    const auto [ids, images, adapters] = source.cast<std::tuple<py::object, std::vector<Pixels>, Choices>>();
-    request.source_ids = ids.cast<Ids>();
-    request.n_truncated = py::getattr(ids, "n_truncated", py::int_(0)).cast<int64_t>();
-    request.images = copy_pixels(images);
-    request.adapters = as_choices(adapters);
-  }
-  request.decoder_prefix = prefix;
-  return request;
-}
-
 // sources: as of a generator; targets: ids without the start token.
 std::vector<py::array_t<float>> score_batch(ModelHandle& handle, const py::list& sources, std::vector<Ids> targets,
                                             int64_t max_batch) {
@@ -434,143 +320,6 @@ py::dict memory_dict(const Model& model) {
   d["bytes_per_source_token"] = needs.bytes_per_source_token;
   d["bytes_per_target_token"] = needs.bytes_per_target_token;
   return d;
-}
-
-// ---- Generator ----------------------------------------------------------------------------------------------------
-
-std::unique_ptr<Generator> make_generator(std::shared_ptr<ModelHandle> model, const py::list& requests,
-                                          const Ids& prefix, const TextOptions& text, int64_t max_batch,
-                                          const GenerationConfig& config) {
-  std::vector<GenerationRequest> list;
-  for (const py::handle item : requests) list.push_back(as_request(item, prefix));
-  return std::make_unique<Generator>(std::move(model), std::move(list), config, text, max_batch);
-}
-
-// config, text: both, or neither for the generator's own.
-size_t add_request(Generator& generator, const py::object& source, const Ids& prefix, const GenerationConfig* config,
-                   const TextOptions* text, bool streams) {
-  GenerationRequest request = as_request(source, prefix);
-  if (config != nullptr && text != nullptr)
-    request.options = std::make_shared<const RequestOptions>(RequestOptions{*config, *text});
-  request.streams = streams;
-  return without_gil([&] { return generator.add(std::move(request)); });
-}
-
-bool step(Generator& generator) {
-  PythonInterrupt interrupt;
-  const py::gil_scoped_release release;
-  return generator.step(&interrupt);
-}
-
-std::optional<std::string> next_text(Generator& generator) {
-  PythonInterrupt interrupt;
-  const py::gil_scoped_release release;
-  return generator.next_text(&interrupt);
-}
-
-double logprob_sum(KeptLogprob& kept) {
-  PythonInterrupt interrupt;
-  const py::gil_scoped_release release;
-  return kept.sum(&interrupt);
-}
-
-std::vector<float> logprob_each(KeptLogprob& kept) {
-  PythonInterrupt interrupt;
-  const py::gil_scoped_release release;
-  return kept.each(&interrupt);
-}
-
-const char* reason_name(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kStop:
-      return "stop";
-    case FinishReason::kLength:
-      return "length";
-    case FinishReason::kTimeout:
-      return "timeout";
-    default:
-      return "cancelled";
-  }
-}
-
-// {id: log-probability}, likeliest first, of each token.
-py::dict top_dict(const std::vector<ScoredToken>& top) {
-  py::dict d;
-  for (const ScoredToken& token : top) d[py::int_(token.id)] = token.value;
-  return d;
-}
-
-py::list top_dicts(const std::vector<std::vector<ScoredToken>>& of_tokens) {
-  py::list dicts;
-  for (const std::vector<ScoredToken>& top : of_tokens) dicts.append(top_dict(top));
-  return dicts;
-}
-
-py::dict result_dict(GenerationResult& result) {
-  py::list sequences;
-  for (GeneratedSequence& sequence : result.sequences) {
-    py::dict d;
-    d["text"] = std::move(sequence.text);
-    d["token_ids"] = std::move(sequence.token_ids);
-    d["finish_reason"] = reason_name(sequence.finish_reason);
-    const bool kept = sequence.kept_logprob != nullptr;
-    d["logprob"] = kept ? py::cast(sequence.kept_logprob) : py::float_(sequence.logprob);
-    d["token_logprobs"] = kept ? py::cast(sequence.kept_logprob) : py::cast(sequence.token_logprobs);
-    d["top_logprobs"] = sequence.top_logprobs.empty() ? py::none() : py::object(top_dicts(sequence.top_logprobs));
-    d["score"] = sequence.score;
-    sequences.append(d);
-  }
-  py::dict timings;
-  timings["image_seconds"] = result.image_seconds;
-  timings["encode_seconds"] = result.encode_seconds;
-  timings["decode_seconds"] = result.decode_seconds;
-  timings["n_source_tokens"] = result.n_source_tokens;
-  timings["n_new_tokens"] = result.n_new_tokens;
-  py::dict d;
-  d["sequences"] = sequences;
-  d["timings"] = timings;
-  d["n_truncated"] = result.n_truncated;
-  return d;
-}
-
-py::list result_dicts(std::vector<GenerationResult> results) {
-  py::list dicts;
-  for (GenerationResult& result : results) dicts.append(result_dict(result));
-  return dicts;
-}
-
-py::list take_results(Generator& generator) {
-  return result_dicts(without_gil([&] { return generator.take_results(); }));
-}
-
-std::optional<py::list> results(const Generator& generator) {
-  auto results = without_gil([&] { return generator.results(); });
-  return results ? std::optional(result_dicts(std::move(*results))) : std::nullopt;
-}
-
-// What has ended a request; Python sees it as the exception that it is when it is raised.
-struct RequestError {
-  std::exception_ptr error;
-};
-
-py::list take_finished(Generator& generator) {
-  py::list results;
-  for (FinishedGeneration& finished : without_gil([&] { return generator.take_finished(); })) {
-    py::object result = finished.error ? py::cast(RequestError{finished.error}) : result_dict(finished.result);
-    results.append(py::make_tuple(finished.number, std::move(result)));
-  }
-  return results;
-}
-
-py::list take_texts(Generator& generator) {
-  py::list texts;
-  for (const FreshText& fresh : without_gil([&] { return generator.take_texts(); })) {
-    py::list tokens;
-    for (const FreshToken& token : fresh.tokens)
-      tokens.append(py::make_tuple(token.id, token.logprob, top_dict(token.top)));
-    texts.append(py::make_tuple(fresh.number, fresh.sequence, fresh.text, std::move(tokens)));
-  }
-  return texts;
 }
 
 }  // namespace
@@ -667,50 +416,6 @@ void bind_runtime(py::module_& m) {
       .def("attention", &attention, arg("source"), arg("ids"), arg("first"),
            "Where the decoder looked in the source at ids[first] and after: [len(ids) - first, n_tokens].")
       .def("chat_prompt", &chat_ids, arg("messages"));
-
-  py::class_<KeptLogprob, std::shared_ptr<KeptLogprob>>(m, "KeptLogprob",
-                                                        "Log-probabilities that are computed when they are asked for.")
-      .def("sum", &logprob_sum)
-      .def("each", &logprob_each);
-
-  py::class_<RequestError>(m, "RequestError", "What has ended one request of a generator.")
-      .def("throw", [](const RequestError& error) { std::rethrow_exception(error.error); }, "Raises it.");
-
-  py::class_<TextOptions>(m, "TextOptions", "How generated tokens become text.")
-      .def(py::init<std::vector<std::string>, bool>(), arg("stop"), arg("skip_special_tokens"));
-
-  py::class_<Generator>(m, "Generator", "Generation for any number of sources; see t5g.Model.")
-      .def(py::init(&make_generator), arg("model"), arg("requests"), arg("decoder_prefix"), arg("text"),
-           arg("max_batch_size"), arg("config"))
-      .def(
-          "set_progress",
-          [](Generator& generator, py::object progress) {
-            auto told = std::make_shared<PythonProgress>(std::move(progress));
-            without_gil([&] { generator.set_progress(std::move(told)); });
-          },
-          arg("progress"), "Calls progress(done, total) while sources are read.")
-      .def("step", &step, "One step of every running sequence; False when there is nothing left to do.")
-      .def("add", &add_request, arg("source"), arg("decoder_prefix"), arg("config") = py::none(),
-           arg("text") = py::none(), arg("streams") = false,
-           "One source more, behind those that wait, with options of its own or the generator's; gives its number.")
-      .def("keep_errors", &Generator::keep_errors,
-           "An error of one source is its result, a RequestError, and the others go on.")
-      .def("cancel_one", py::overload_cast<size_t>(&Generator::cancel), arg("number"),
-           py::call_guard<py::gil_scoped_release>(), "One source ends as cancelled; nothing, if it is done.")
-      .def(
-          "take_texts", &take_texts,
-          "(number, sequence, text, tokens) of what sources that stream have written since the last call. tokens: "
-          "where "
-          "log-probabilities are asked for, (id, logprob, {id: logprob} of the likeliest) of each since the last text.")
-      .def_property_readonly(
-          "has_room", [](const Generator& generator) { return without_gil([&] { return generator.has_room(); }); },
-          "Whether a source that is added now runs in the next step.")
-      .def("next_text", &next_text, "The next text of the first sequence that is certain; None at the end.")
-      .def("cancel", py::overload_cast<>(&Generator::cancel))
-      .def("close", &Generator::close, py::call_guard<py::gil_scoped_release>())
-      .def("take_finished", &take_finished, "(number, result or RequestError) of what has ended since the last call.")
-      .def("take_results", &take_results)
-      .def("results", &results, "Copies of what take_results gives; None while there is something left to do.");
 }
 
 }  // namespace t5g::python

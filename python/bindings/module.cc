@@ -10,5 +10,6 @@ PYBIND11_MODULE(_core, m) {
   t5g::python::bind_image(m);
   t5g::python::bind_sampling(m);
   t5g::python::bind_runtime(m);
+  t5g::python::bind_generator(m);
   t5g::python::bind_system(m);
 }

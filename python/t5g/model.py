@@ -476,8 +476,6 @@ class Model:
             The file is damaged, no adapter, or one of another model or base.
         ValueError
             An adapter of that name is loaded already.
-        UnsupportedError
-            The device runs no adapters.
         """
         given = arguments.path("path", path)
         chosen = adapters_of_call.usual_name(given) if name is None else arguments.text("name", name)

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import t5g
-from support.adapters import factors, write_adapter
+from support.adapters import write_adapted
 from support.c_library import STRUCTS, Library, StatusError, ids_array
-from support.folders import Folder, t5gemma_config
+from support.folders import t5gemma_config
 
 pytest.importorskip("gguf")
 
@@ -23,19 +23,7 @@ Adapter = STRUCTS["t5g_adapter"]
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("adapters")
-    folder = Folder.of(t5gemma_config())
-    layers = {
-        name.removesuffix(".weight"): values.shape
-        for name, values in folder.tensors.items()
-        if name.endswith("_proj.weight")
-    }
-    folder.write(path / "hf")
-    t5g.convert(path / "hf", path / "m.gguf", type="f32")
-    for i, name in enumerate("ab"):
-        write_adapter(path / name, factors(layers, seed=i + 1, size=0.1))  # type: ignore[arg-type]
-        t5g.convert(path / name, path / f"{name}.gguf", adapter=True)
-    return path
+    return write_adapted(tmp_path_factory.mktemp("adapters"), t5gemma_config())
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import t5g
-from support.adapters import factors, write_adapter
+from support.adapters import factors, write_adapted, write_adapter
 from support.commands import run
 from support.folders import Folder, t5gemma2_config, t5gemma_config
 
@@ -20,32 +20,9 @@ TARGET = [2, 60, 71, 200, 12]
 CONFIGS = {"t5gemma": t5gemma_config, "t5gemma2": t5gemma2_config}
 
 
-def linear_layers(folder: Folder) -> dict[str, tuple[int, int]]:
-    """All of both stacks, as transformers names their modules."""
-    found = {}
-    for name, values in folder.tensors.items():
-        if name.endswith("_proj.weight") and "vision" not in name:
-            module = name.removesuffix(".weight")
-            if folder.config["model_type"] == "t5gemma2":
-                module = module.replace("model.encoder.", "model.encoder.text_model.")
-            found[module] = values.shape
-    return found
-
-
-def make(path: Path, architecture: str, type_: str = "f32") -> Path:
-    folder = Folder.of(CONFIGS[architecture]())
-    layers = linear_layers(folder)
-    folder.write(path / "hf")
-    t5g.convert(path / "hf", path / "m.gguf", type=type_)
-    for i, name in enumerate("ab"):
-        write_adapter(path / name, factors(layers, seed=i + 1, size=0.1))
-        t5g.convert(path / name, path / f"{name}.gguf", adapter=True)
-    return path
-
-
 @pytest.fixture(scope="module", params=CONFIGS)
 def files(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make(tmp_path_factory.mktemp("adapters"), request.param)
+    return write_adapted(tmp_path_factory.mktemp("adapters"), CONFIGS[request.param]())
 
 
 @pytest.fixture
@@ -100,7 +77,7 @@ def test_scales_and_sums(both: t5g.Model) -> None:
 def test_a_batch_that_mixes_adapters_gives_each_what_it_gets_alone(
     tmp_path: Path, architecture: str, type_: str
 ) -> None:
-    files = make(tmp_path, architecture, type_)
+    files = write_adapted(tmp_path, CONFIGS[architecture](), type_)
     with t5g.Model(files / "m.gguf", n_threads=2) as model:
         for name in "ab":
             model.load_adapter(files / f"{name}.gguf")

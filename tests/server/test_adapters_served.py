@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import t5g
-from support.adapters import factors, write_adapter
-from support.folders import Folder, t5gemma_config
+from support.adapters import write_adapted
+from support.folders import t5gemma_config
 from support.serving import Running, running
 
 pytest.importorskip("gguf")
@@ -30,19 +30,9 @@ CHOICES: list[tuple[dict[str, Any], Any]] = [
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[t5g.Model]:
-    path = tmp_path_factory.mktemp("adapters")
-    folder = Folder.of(t5gemma_config())
-    layers = {
-        name.removesuffix(".weight"): values.shape
-        for name, values in folder.tensors.items()
-        if name.endswith("_proj.weight")
-    }
-    folder.write(path / "hf")
-    t5g.convert(path / "hf", path / "m.gguf", type="f32")
+    path = write_adapted(tmp_path_factory.mktemp("adapters"), t5gemma_config())
     with t5g.Model(path / "m.gguf") as model:
-        for i, name in enumerate("ab"):
-            write_adapter(path / name, factors(layers, seed=i + 1, size=0.1))  # type: ignore[arg-type]
-            t5g.convert(path / name, path / f"{name}.gguf", adapter=True)
+        for name in "ab":
             model.load_adapter(path / f"{name}.gguf", name)
         yield model
 

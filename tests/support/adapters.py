@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import t5g
+from support.folders import Folder
 from support.safetensors import write_safetensors
 
 PREFIX = "base_model.model."
@@ -50,3 +52,27 @@ def write_adapter(folder: Path, tensors: Mapping[str, np.ndarray], **changes: An
     (folder / "adapter_config.json").write_text(json.dumps(config(**changes)))
     write_safetensors(folder / "adapter_model.safetensors", dict(tensors), "F32")
     return folder
+
+
+def linear_layers(folder: Folder) -> dict[str, tuple[int, int]]:
+    """All of both stacks, as transformers names their modules."""
+    found = {}
+    for name, values in folder.tensors.items():
+        if name.endswith("_proj.weight") and "vision" not in name:
+            module = name.removesuffix(".weight")
+            if folder.config["model_type"] == "t5gemma2":
+                module = module.replace("model.encoder.", "model.encoder.text_model.")
+            out, into = values.shape
+            found[module] = (out, into)
+    return found
+
+
+def write_adapted(path: Path, config: dict[str, Any], type_: str = "f32") -> Path:
+    """Write m.gguf, a model of this configuration, and a.gguf and b.gguf: two adapters of all its linear layers."""
+    folder = Folder.of(config)
+    folder.write(path / "hf")
+    t5g.convert(path / "hf", path / "m.gguf", type=type_)
+    for i, name in enumerate("ab"):
+        write_adapter(path / name, factors(linear_layers(folder), seed=i + 1, size=0.1))
+        t5g.convert(path / name, path / f"{name}.gguf", adapter=True)
+    return path

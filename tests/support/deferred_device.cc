@@ -183,7 +183,6 @@ class DeferredOps final : public Ops {
   void attention(Tensor q, const AttentionSpec& spec, BatchRows rows, int layer, Tensor out) override {
     device_.enqueue([this, q, spec, own = own(rows), layer, out] { cpu_.attention(q, spec, own.rows(), layer, out); });
   }
-  bool has_latents() const override { return true; }
   std::unique_ptr<Latent> load_latent(const LatentFormat& format, int64_t n, std::span<const std::byte> rows) override {
     return cpu_.load_latent(format, n, rows);
   }
@@ -205,10 +204,6 @@ class DeferredOps final : public Ops {
   void select_adapted(Tensor x, const Head& head, std::span<const LowRankProduct> products, float softcap,
                       std::span<Selection* const> selections) override {
     device_.enqueue([=, this, &head] { cpu_.select_adapted(x, head, products, softcap, selections); });
-    device_.wait();
-  }
-  void select(Tensor x, const Head& head, float softcap, std::span<Selection* const> selections) override {
-    device_.enqueue([=, this, &head] { cpu_.select(x, head, softcap, selections); });
     device_.wait();
   }
 

@@ -157,10 +157,8 @@ class CpuOps final : public Ops {
   void mean_pool(Tensor x, int64_t window, Tensor out) override;
   void store_kv(Tensor k, Tensor v, BatchRows rows, int layer) override;
   void attention(Tensor q, const AttentionSpec& spec, BatchRows rows, int layer, Tensor out) override;
-  bool has_latents() const override { return true; }
   std::unique_ptr<Latent> load_latent(const LatentFormat& format, int64_t n, std::span<const std::byte> rows) override;
   void scale_latent(Latent& latent, Tensor k, int64_t first, int layer, float eps) override;
-  void select(Tensor x, const Head& head, float softcap, std::span<Selection* const> selections) override;
   std::unique_ptr<LowRank> load_low_rank(std::span<const float> a, std::span<const float> b, int64_t rank) override;
   void add_low_rank(Tensor x, std::span<const LowRankProduct> products) override;
   void geglu(Tensor gate, Tensor up) override;

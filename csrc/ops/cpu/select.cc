@@ -67,10 +67,6 @@ CpuHead::CpuHead(const WeightView& weight, Arena& arena) : Head(weight) {
 
 std::unique_ptr<Head> CpuOps::load_head(const WeightView& weight) { return std::make_unique<CpuHead>(weight, packed_); }
 
-void CpuOps::select(Tensor x, const Head& head, float softcap, std::span<Selection* const> selections) {
-  select_adapted(x, head, {}, softcap, selections);
-}
-
 void CpuOps::select_adapted(Tensor x_rows, const Head& head, std::span<const LowRankProduct> products, float softcap,
                             std::span<Selection* const> selections) {
   const HostTensor x = on_host(x_rows);
