@@ -178,7 +178,7 @@ def plot(facts: dict[str, Any], path: Path) -> None:
     bars[0].legend(fontsize=7)
     for row in facts["again"]:
         again.plot(range(1, len(row["seconds"]) + 1), row["seconds"], "o-", label=row["model"])
-    again.set(title="ask again", xlabel="questions answered", ylabel="seconds")
+    again.set(title="ask again", xlabel="questions answered", ylabel="seconds", xticks=range(1, N_QUESTIONS + 1))
     again.legend(fontsize=7)
     figure.savefig(path, dpi=120)
 

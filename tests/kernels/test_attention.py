@@ -82,6 +82,12 @@ def quantized(x: np.ndarray) -> np.ndarray:
     return ints.astype(np.float32) * np.repeat(scales, 32, axis=1)[:, : x.shape[1]]
 
 
+def in_16_bits(x: np.ndarray) -> tuple[np.ndarray, np.float32]:
+    """Ints like x, and their scale."""
+    largest = np.abs(x).max()
+    return np.rint(x.astype(np.float64) * np.float64(np.float32(32767) / largest)), largest / np.float32(32767)
+
+
 def rounded_to_bf16(x: np.ndarray) -> np.ndarray:
     bits = np.asarray(x, np.float32).view(np.uint32)
     return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
@@ -98,16 +104,24 @@ def value_tiles(values: np.ndarray) -> np.ndarray:
     return padded.reshape(CHUNK, -1, 16).swapaxes(0, 1)
 
 
+def key_pairs(keys: np.ndarray) -> np.ndarray:
+    """[64, dims] -> tiles of 16 keys' pairs of dimensions, [4, dims / 2, 16, 2]."""
+    return key_tiles(np.pad(keys, ((0, 0), (0, keys.shape[1] % 2))).reshape(CHUNK, -1, 2))
+
+
+def value_pairs(values: np.ndarray) -> np.ndarray:
+    """[64, head_dim] -> tiles of 16 columns' pairs of keys, [tiles, 32, 16, 2]."""
+    return value_tiles(values).reshape(-1, CHUNK // 2, 2, 16).swapaxes(2, 3)
+
+
 def chunk_layout(kv_type: str, keys: np.ndarray, values: np.ndarray) -> list[np.ndarray]:
     """What a chunk of tokens is stored as (csrc/kernels/cpu/kv_layout.h): keys, then values."""
     if kv_type == "bf16":
-        keys = np.pad(keys, ((0, 0), (0, keys.shape[1] % 2)))
-        key_pairs = key_tiles(keys.reshape(CHUNK, -1, 2))
-        value_pairs = value_tiles(values).reshape(-1, CHUNK // 2, 2, 16).swapaxes(2, 3)
-        return [(rounded_to_bf16(x).view(np.uint32) >> 16).astype(np.uint16) for x in (key_pairs, value_pairs)]
+        pairs = (key_pairs(keys), value_pairs(values))
+        return [(rounded_to_bf16(x).view(np.uint32) >> 16).astype(np.uint16) for x in pairs]
     if kv_type == "q8_0":
         (key_ints, key_scales), (value_ints, value_scales) = q8_0(keys), q8_0(values)
-        ints = [x.astype(np.int8) for x in (key_tiles(key_ints), value_tiles(value_ints))]
+        ints = [x.astype(np.int8) for x in (key_pairs(key_ints), value_pairs(value_ints))]
         return [key_tiles(key_scales), ints[0], value_scales.T, ints[1]]
     dtype = np.float32 if kv_type == "f32" else np.float16
     return [key_tiles(keys).astype(dtype), value_tiles(values).astype(dtype)]
@@ -123,12 +137,16 @@ def test_store_token_lays_out_tiles(level: str, kv_type: str) -> None:
 
 
 @each_level
-def test_prepare_query_scales_and_for_bf16_rounds(level: str) -> None:
-    for head_dim in (1, 15, 32, 36, 72, 256):
+def test_prepare_query_scales_and_rounds(level: str) -> None:
+    for head_dim in (2, 15, 32, 36, 72, 256):
         (q,) = Chunk(1, head_dim, seed=head_dim).q
-        for kv_type in ("f32", "f16", "q8_0"):
+        for kv_type in ("f32", "f16"):
             prepared = kernels.prepare_query(level, kv_type, q, 0.7).view(np.float32)
             assert np.array_equal(bits(prepared), bits(q * np.float32(0.7)))
+        prepared = kernels.prepare_query(level, "q8_0", q, 0.7)
+        expected, scale = in_16_bits(q * np.float32(0.7))
+        assert prepared[:4].view(np.float32) == scale
+        assert np.array_equal(prepared[4 : 4 + 2 * head_dim].view(np.int16), expected)
         prepared = kernels.prepare_query(level, "bf16", q, 0.7).view(np.uint16)[:head_dim]
         rounded = rounded_to_bf16(q * (np.float32(0.7) * SCORE_UNITS))
         assert np.array_equal(prepared, rounded.view(np.uint32) >> 16)
@@ -136,16 +154,31 @@ def test_prepare_query_scales_and_for_bf16_rounds(level: str) -> None:
 
 @each_level
 @pytest.mark.parametrize("head_dim", [2, 20, 36, 72, 256])
-@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
-def test_stored_keys_are_the_floats_they_stand_for(level: str, kv_type: str, head_dim: int) -> None:
+def test_halves_are_the_floats_they_stand_for(level: str, head_dim: int) -> None:
     chunk = Chunk(9, head_dim, seed=7)
     chunk.keys[3] *= 1e-6  # subnormal halves
-    found = chunk.attend(level, softcap=3.0, kv_type=kv_type)
-    for name in ("keys", "values"):
-        x = getattr(chunk, name)
-        setattr(chunk, name, x.astype(np.float16).astype(np.float32) if kv_type == "f16" else quantized(x))
+    found = chunk.attend(level, softcap=3.0, kv_type="f16")
+    chunk.keys, chunk.values = (x.astype(np.float16).astype(np.float32) for x in (chunk.keys, chunk.values))
     for some, exact in zip(found, chunk.attend(level, softcap=3.0), strict=True):
         assert np.array_equal(bits(some), bits(exact))
+
+
+@each_level
+@pytest.mark.parametrize("head_dim", [2, 7, 20, 36, 72, 80, 256])
+@pytest.mark.parametrize("softcap", [0.0, 2.5])
+def test_q8_0_rounds_queries_and_weights_to_16_bits(level: str, head_dim: int, softcap: float) -> None:
+    for rows in (1, 2, 5, 64, 70):
+        chunk = Chunk(rows, head_dim, seed=rows)
+        top, total, acc = chunk.attend(level, softcap=softcap, kv_type="q8_0")
+        exact = copy.copy(chunk)
+        exact.q = np.stack([ints * scale for ints, scale in map(in_16_bits, chunk.q)])
+        exact.keys, exact.values = map(quantized, (chunk.keys, chunk.values))
+        for row in range(rows):
+            expected = expected_row(exact, row, softcap)
+            assert np.isclose(top[row], expected[0], rtol=1e-5, atol=1e-5)
+            assert np.isclose(total[row], expected[1], rtol=2e-5)
+            # 64 weights of at most 1 and values of a few, each rounded by at most half of 1 / 32767.
+            assert np.allclose(acc[row], expected[2], rtol=2e-5, atol=64 * np.abs(exact.values).max() / 65534)
 
 
 def check_bf16(level: str, chunk: Chunk, softcap: float = 0.0) -> None:

@@ -5,7 +5,7 @@
 // of kTileKeys columns, so that a pass over the keys of a tile reads memory in order. In tiles of ...
 //   F32, F16: [head_dim][16] keys, [64 keys][16 columns].
 //   BF16: pairs that are summed together: [head_dim / 2][16] pairs of dimensions, [32][16] pairs of keys.
-//   Q8_0: int8 in the order of F32, behind all tiles' scales (f32), one per 32 dimensions of a token: for keys
+//   Q8_0: int8 in the order of BF16, behind all tiles' scales (f32), one per 32 dimensions of a token: for keys
 //   [tile][head_dim / 32][16], for values [head_dim / 32][64 keys]. A value is its int8 times its scale.
 // Dimensions and columns are rounded up to what a tile or block needs; the padding is zero.
 #pragma once
@@ -53,7 +53,7 @@ constexpr size_t kv_keys_bytes(DataType type, int head_dim) {
     case DataType::kBF16:
       return kChunkKeys * round_up(dims, 2) * 2;
     case DataType::kQ8_0:
-      return kChunkKeys * (kv_blocks(head_dim) * sizeof(float) + dims);
+      return kChunkKeys * (kv_blocks(head_dim) * sizeof(float) + round_up(dims, 2));
     default:
       return kChunkKeys * dims * 4;
   }

@@ -188,6 +188,34 @@ inline Quad load_quad(const int8_t* from) {
   return {vreinterpretq_s8_s32(vdupq_n_s32(four))};
 }
 
+struct I16x32 {
+  int16x8_t first[2], second[2];  // of the pairs
+};
+struct I16Pair {
+  int16x4_t v;
+};
+inline I16x32 load_i8_pairs(const std::byte* from) {
+  const int8x16x2_t pairs = vld2q_s8(reinterpret_cast<const int8_t*>(from));
+  return {{vmovl_s8(vget_low_s8(pairs.val[0])), vmovl_high_s8(pairs.val[0])},
+          {vmovl_s8(vget_low_s8(pairs.val[1])), vmovl_high_s8(pairs.val[1])}};
+}
+inline I16Pair load_pair(const int16_t* from) {
+  int32_t two;
+  __builtin_memcpy(&two, from, sizeof two);
+  return {vreinterpret_s16_s32(vdup_n_s32(two))};
+}
+
+inline int32x4_t dot_pairs(int32x4_t sum, int16x4_t first, int16x4_t second, const I16Pair& b) {
+  return vmlal_lane_s16(vmlal_lane_s16(sum, first, b.v, 0), second, b.v, 1);
+}
+// No CPU has an instruction for it, so this one is not with the other dot products.
+inline I32x16 dot_pairs(const I32x16& sum, const I16x32& a, const I16Pair& b) {
+  return {{dot_pairs(sum.q[0], vget_low_s16(a.first[0]), vget_low_s16(a.second[0]), b),
+           dot_pairs(sum.q[1], vget_high_s16(a.first[0]), vget_high_s16(a.second[0]), b),
+           dot_pairs(sum.q[2], vget_low_s16(a.first[1]), vget_low_s16(a.second[1]), b),
+           dot_pairs(sum.q[3], vget_high_s16(a.first[1]), vget_high_s16(a.second[1]), b)}};
+}
+
 inline Bytes64 load_bytes(const std::byte* from) {
   const auto* bytes = reinterpret_cast<const uint8_t*>(from);
   return {{vld1q_u8(bytes), vld1q_u8(bytes + 16), vld1q_u8(bytes + 32), vld1q_u8(bytes + 48)}};

@@ -1,4 +1,4 @@
-// Attention of query rows over one chunk of keys, for the types whose products are of single numbers.
+// Attention of query rows over one chunk of keys, for the types whose chunks have a result each.
 //
 // Rows are taken a few at a time, so that a key or value in a register serves them all; what is computed for a row does
 // not depend on the rows beside it: they only decide which keys outside its own range are passed over with weight zero.
@@ -45,24 +45,44 @@ class Prefetch {
  public:
   // offset: in the chunk, of what is read now.
   Prefetch(const AttendArgs& args, int row, int64_t offset)
-      : wanted_(row == 0 && args.next != nullptr), at_(wanted_ ? args.next + offset : args.chunks[0]) {}
+      : wanted_(row == 0 && args.next != nullptr),
+        at_(wanted_ ? args.next + offset : args.chunks[0]),
+        next_(wanted_ ? args.next - args.chunks[0] : 0) {}
   template <int kBytes>
   void step() {
     T5G_UNROLL
     for (int i = 0; i < kBytes; i += 64) __builtin_prefetch(at_ + i, 0, 2);
     at_ += wanted_ ? kBytes : 0;
   }
+  // The line that lies in the next chunk as this one does in its own.
+  void line(const void* of_this) const { __builtin_prefetch(static_cast<const std::byte*>(of_this) + next_, 0, 2); }
 
  private:
   const bool wanted_;
   const std::byte* at_;
+  const std::ptrdiff_t next_;
 };
 
 constexpr int fewer(int n) { return n > 4 ? 4 : n / 2; }
 
-// scores[r][key] = q[r] . key, for kRows rows and the keys of kTiles tiles.
-template <typename Format, int kRows, int kTiles>
-void score_tile(const AttendArgs& args, int row, int tile, float* scores) {
+// The products of a format with queries and weights, for as many rows, tiles of keys and vectors of 16 columns as there
+// are registers for. These are of single numbers; see attention_q8_0.h.
+template <typename Format>
+struct Products {
+  static constexpr int kValueRows = Tiles::kValueRows, kValueVectors = Tiles::kValueVectors;
+
+  // scores[r][key] = q[r] . key, for kRows rows and the keys of kTiles tiles.
+  template <int kRows, int kTiles>
+  static void scores(const AttendArgs& args, int row, int tile, float* scores);
+
+  // acc[r][column ...] = sum over keys of weights[r][key] * values[key][column ...] for kVectors of 16 columns.
+  template <int kRows, int kVectors>
+  static void values(const AttendArgs& args, int row, int vector, const float* weights);
+};
+
+template <typename Format>
+template <int kRows, int kTiles>
+void Products<Format>::scores(const AttendArgs& args, int row, int tile, float* scores) {
   const float* q[kRows];
   for (int r = 0; r < kRows; ++r) q[r] = args.q[row + r];
   F32x16 sums[kRows][kTiles];
@@ -92,13 +112,51 @@ void score_tile(const AttendArgs& args, int row, int tile, float* scores) {
   }
 }
 
+template <typename Format>
+template <int kRows, int kVectors>
+void Products<Format>::values(const AttendArgs& args, int row, int vector, const float* weights) {
+  using Values = typename Format::Values;
+  F32x16 sums[kRows][kVectors];
+  T5G_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    T5G_UNROLL
+    for (int c = 0; c < kVectors; ++c) sums[r][c] = splat(0.0f);
+  }
+  const std::byte* values = args.chunks[0] + kv_keys_bytes(Format::kType, args.head_dim);
+  const KeyRange keys = visible_to_any(args, row, kRows);
+  Prefetch ahead(args, row, values - args.chunks[0] + int64_t{vector} * kChunkKeys * Format::kOperandBytes);
+  for (int key = keys.begin; key < keys.end; ++key) {
+    ahead.step<kVectors * Format::kOperandBytes>();
+    F32x16 v[kVectors];
+    T5G_UNROLL
+    for (int c = 0; c < kVectors; ++c) v[c] = Values(values, args.head_dim, vector + c).load(key);
+    T5G_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      const F32x16 w = splat(weights[r * kChunkKeys + key]);
+      T5G_UNROLL
+      for (int c = 0; c < kVectors; ++c) sums[r][c] = fma(w, v[c], sums[r][c]);
+    }
+  }
+  T5G_UNROLL
+  for (int r = 0; r < kRows; ++r) {
+    float* acc = args.acc + (row + r) * acc_stride(args.head_dim) + 16 * vector;
+    T5G_UNROLL
+    for (int c = 0; c < kVectors; ++c) {
+      // A key of weight zero turns a sum of -0 into +0. Whether one was passed over depends on the other rows, so all
+      // sums of -0 are made +0.
+      store(acc + 16 * c, sums[r][c] + splat(0.0f));
+    }
+  }
+}
+
 // Rows [row, end) of kTiles tiles, kRows at a time, then fewer.
 template <typename Format, int kRows, int kTiles>
 void score_rows(const AttendArgs& args, int row, int end, int tile, float* scores) {
   for (; row + kRows <= end; row += kRows, scores += kRows * kChunkKeys) {
     const KeyRange keys = visible_to_any(args, row, kRows);
     const int tile_begin = tile * kTileKeys, tile_end = tile_begin + kTiles * kTileKeys;
-    if (keys.begin < tile_end && keys.end > tile_begin) score_tile<Format, kRows, kTiles>(args, row, tile, scores);
+    if (keys.begin < tile_end && keys.end > tile_begin)
+      Products<Format>::template scores<kRows, kTiles>(args, row, tile, scores);
   }
   if constexpr (kRows > 1) {
     if (row < end) score_rows<Format, fewer(kRows), kTiles>(args, row, end, tile, scores);
@@ -138,47 +196,10 @@ inline void softmax_row(const AttendArgs& args, int row, float* scores) {
   args.sum[row] = sum_lanes((s[0] + s[1]) + (s[2] + s[3]));
 }
 
-// acc[r][column ...] = sum over keys of weights[r][key] * values[key][column ...] for kVectors of 16 columns.
-template <typename Format, int kRows, int kVectors>
-void value_tile(const AttendArgs& args, int row, int vector, const float* weights) {
-  using Values = typename Format::Values;
-  F32x16 sums[kRows][kVectors];
-  T5G_UNROLL
-  for (int r = 0; r < kRows; ++r) {
-    T5G_UNROLL
-    for (int c = 0; c < kVectors; ++c) sums[r][c] = splat(0.0f);
-  }
-  const std::byte* values = args.chunks[0] + kv_keys_bytes(Format::kType, args.head_dim);
-  const KeyRange keys = visible_to_any(args, row, kRows);
-  Prefetch ahead(args, row, values - args.chunks[0] + int64_t{vector} * kChunkKeys * Format::kOperandBytes);
-  for (int key = keys.begin; key < keys.end; ++key) {
-    ahead.step<kVectors * Format::kOperandBytes>();
-    F32x16 v[kVectors];
-    T5G_UNROLL
-    for (int c = 0; c < kVectors; ++c) v[c] = Values(values, args.head_dim, vector + c).load(key);
-    T5G_UNROLL
-    for (int r = 0; r < kRows; ++r) {
-      const F32x16 w = splat(weights[r * kChunkKeys + key]);
-      T5G_UNROLL
-      for (int c = 0; c < kVectors; ++c) sums[r][c] = fma(w, v[c], sums[r][c]);
-    }
-  }
-  T5G_UNROLL
-  for (int r = 0; r < kRows; ++r) {
-    float* acc = args.acc + (row + r) * acc_stride(args.head_dim) + 16 * vector;
-    T5G_UNROLL
-    for (int c = 0; c < kVectors; ++c) {
-      // A key of weight zero turns a sum of -0 into +0. Whether one was passed over depends on the other rows, so all
-      // sums of -0 are made +0.
-      store(acc + 16 * c, sums[r][c] + splat(0.0f));
-    }
-  }
-}
-
 template <typename Format, int kRows, int kVectors>
 void value_rows(const AttendArgs& args, int row, int end, int vector, const float* weights) {
   for (; row + kRows <= end; row += kRows, weights += kRows * kChunkKeys)
-    value_tile<Format, kRows, kVectors>(args, row, vector, weights);
+    Products<Format>::template values<kRows, kVectors>(args, row, vector, weights);
   if constexpr (kRows > 1) {
     if (row < end) value_rows<Format, fewer(kRows), kVectors>(args, row, end, vector, weights);
   }
@@ -190,7 +211,7 @@ template <typename Format, int kVectors>
 void value_columns(const AttendArgs& args, int row, int end, int vector, const float* weights) {
   const int n_vectors = (args.head_dim + 15) / 16;
   for (; vector + kVectors <= n_vectors; vector += kVectors)
-    value_rows<Format, Tiles::kValueRows, kVectors>(args, row, end, vector, weights);
+    value_rows<Format, Products<Format>::kValueRows, kVectors>(args, row, end, vector, weights);
   if constexpr (kVectors > 1) {
     if (vector < n_vectors) value_columns<Format, fewer(kVectors)>(args, row, end, vector, weights);
   }
@@ -205,7 +226,7 @@ void attend(const AttendArgs& args) {
     for (int tile = 0; tile < kTilesPerChunk; tile += Tiles::kScoreTiles)
       score_rows<Format, Tiles::kScoreRows, Tiles::kScoreTiles>(args, row, end, tile, scores);
     for (int r = row; r < end; ++r) softmax_row(args, r, scores + (r - row) * kChunkKeys);
-    value_columns<Format, Tiles::kValueVectors>(args, row, end, 0, scores);
+    value_columns<Format, Products<Format>::kValueVectors>(args, row, end, 0, scores);
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include "kernels/cpu/common/attention.h"
 #include "kernels/cpu/common/attention_pairs.h"
+#include "kernels/cpu/common/attention_q8_0.h"
 
 namespace t5g::kernels {
 namespace {

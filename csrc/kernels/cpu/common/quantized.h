@@ -1,6 +1,7 @@
 // The table of a level that only has faster integer dot products than the level it inherits from.
 #pragma once
 
+#include "kernels/cpu/common/attention_q8_0.h"
 #include "kernels/cpu/common/matmul.h"
 #include "kernels/cpu/common/planes.h"
 #include "kernels/cpu/kernels.h"
@@ -27,6 +28,7 @@ constexpr KernelTable table_of_quantized(const char* name, uint64_t required_fea
 #include "quant/types.inc"
 #undef T5G_TYPE
   };
+  table.kv[static_cast<size_t>(KvQ8_0::kType)].attend = &attend<KvQ8_0>;
   table.bound_groups = &bound_groups;
   table.score_groups = &score_groups;
   return table;

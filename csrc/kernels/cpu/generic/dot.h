@@ -30,5 +30,12 @@ inline I32x16 dot_small(const I32x16& sum, const Bytes64& w, const Quad& x) {
   return dot_signed(sum, signed_bytes(w), x);
 }
 
+// The products of each lane's two numbers, added to its sum.
+inline I32x16 dot_pairs(const I32x16& sum, const I16x32& a, const I16Pair& b) {
+  I32x16 r;
+  T5G_LANES r.lane[i] = sum.lane[i] + a.value[2 * i] * b.value[0] + a.value[2 * i + 1] * b.value[1];
+  return r;
+}
+
 }  // namespace
 }  // namespace t5g::kernels

@@ -265,6 +265,21 @@ struct Quad {
 };
 inline Quad load_quad(const int8_t* from) { return {{from[0], from[1], from[2], from[3]}}; }
 
+// Two whole numbers of 16 bits in each lane, and two that meet those of every lane.
+struct I16x32 {
+  int16_t value[32];
+};
+struct I16Pair {
+  int32_t value[2];
+};
+// 32 signed bytes.
+inline I16x32 load_i8_pairs(const std::byte* from) {
+  I16x32 r;
+  for (int i = 0; i < 32; ++i) r.value[i] = static_cast<int8_t>(from[i]);
+  return r;
+}
+inline I16Pair load_pair(const int16_t* from) { return {{from[0], from[1]}}; }
+
 inline Bytes64 load_bytes(const std::byte* from) {
   Bytes64 r;
   __builtin_memcpy(r.byte, from, sizeof r.byte);

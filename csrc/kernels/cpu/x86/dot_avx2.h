@@ -26,5 +26,10 @@ inline I32x16 dot_small(const I32x16& sum, const Bytes64& w, const Quad& x) {
   return {add_products(sum.low, w.low, x.v), add_products(sum.high, w.high, x.v)};
 }
 
+inline I32x16 dot_pairs(const I32x16& sum, const I16x32& a, const I16Pair& b) {
+  return {_mm256_add_epi32(sum.low, _mm256_madd_epi16(a.low, b.v)),
+          _mm256_add_epi32(sum.high, _mm256_madd_epi16(a.high, b.v))};
+}
+
 }  // namespace
 }  // namespace t5g::kernels

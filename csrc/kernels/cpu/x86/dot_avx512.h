@@ -24,5 +24,9 @@ inline I32x16 dot_signed(I32x16 sum, SignedBytes w, Quad x) {
 }
 inline I32x16 dot_small(I32x16 sum, Bytes64 w, Quad x) { return add_products(sum, w.v, x.v); }
 
+inline I32x16 dot_pairs(I32x16 sum, I16x32 a, I16Pair b) {
+  return {_mm512_add_epi32(sum.v, _mm512_madd_epi16(a.v, b.v))};
+}
+
 }  // namespace
 }  // namespace t5g::kernels

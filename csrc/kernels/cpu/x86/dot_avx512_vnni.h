@@ -16,5 +16,7 @@ inline SignedBytes signed_bytes(Bytes64 a) { return {_mm512_xor_si512(a.v, _mm51
 inline I32x16 dot_signed(I32x16 sum, SignedBytes w, Quad x) { return {_mm512_dpbusd_epi32(sum.v, w.plus_128, x.v)}; }
 inline I32x16 dot_small(I32x16 sum, Bytes64 w, Quad x) { return {_mm512_dpbusd_epi32(sum.v, w.v, x.v)}; }
 
+inline I32x16 dot_pairs(I32x16 sum, I16x32 a, I16Pair b) { return {_mm512_dpwssd_epi32(sum.v, a.v, b.v)}; }
+
 }  // namespace
 }  // namespace t5g::kernels

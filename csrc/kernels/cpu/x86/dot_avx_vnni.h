@@ -23,5 +23,9 @@ inline I32x16 dot_signed(const I32x16& sum, const SignedBytes& w, const Quad& x)
   return dot_small(sum, w.plus_128, x);
 }
 
+inline I32x16 dot_pairs(const I32x16& sum, const I16x32& a, const I16Pair& b) {
+  return {_mm256_dpwssd_avx_epi32(sum.low, a.low, b.v), _mm256_dpwssd_avx_epi32(sum.high, a.high, b.v)};
+}
+
 }  // namespace
 }  // namespace t5g::kernels

@@ -171,6 +171,22 @@ inline Quad load_quad(const int8_t* from) {
   return {_mm256_set1_epi32(four)};
 }
 
+struct I16x32 {
+  __m256i low, high;
+};
+struct I16Pair {
+  __m256i v;
+};
+inline I16x32 load_i8_pairs(const std::byte* from) {
+  const __m128i* bytes = reinterpret_cast<const __m128i*>(from);
+  return {_mm256_cvtepi8_epi16(_mm_loadu_si128(bytes)), _mm256_cvtepi8_epi16(_mm_loadu_si128(bytes + 1))};
+}
+inline I16Pair load_pair(const int16_t* from) {
+  int32_t two;
+  __builtin_memcpy(&two, from, sizeof two);
+  return {_mm256_set1_epi32(two)};
+}
+
 inline Bytes64 load_bytes(const std::byte* from) {
   const __m256i* vectors = reinterpret_cast<const __m256i*>(from);
   return {_mm256_loadu_si256(vectors), _mm256_loadu_si256(vectors + 1)};

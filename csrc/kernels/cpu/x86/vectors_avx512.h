@@ -103,6 +103,21 @@ inline Quad load_quad(const int8_t* from) {
   return {_mm512_set1_epi32(four)};
 }
 
+struct I16x32 {
+  __m512i v;
+};
+struct I16Pair {
+  __m512i v;
+};
+inline I16x32 load_i8_pairs(const std::byte* from) {
+  return {_mm512_cvtepi8_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)))};
+}
+inline I16Pair load_pair(const int16_t* from) {
+  int32_t two;
+  __builtin_memcpy(&two, from, sizeof two);
+  return {_mm512_set1_epi32(two)};
+}
+
 inline Bytes64 load_bytes(const std::byte* from) { return {_mm512_loadu_si512(from)}; }
 inline Bytes64 low_nibbles(Bytes64 a) { return {_mm512_and_si512(a.v, _mm512_set1_epi8(15))}; }
 inline Bytes64 high_nibbles(Bytes64 a) { return {_mm512_and_si512(_mm512_srli_epi16(a.v, 4), _mm512_set1_epi8(15))}; }
