@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import tempfile
 import venv
 import zipfile
 import zlib
@@ -33,8 +34,17 @@ def output(*command: str | Path, cwd: Path = ROOT) -> str:
 
 
 def build_sdist() -> Path:
-    """Return the sdist of the working tree."""
-    output(sys.executable, "-m", "build", "--sdist", "--outdir", WORK, ROOT)
+    """Return the sdist of the working tree.
+
+    Made of a copy without builds and environments: each of their many files is compared with .gitignore's patterns.
+    """
+
+    def elsewhere(folder: str, _: list[str]) -> list[str]:
+        return ["build", ".venv", ".git"] if Path(folder) == ROOT else []
+
+    with tempfile.TemporaryDirectory() as scratch:
+        copy = shutil.copytree(ROOT, Path(scratch) / "t5g", ignore=elsewhere, symlinks=True)
+        output(sys.executable, "-m", "build", "--sdist", "--outdir", WORK, copy)
     return next(WORK.glob("t5g-*.tar.gz"))
 
 
