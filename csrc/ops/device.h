@@ -51,7 +51,7 @@ class Device {
   virtual void* begin_pass(Interrupt* interrupt) = 0;
   // Drops or waits for what is still enqueued.
   virtual void end_pass(void* pass) noexcept = 0;
-  // Whether other passes wait for this one to end.
+  // Whether other passes wait for this one to end, which has had a turn that was worth the change.
   virtual bool is_wanted(void* pass) = 0;
 };
 

@@ -64,6 +64,17 @@ float Sampler::value_of(int32_t id, const Selection& answer) const {
   return std::find_if(answer.best.begin(), answer.best.end(), [id](const ScoredToken& t) { return t.id == id; })->value;
 }
 
+// Those of a whole row: written one after the other, so that no branch depends on what a token is.
+void Sampler::collect_row(std::span<const float> row) {
+  candidates_.resize(row.size());
+  size_t n = 0;
+  for (size_t id = 0; id < row.size(); ++id) {
+    candidates_[n] = {row[id], static_cast<int32_t>(id)};
+    n += row[id] >= std::numeric_limits<float>::lowest() ? 1 : 0;
+  }
+  candidates_.resize(n);
+}
+
 // The tokens that may be drawn and are not banned, by id.
 void Sampler::collect(Selection& answer, std::span<const int32_t> ids) {
   candidates_.clear();
@@ -72,7 +83,7 @@ void Sampler::collect(Selection& answer, std::span<const int32_t> ids) {
   };
   processors_.apply(answer, ids);
   if (!answer.all.empty()) {
-    for (size_t id = 0; id < answer.all.size(); ++id) add(answer.all[id], static_cast<int32_t>(id));
+    collect_row(answer.all);
     return;
   }
   for (const ScoredToken& token : answer.best) add(token.value, token.id);

@@ -41,6 +41,7 @@ class Sampler {
  private:
   bool is_branch(std::span<const int32_t> ids) const;
   void collect(Selection& answer, std::span<const int32_t> ids);
+  void collect_row(std::span<const float> row);
   float value_of(int32_t id, const Selection& answer) const;
 
   GenerationConfig config_;

@@ -2,6 +2,7 @@
 #include "sampling/warpers.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -27,18 +28,32 @@ void keep_top_k(int32_t k, Candidates& candidates) {
   std::erase_if(candidates, [least = *last](const ScoredToken& c) { return c.value < least; });
 }
 
-// Logits become weights. The largest is subtracted first, so that no temperature overflows.
-void apply_temperature(Candidates& candidates, double temperature) {
-  float largest = std::numeric_limits<float>::lowest();
-  for (const ScoredToken& c : candidates) largest = std::max(largest, c.value);
-  const float scale = static_cast<float>(temperature);
-  for (ScoredToken& c : candidates) c.value = c.value == largest ? 1.0F : std::exp((c.value - largest) / scale);
+// In lanes: one comparison need not wait for the one before it.
+float largest_value(const Candidates& candidates) {
+  std::array<float, 8> lanes;
+  lanes.fill(std::numeric_limits<float>::lowest());
+  size_t i = 0;
+  for (; i + lanes.size() <= candidates.size(); i += lanes.size()) {
+    for (size_t lane = 0; lane < lanes.size(); ++lane) lanes[lane] = std::max(lanes[lane], candidates[i + lane].value);
+  }
+  for (; i < candidates.size(); ++i) lanes[0] = std::max(lanes[0], candidates[i].value);
+  return *std::max_element(lanes.begin(), lanes.end());
 }
 
-// The most likely tokens, until their probabilities add up to p.
-void keep_top_p(Candidates& candidates, double p) {
+// Logits become weights -> their total. The largest is subtracted first, so that no temperature overflows.
+double apply_temperature(Candidates& candidates, double temperature) {
+  const float largest = largest_value(candidates), scale = static_cast<float>(temperature);
+  double total = 0;
+  for (ScoredToken& c : candidates) {
+    c.value = c.value == largest ? 1.0F : std::exp((c.value - largest) / scale);
+    total += c.value;
+  }
+  return total;
+}
+
+// The most likely tokens, until their probabilities add up to p. total: of all weights.
+void keep_top_p(Candidates& candidates, double p, double total) {
   if (p >= 1.0 || candidates.empty()) return;
-  const double total = total_weight(candidates);
   // Tokens this light cannot add up to the 1 - p that is left out even if all were: dropping them first leaves a heap
   // of hundreds instead of the whole vocabulary.
   const double light = std::min((1.0 - p) * total / static_cast<double>(candidates.size()), 1.0);
@@ -104,8 +119,8 @@ void keep_eta(Candidates& candidates, double epsilon) {
 
 void warp(const GenerationConfig& config, Candidates& candidates) {
   keep_top_k(config.top_k, candidates);
-  apply_temperature(candidates, config.temperature);
-  keep_top_p(candidates, config.top_p);
+  const double total = apply_temperature(candidates, config.temperature);
+  keep_top_p(candidates, config.top_p, total);
   keep_min_p(candidates, config.min_p);
   keep_typical(candidates, config.typical_p);
   if (config.epsilon_cutoff > 0.0) cut_off(candidates, config.epsilon_cutoff);

@@ -1,6 +1,7 @@
 // The CPU as a device: ops run at once, on a pool of threads, in the host's own memory.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <span>
 #include <string>
@@ -29,9 +30,10 @@ class CpuDevice final : public Device {
  private:
   void* begin_pass(Interrupt* interrupt) override;
   void end_pass(void* pass) noexcept override;
-  bool is_wanted(void* pass) override { return pool_.is_wanted(pass); }
+  bool is_wanted(void* pass) override;
 
   ThreadPool pool_;
+  std::chrono::steady_clock::time_point begun_;  // the pass in hand
   Interrupt* interrupt_ = nullptr;
 };
 
