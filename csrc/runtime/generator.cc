@@ -220,7 +220,6 @@ void Generator::start(Model& model, Interrupt* interrupt) {
 }
 
 void Generator::take_text(Running& running) {
-  if (running.entry->number == 0 && !running.entry->streams) text_ += running.job->take_text(0);
   if (!running.entry->streams) return;
   for (size_t i = 0; i < running.entry->n_texts(); ++i) {
     if (std::string text = running.job->take_text(i); !text.empty())
@@ -229,6 +228,7 @@ void Generator::take_text(Running& running) {
 }
 
 void Generator::retire(Running& running, FinishReason unfinished) {
+  take_text(running);
   const std::unique_ptr<GenerationJob> job = std::move(running.job);
   if (running.error != nullptr) return drop(std::move(running.entry), unfinished, running.error);
   GenerationResult& result = running.entry->result;
@@ -370,7 +370,7 @@ bool Generator::run_step(Model& model, Interrupt* interrupt) {
   if (!decode_in_time(model, interrupt)) return !running_.empty() || !waiting_.empty();
   for (Running& running : running_) {
     attempt(running, [](GenerationJob& job) { job.take(); });
-    take_text(running);
+    if (running.entry->number == 0 && !running.entry->streams) text_ += running.job->take_text(0);
   }
   const double seconds = seconds_since(begin);
   for (Running& running : running_) {
@@ -465,6 +465,7 @@ void Generator::close() {
 
 std::vector<FreshText> Generator::take_texts() {
   const TicketLock::Guard guard(lock_);
+  for (Running& running : running_) take_text(running);
   return std::exchange(texts_, {});
 }
 

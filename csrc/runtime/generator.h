@@ -117,8 +117,8 @@ class Generator final : public ModelUser {
   // Stops the generator too; an unfinished one says so when it is asked for more.
   void let_go() noexcept override;
 
-  // What requests that stream have written since the last call, in order. What is certain only at the end, as with beam
-  // search, comes with the result alone.
+  // What requests that stream have written since the last call: one text of each sequence, however many steps there
+  // were. What is certain only at the end, as with beam search, comes with the result alone.
   std::vector<FreshText> take_texts();
 
   // What has ended since the last call, in the order in which it ended.
@@ -166,7 +166,7 @@ class Generator final : public ModelUser {
   std::vector<Running> running_;
   std::vector<FinishedGeneration> finished_;
   Reached ended_{};
-  std::vector<FreshText> texts_;  // of requests that stream
+  std::vector<FreshText> texts_;  // of requests that streamed and have ended
   std::string text_;              // of the first request, that nobody has taken
   bool has_text_ = false;         // whether somebody has taken any
   std::shared_ptr<Progress> progress_;

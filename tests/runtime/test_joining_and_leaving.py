@@ -97,6 +97,24 @@ def test_fresh_texts_add_up_to_the_text(options: dict[str, Any], tiny_model: t5g
             assert len(sequence["text"]) - len(texts.get(i, "")) < 40  # held back until the end
 
 
+def test_texts_that_nobody_takes_grow(tiny_model: t5g.Model) -> None:
+    """One text of each sequence, however many steps there were; that of one which has ended is there too."""
+    generator = make_generator(tiny_model)
+    options = {"min_new_tokens": 9, "temperature": 1.0, "seed": 3, "num_return_sequences": 2}
+    ended = add(generator, tiny_model, "a text", {"max_new_tokens": 2}, streams=True)
+    number = add(generator, tiny_model, "some text", options, streams=True)
+    for _ in range(6):
+        generator.step()
+    texts = generator.take_texts()
+    assert generator.take_texts() == []
+    places = [(of, sequence) for of, sequence, _, _ in texts]
+    assert len({*places}) == len(places) > 1
+    assert {*places} <= {(ended, 0), (number, 0), (number, 1)}
+    results = run(generator)
+    for of, sequence, text, _ in texts:
+        assert results[of]["sequences"][sequence]["text"].startswith(text)
+
+
 @pytest.mark.parametrize("options", [{}, {"temperature": 1.0, "seed": 3, "num_return_sequences": 2}])
 def test_fresh_tokens_are_those_of_the_result(options: dict[str, Any], tiny_model: t5g.Model) -> None:
     generator = make_generator(tiny_model)

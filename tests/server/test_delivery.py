@@ -98,6 +98,18 @@ def test_one_answer_is_told_at_once_and_many_together(model: t5g.Model) -> None:
     assert asyncio.run(ask(40)) > 0.009
 
 
+def test_texts_that_are_never_due_come_with_the_result(
+    server: Running, model: t5g.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Inbox, "is_due", False)
+    body = {"prompt": TEXT, "max_tokens": 12, "min_new_tokens": 12, "stream": True, "logprobs": 1}
+    alone = model.generate(TEXT, max_new_tokens=12, min_new_tokens=12)
+    first, last = server.post("/v1/completions", body).events
+    assert first["choices"][0]["text"] == alone.text
+    assert len(first["choices"][0]["logprobs"]["tokens"]) == 12
+    assert last["choices"][0]["finish_reason"] == "length"
+
+
 def test_an_answer_that_takes_long_says_that_it_still_comes(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("t5g.server.events._KEEP_ALIVE_SECONDS", 0.02)
     step = Batch._step

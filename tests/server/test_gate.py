@@ -146,9 +146,11 @@ def test_a_client_that_is_gone_before_it_has_asked_is_no_error_of_the_server(
 
 
 def test_metrics(server: Running) -> None:
-    before = server.gauge("t5g_generated_tokens_total")
-    server.post("/v1/completions", {"prompt": "a tool", "max_tokens": 3, "min_new_tokens": 3, "stream": True})
+    before, gaps = server.gauge("t5g_generated_tokens_total"), server.gauge("t5g_token_seconds_count")
+    body = {"prompt": "a tool", "max_tokens": 3, "min_new_tokens": 3, "stream": True, "draft": "off"}
+    server.post("/v1/completions", body)
     assert server.gauge("t5g_generated_tokens_total") == before + 3
+    assert server.gauge("t5g_token_seconds_count") == gaps + 2
     assert server.gauge("t5g_running") == server.gauge("t5g_waiting") == 0
     text = server.get("/metrics").content.decode()
     assert 't5g_requests_total{route="/v1/completions",status="200"}' in text

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from t5g.generation import Generation
+from t5g.server.events import new_id
 from t5g.server.logprobs import Logprobs
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Answers:
         self._tokenizer = tokenizer
         self._is_chat = is_chat
         self._base = {
-            "id": f"{'chatcmpl' if is_chat else 'cmpl'}-{uuid.uuid4().hex}",
+            "id": f"{'chatcmpl' if is_chat else 'cmpl'}-{new_id()}",
             "created": int(time.time()),
             "model": model_name,
         }
@@ -88,14 +88,13 @@ class Answers:
 
     # ---- In chunks ----
 
-    async def chunks(self, call: Call) -> AsyncIterator[dict[str, Any]]:
-        """The answer as it comes."""
+    async def chunks(self, call: Call) -> AsyncIterator[list[dict[str, Any]]]:
+        """The answer as it comes; chunks that go out together are given together."""
         per_source = self._asked.n_per_source
         results: dict[int, Generation] = {}
         all_sent = [_Sent(self._of_sequence()) for _ in range(len(call.works) * per_source)]
         if self._is_chat:
-            for index in range(len(all_sent)):
-                yield self._chunk(index, {"role": "assistant", "content": ""})
+            yield [self._chunk(index, {"role": "assistant", "content": ""}) for index in range(len(all_sent))]
         async for source, event in call.events():
             first = source * per_source
             if not isinstance(event, Generation):
@@ -103,14 +102,15 @@ class Answers:
                 sent = all_sent[index]
                 sent.n_characters += len(event.text)
                 told = None if sent.logprobs is None else sent.logprobs.some(event.tokens)
-                yield self._text_chunk(index, event.text, told)
+                yield [self._text_chunk(index, event.text, told)]
                 continue
             results[source] = event
+            last: list[dict[str, Any]] = []
             for index, sequence in enumerate(event.sequences, first):
-                for chunk in self._last_chunks(index, sequence, all_sent[index]):
-                    yield chunk
-        if self._asked.include_usage:
-            yield self._chunk_of([], {"usage": _usage([results[i] for i in sorted(results)])})
+                last += self._last_chunks(index, sequence, all_sent[index])
+            if self._asked.include_usage and len(results) == len(call.works):
+                last.append(self._chunk_of([], {"usage": _usage([results[i] for i in sorted(results)])}))
+            yield last
 
     def _text_chunk(self, index: int, text: str, logprobs: Any) -> dict[str, Any]:
         return self._chunk(index, {"content": text} if self._is_chat else text, more={"logprobs": logprobs})

@@ -22,13 +22,33 @@ _log = logging.getLogger("t5g.server")
 
 
 class Batch:
-    """The batch and its thread."""
+    """The batch and its thread.
 
-    def __init__(self, model: Model, rows: int, metrics: Metrics, on_end: Callable[[], None]) -> None:
+    Parameters
+    ----------
+    model, rows, metrics
+        What runs, how many texts at most, and what counts them.
+    on_end
+        Called when one has left.
+    wants_texts
+        Asked after a step whether texts that are not at their end are sent now; otherwise they go on growing.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        rows: int,
+        metrics: Metrics,
+        on_end: Callable[[], None],
+        wants_texts: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._model = model
         self._rows = rows
         self._metrics = metrics
         self._on_end = on_end
+        self._wants_texts = wants_texts
+        self._n_going_on = 0  # that ran in the last step and still do
+        self._last_step = 0.0
         self._generator: _core.Generator | None = None
         self._changed = threading.Condition()
         self._commands: deque[Callable[[], None]] = deque()
@@ -115,21 +135,30 @@ class Batch:
         except Exception as error:  # it has stopped: nobody knows whose fault it was
             _log.error("the batch failed: %s: %s", type(error).__name__, error)
             failed, self._running = self._running, {}
+            self._n_going_on = 0
             for work in failed.values():
                 self._end(work, error)
             generator.close()
             self._generator = None
             return
         now = time.perf_counter()
-        for number, sequence, text, tokens in generator.take_texts():
-            work = self._running[number]
-            if work.last_text:
-                self._metrics.observe("t5g_token_seconds", now - work.last_text)
-            else:
-                self._metrics.observe("t5g_first_token_seconds", now - work.begun)
-            work.last_text = now
-            work.tell(Fresh(sequence, text, tokens))
+        self._metrics.observe("t5g_token_seconds", now - self._last_step, self._n_going_on)
+        self._last_step = now
+        if self._wants_texts():
+            self._tell_texts(generator)
         self._take_finished(generator)
+        self._n_going_on = len(self._running)
+
+    def _tell_texts(self, generator: _core.Generator) -> None:
+        now = time.perf_counter()
+        for number, sequence, text, tokens in generator.take_texts():
+            work = self._running.get(number)
+            if work is None:  # it has ended since it wrote this, which came with its result
+                continue
+            if not work.has_begun:
+                work.has_begun = True
+                self._metrics.observe("t5g_first_token_seconds", now - work.begun)
+            work.tell(Fresh(sequence, text, tokens))
 
     def _take_finished(self, generator: _core.Generator) -> None:
         for number, result in generator.take_finished():

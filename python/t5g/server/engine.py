@@ -49,7 +49,7 @@ class Engine:
         self._draining = self._closed = False
         self._threads = ThreadPoolExecutor(4, "t5g-request")
         self.readers = Readers(lambda: self._n_read < settings.max_batch_size + _AHEAD)
-        self.batch = Batch(model, settings.max_batch_size, metrics, self._left_the_batch)
+        self.batch = Batch(model, settings.max_batch_size, metrics, self._left_the_batch, self._wants_texts)
         metrics.gauges["t5g_running"] = lambda: self.batch.n_running
         metrics.gauges["t5g_waiting"] = lambda: max(0, self._n_active - self.batch.n_running)
 
@@ -124,6 +124,9 @@ class Engine:
         assert work.spec is not None
         source = self.encode(work.spec.request, work.stop)
         return source if source is not None and self.model._native.prepare(source, work.stop) else None
+
+    def _wants_texts(self) -> bool:
+        return self._inbox is None or self._inbox.is_due
 
     def _left_the_batch(self) -> None:
         with self._lock:

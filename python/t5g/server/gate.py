@@ -11,13 +11,12 @@ import json
 import logging
 import re
 import time
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import ClientDisconnect
 
 from t5g.server.errors import ApiError, as_api_error
-from t5g.server.events import ClientGone, error_response
+from t5g.server.events import ClientGone, error_response, new_id
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -92,7 +91,7 @@ class _Passing:
         self._n_in = self._n_out = 0
         self._headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
         given = self._headers.get("x-request-id", "")
-        self._id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        self._id = given if _REQUEST_ID.fullmatch(given) else new_id()
 
     async def run(self) -> None:
         self._scope["app"] = self._gate  # so that routes raise HTTPException, which is told in the right form

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 import sys
@@ -84,6 +85,7 @@ def serve(
         proxy_headers=False,
         timeout_graceful_shutdown=int(settings.shutdown_seconds) + _PATIENCE,
     )
+    gc.freeze()  # what is there by now stays: to look through it again and again would only stop requests
     try:
         _Uvicorn(config, server, tell).run(sockets=[listener])
     finally:

@@ -18,9 +18,9 @@ class Histogram:
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
 
-    def add(self, value: float) -> None:
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
+    def add(self, value: float, n: int = 1) -> None:
+        self._counts[bisect_left(self._bounds, value)] += n
+        self._sum += value * n
 
     @property
     def mean(self) -> float:
@@ -60,9 +60,9 @@ class Metrics:
         with self._lock:
             self._counters[name] += n
 
-    def observe(self, name: str, seconds: float) -> None:
+    def observe(self, name: str, seconds: float, n: int = 1) -> None:
         with self._lock:
-            self._histograms[name].add(seconds)
+            self._histograms[name].add(seconds, n)
 
     @property
     def mean_request_seconds(self) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import time
-import uuid
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from t5g.generation import Generation
 from t5g.server.asked import take_asked
 from t5g.server.bodies import Fields, read_json
 from t5g.server.errors import ApiError, wrong
-from t5g.server.events import EventStream, Json, dumps, while_there
+from t5g.server.events import EventStream, Json, dumps, new_id, while_there
 from t5g.server.prompts import chat_request
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ class _Answer:
     """A response, as it comes into being."""
 
     def __init__(self, model_name: str, instructions: str | None, body: dict[str, Any]) -> None:
-        self._id, self._item_id = f"resp_{uuid.uuid4().hex}", f"msg_{uuid.uuid4().hex}"
+        self._id, self._item_id = f"resp_{new_id()}", f"msg_{new_id()}"
         self._base: dict[str, Any] = {
             "id": self._id,
             "object": "response",
@@ -138,7 +137,7 @@ class _Answer:
         }
         return self._response(status, [self._item(status, [_part(result.text)])], usage)
 
-    async def events(self, call: Call) -> AsyncIterator[dict[str, Any]]:
+    async def events(self, call: Call) -> AsyncIterator[list[dict[str, Any]]]:
         """The response as it comes, as events with names and numbers."""
         numbers = itertools.count()
         place = {"item_id": self._item_id, "output_index": 0, "content_index": 0}
@@ -146,23 +145,26 @@ class _Answer:
         def event(name: str, **fields: Any) -> dict[str, Any]:
             return {"type": f"response.{name}", "sequence_number": next(numbers), **fields}
 
-        yield event("created", response=self._response("in_progress", []))
-        yield event("in_progress", response=self._response("in_progress", []))
-        yield event("output_item.added", output_index=0, item=self._item("in_progress", []))
-        yield event("content_part.added", **place, part=_part(""))
+        yield [
+            event("created", response=self._response("in_progress", [])),
+            event("in_progress", response=self._response("in_progress", [])),
+            event("output_item.added", output_index=0, item=self._item("in_progress", [])),
+            event("content_part.added", **place, part=_part("")),
+        ]
         n_sent = 0
         async for _, found in call.events():
             if not isinstance(found, Generation):
                 n_sent += len(found.text)
-                yield event("output_text.delta", **place, delta=found.text, logprobs=[])
+                yield [event("output_text.delta", **place, delta=found.text, logprobs=[])]
                 continue
-            if rest := found.text[n_sent:]:
-                yield event("output_text.delta", **place, delta=rest, logprobs=[])
-            response = self.whole(found)
-            yield event("output_text.done", **place, text=found.text, logprobs=[])
-            yield event("content_part.done", **place, part=_part(found.text))
-            yield event("output_item.done", output_index=0, item=response["output"][0])
-            yield event(response["status"], response=response)
+            rest, response = found.text[n_sent:], self.whole(found)
+            yield [
+                *([event("output_text.delta", **place, delta=rest, logprobs=[])] if rest else []),
+                event("output_text.done", **place, text=found.text, logprobs=[]),
+                event("content_part.done", **place, part=_part(found.text)),
+                event("output_item.done", output_index=0, item=response["output"][0]),
+                event(response["status"], response=response),
+            ]
 
 
 def _part(text: str) -> dict[str, Any]:

@@ -73,7 +73,7 @@ class Work:
     stop: _core.StopFlag = field(default_factory=_core.StopFlag)
     number: int | None = None  # in the batch
     begun: float = 0.0
-    last_text: float = 0.0
+    has_begun: bool = False  # to tell its text
     ended: bool = False
 
 
