@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,8 @@ class Tally:
     first_token: list[float] = field(default_factory=list)
     per_token: list[float] = field(default_factory=list)
     n_tokens: int = 0
+    seconds: float = 0.0
+    unread: list[tuple[Job, Received]] = field(default_factory=list)  # answers that nobody has checked
     wrong: list[str] = field(default_factory=list)
 
 
@@ -109,49 +112,23 @@ class Client:
             else:
                 await self._ask(self._rng.choice(self._jobs))
 
-    async def _open(self, body: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, int, dict[str, str]]:
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        head = (
-            "POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
-            f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        writer.write(head.encode() + body)
-        answer = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        headers = dict(line.lower().split(": ", 1) for line in answer[1:] if line)
-        return reader, writer, int(answer[0].split()[1]), headers
-
     async def _ask(self, job: Job) -> None:
         body = job.body | {"stream": True, "return_token_ids": True}
-        start = time.perf_counter()
-        reader, writer, status, headers = await self._open(json.dumps(body).encode())
-        try:
-            if status == 429:
-                self._tally.counts["refused"] += 1
-                await asyncio.sleep(min(1.0, float(headers["retry-after"])))
-                return
-            if status != 200:
-                self._tally.wrong.append(f"status {status}")
-                return
-            text, ids, first, last = "", None, 0.0, 0.0
-            async for event in events(reader):
-                if "error" in event:
-                    self._tally.wrong.append(str(event))
-                    return
-                choice = event["choices"][0]
-                last = time.perf_counter()
-                first = first or last
-                text += choice["text"]
-                ids = choice.get("token_ids", ids)
-        finally:
-            writer.close()
-        if (text, ids) != (job.text, job.token_ids):
-            self._tally.wrong.append(f"{job.body}: {text!r}, expected {job.text!r}")
-            return
-        self._tally.counts["answered"] += 1
-        self._tally.n_tokens += len(job.token_ids)
-        self._tally.first_token.append(first - start)
-        if len(job.token_ids) > 1:
-            self._tally.per_token.append((last - first) / (len(job.token_ids) - 1))
+        received = await self._send(json.dumps(body).encode())
+        status, headers = received.head()
+        if status == 429:
+            self._tally.counts["refused"] += 1
+            await asyncio.sleep(min(1.0, float(headers["retry-after"])))
+        elif status != 200:
+            self._tally.wrong.append(f"status {status}")
+        else:
+            self._tally.unread.append((job, received))
+
+    async def _send(self, body: bytes) -> Received:
+        """Send a request -> all that came back."""
+        loop = asyncio.get_running_loop()
+        _, received = await loop.create_connection(lambda: Received(request(body)), "127.0.0.1", self._port)
+        return await received.ended
 
     async def _hang_up(self, job: Job) -> None:
         body = job.body | {"stream": self._rng.random() < 0.7}
@@ -168,40 +145,123 @@ class Client:
 
     async def _send_nonsense(self) -> None:
         body, expected = self._rng.choice(MALFORMED)
-        reader, writer, status, _ = await self._open(body)
-        content = await reader.read()
-        writer.close()
+        received = await self._send(body)
+        (status, _), content = received.head(), received.content()
         error = json.loads(content)["error"] if status == expected else {}
         if set(error) != {"message", "type", "param", "code"}:
             self._tally.wrong.append(f"{body!r}: {status} {content!r}")
         self._tally.counts["nonsense"] += 1
 
 
-async def events(reader: asyncio.StreamReader) -> Any:
-    """The objects of server-sent events in chunks of HTTP; an answer that ends early is an error."""
-    rest = b""
-    while True:
-        size = int(await reader.readline() or b"0", 16)
-        if size == 0:
+def request(body: bytes) -> bytes:
+    """A request that is the last one of its connection."""
+    head = (
+        "POST /v1/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+class Received(asyncio.Protocol):
+    """What comes back on a connection, and when. It is read later: the server needs the cores now."""
+
+    def __init__(self, sent: bytes) -> None:
+        self._sent = sent
+        self._parts: list[tuple[float, bytes]] = []
+        self.start = time.perf_counter()
+        self.ended: asyncio.Future[Received] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: Any) -> None:
+        transport.write(self._sent)
+
+    def data_received(self, data: bytes) -> None:
+        self._parts.append((time.perf_counter(), data))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.ended.done():
+            self.ended.set_result(self)
+
+    def head(self) -> tuple[int, dict[str, str]]:
+        """The status and the headers."""
+        lines = self._all().partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
+        return int(lines[0].split()[1]), dict(line.lower().split(": ", 1) for line in lines[1:])
+
+    def content(self) -> bytes:
+        """What came after the headers."""
+        return self._all().partition(b"\r\n\r\n")[2]
+
+    def events(self) -> Iterator[tuple[float, Any]]:
+        """The objects of server-sent events, and when each came; an answer that ends early is an error."""
+        waiting, text = b"", b""
+        has_head = False
+        for at, data in self._parts:
+            waiting += data
+            if not has_head:
+                _, found, after = waiting.partition(b"\r\n\r\n")
+                if not found:
+                    continue
+                has_head, waiting = True, after
+            chunks, waiting = _chunks(waiting)
+            *lines, text = (text + chunks).split(b"\n\n")
+            for line in lines:
+                if line == b"data: [DONE]":
+                    return
+                if line.startswith(b"data: "):
+                    yield at, json.loads(line[6:])
+        raise EOFError("the answer ended without [DONE]")
+
+    def _all(self) -> bytes:
+        return b"".join(data for _, data in self._parts)
+
+
+def _chunks(data: bytes) -> tuple[bytes, bytes]:
+    """What is in the whole chunks of HTTP at the beginning, and the rest."""
+    found, at = b"", 0
+    while (end := data.find(b"\r\n", at)) >= 0:
+        size = int(data[at:end], 16)
+        if len(data) < end + 2 + size + 2:
             break
-        rest += await reader.readexactly(size)
-        await reader.readexactly(2)
-        *lines, rest = rest.split(b"\n\n")
-        for line in lines:
-            if line == b"data: [DONE]":
+        found += data[end + 2 : end + 2 + size]
+        at = end + 2 + size + 2
+    return found, data[at:]
+
+
+def check(job: Job, received: Received, tally: Tally) -> None:
+    """Compare an answer with the one alone, and note its times."""
+    text, ids, first, last = "", None, 0.0, 0.0
+    try:
+        for at, event in received.events():
+            if "error" in event:
+                tally.wrong.append(str(event))
                 return
-            if line.startswith(b"data: "):
-                yield json.loads(line[6:])
-    raise EOFError("the answer ended without [DONE]")
+            choice = event["choices"][0]
+            first, last = first or at, at
+            text += choice["text"]
+            ids = choice.get("token_ids", ids)
+    except EOFError as error:
+        tally.wrong.append(f"{job.body}: {error}")
+        return
+    if (text, ids) != (job.text, job.token_ids):
+        tally.wrong.append(f"{job.body}: {text!r}, expected {job.text!r}")
+        return
+    tally.counts["answered"] += 1
+    tally.n_tokens += len(job.token_ids)
+    tally.first_token.append(first - received.start)
+    if len(job.token_ids) > 1:
+        tally.per_token.append((last - first) / (len(job.token_ids) - 1))
 
 
 async def load(
     port: int, jobs: list[Job], n_clients: int, seconds: float, *, rude: bool, n_each: int | None = None
 ) -> Tally:
-    """Let clients ask at the same time."""
+    """Let clients ask at the same time, and then check every answer."""
     tally = Tally()
-    end = time.monotonic() + seconds
-    await asyncio.gather(*(Client(port, i, jobs, tally, rude).run(end, n_each) for i in range(n_clients)))
+    start = time.monotonic()
+    await asyncio.gather(*(Client(port, i, jobs, tally, rude).run(start + seconds, n_each) for i in range(n_clients)))
+    tally.seconds = time.monotonic() - start
+    for job, received in tally.unread:
+        check(job, received, tally)
+    tally.unread.clear()
     return tally
 
 
@@ -245,10 +305,10 @@ def percentiles(values: list[float]) -> dict[str, float]:
     return {name: round(1000 * cuts[i - 1], 2) for name, i in (("p50", 50), ("p95", 95), ("p99", 99))}
 
 
-def report(name: str, tally: Tally, seconds: float) -> dict[str, Any]:
+def report(name: str, tally: Tally) -> dict[str, Any]:
     found = {
         "what": name,
-        "tokens_per_second": round(tally.n_tokens / seconds, 1),
+        "tokens_per_second": round(tally.n_tokens / tally.seconds, 1),
         "first_token_ms": percentiles(tally.first_token),
         "per_token_ms": percentiles(tally.per_token),
         **tally.counts,
@@ -261,9 +321,7 @@ def report(name: str, tally: Tally, seconds: float) -> dict[str, Any]:
 
 
 def timed_load(served: Served, name: str, jobs: list[Job], clients: int, seconds: float, rude: bool) -> dict[str, Any]:
-    start = time.monotonic()
-    tally = asyncio.run(load(served.port, jobs, clients, seconds, rude=rude))
-    return report(name, tally, time.monotonic() - start)
+    return report(name, asyncio.run(load(served.port, jobs, clients, seconds, rude=rude)))
 
 
 def soak(served: Served, jobs: list[Job], clients: int, seconds: float) -> list[dict[str, Any]]:

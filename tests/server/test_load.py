@@ -43,6 +43,28 @@ def test_many_clients_and_rude_ones(serving: ModuleType, model: t5g.Model) -> No
         server.wait_until("t5g_waiting", 0)
 
 
+def test_answers_are_read_however_they_are_cut(serving: ModuleType) -> None:
+    """The load generator reads what has come afterwards: in parts that end anywhere."""
+    events = [
+        b'data: {"a": 1}\n\n',
+        b'data: {"b": 2}\n\ndata: {"c": "x\\r\\n"}\n\n',
+        b": quiet\n\n",
+        b"data: [DONE]\n\n",
+    ]
+    chunks = [b"%x\r\n%b\r\n" % (len(event), event) for event in events]
+    answer = b"HTTP/1.1 200 OK\r\nX: 1\r\n\r\n" + b"".join(chunks) + b"0\r\n\r\n"
+
+    async def read(n: int) -> list[object]:
+        received = serving.Received(b"")
+        for at in range(0, len(answer), n):
+            received.data_received(answer[at : at + n])
+        assert received.head() == (200, {"x": "1"})
+        return [event for _, event in received.events()]
+
+    for n in (1, 2, 3, 7, 50, 1000):
+        assert asyncio.run(read(n)) == [{"a": 1}, {"b": 2}, {"c": "x\r\n"}]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
 def test_a_short_soak() -> None:
