@@ -70,6 +70,7 @@ constexpr int fewer(int n) { return n > 4 ? 4 : n / 2; }
 template <typename Format>
 struct Products {
   static constexpr int kValueRows = Tiles::kValueRows, kValueVectors = Tiles::kValueVectors;
+  static constexpr bool kAnyNumberOfVectors = false;  // whether values() works with fewer, where there are no more
 
   // scores[r][key] = q[r] . key, for kRows rows and the keys of kTiles tiles.
   template <int kRows, int kTiles>
@@ -210,9 +211,10 @@ void value_rows(const AttendArgs& args, int row, int end, int vector, const floa
 template <typename Format, int kVectors>
 void value_columns(const AttendArgs& args, int row, int end, int vector, const float* weights) {
   const int n_vectors = (args.head_dim + 15) / 16;
-  for (; vector + kVectors <= n_vectors; vector += kVectors)
+  constexpr bool kAnyNumber = Products<Format>::kAnyNumberOfVectors;
+  for (; vector + (kAnyNumber ? 1 : kVectors) <= n_vectors; vector += kVectors)
     value_rows<Format, Products<Format>::kValueRows, kVectors>(args, row, end, vector, weights);
-  if constexpr (kVectors > 1) {
+  if constexpr (kVectors > 1 && !kAnyNumber) {
     if (vector < n_vectors) value_columns<Format, fewer(kVectors)>(args, row, end, vector, weights);
   }
 }

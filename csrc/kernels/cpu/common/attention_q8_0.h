@@ -12,8 +12,9 @@ namespace {
 
 template <>
 struct Products<KvQ8_0> {
-  // Vectors of one block together, which share their weights.
+  // Vectors of one block together, which share their weights. A last one alone is taken twice, and written once.
   static constexpr int kValueVectors = kBlock / 16;
+  static constexpr bool kAnyNumberOfVectors = true;
   static constexpr int kValueRows =
       Tiles::kValueRows > 1 ? Tiles::kValueRows * Tiles::kValueVectors / kValueVectors : 1;
 
@@ -71,8 +72,9 @@ struct Products<KvQ8_0> {
   template <int kRows, int kVectors>
   static void values(const AttendArgs& args, int row, int vector, const float* weights) {
     const std::byte* base = args.chunks[0] + kv_keys_bytes(KvQ8_0::kType, args.head_dim);
-    const KvQ8_0::Values first(base, args.head_dim, vector), last(base, args.head_dim, vector + kVectors - 1);
-    static_assert(kVectors <= 2);
+    static_assert(kVectors == 2);
+    const int n_vectors = 16 * (vector + 1) < args.head_dim ? 2 : 1;
+    const KvQ8_0::Values first(base, args.head_dim, vector), last(base, args.head_dim, vector + n_vectors - 1);
     alignas(64) int16_t numbers[kRows][kChunkKeys];
     float scale[kRows];
     for (int r = 0; r < kRows; ++r) scale[r] = scaled_weights(weights + r * kChunkKeys, first.scales, numbers[r]);
@@ -99,8 +101,8 @@ struct Products<KvQ8_0> {
     T5G_UNROLL
     for (int r = 0; r < kRows; ++r) {
       float* acc = args.acc + (row + r) * acc_stride(args.head_dim) + 16 * vector;
-      T5G_UNROLL
-      for (int c = 0; c < kVectors; ++c) store(acc + 16 * c, to_float(dots[r][c]) * splat(scale[r]));
+      store(acc, to_float(dots[r][0]) * splat(scale[r]));
+      if (n_vectors > 1) store(acc + 16, to_float(dots[r][1]) * splat(scale[r]));
     }
   }
 
