@@ -16,6 +16,11 @@ endforeach()
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
 set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
+if(DEFINED ENV{SETUPTOOLS_EXT_SUFFIX})
+  # pybind11 would ask the Python that runs here.
+  set(PYTHON_MODULE_EXTENSION $ENV{SETUPTOOLS_EXT_SUFFIX})
+  set(PYTHON_MODULE_DEBUG_POSTFIX "")
+endif()
 if(CMAKE_SYSTEM_NAME STREQUAL "Darwin")
   # There is no Xcode: zig brings headers and stubs of the system's libraries, and writes install names itself.
   set(CMAKE_OSX_SYSROOT "")

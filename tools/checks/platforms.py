@@ -57,6 +57,8 @@ SLOW_UNDER_QEMU = {
     "fuzz_gguf",
     "thread_pool_stress",
 }
+# qemu keeps 0.3 MB of every thread that has ended: too few rounds to look for leaks.
+INSTEAD_UNDER_QEMU = {"capi_checks": [TINY[1], "20"]}
 EXAMPLES = ("generate", "candidates")
 RUNNERS = {"wine": "wine", "qemu": "qemu-aarch64"}
 # What Android's C library has had since version 9 (API 28), of what t5g asks a C library for.
@@ -235,7 +237,11 @@ def run_programs(name: str, only: list[str]) -> list[str]:
         copy_into(root_for(name), [GOLDENS, CORPUS, ARRAYS])
     chosen = {program: words for program, words in PROGRAMS.items() if not only or program in only}
     if runner == "qemu":
-        chosen = {program: words for program, words in chosen.items() if program not in SLOW_UNDER_QEMU}
+        chosen = {
+            program: INSTEAD_UNDER_QEMU.get(program, words)
+            for program, words in chosen.items()
+            if program not in SLOW_UNDER_QEMU
+        }
     found = [run_program(name, program, words) for program, words in chosen.items()]
     if not only or "generate" in only:
         found += [run_program(name, "generate", [model, TEXT], expected(model)) for model in TINY]

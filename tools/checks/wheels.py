@@ -49,6 +49,7 @@ WHEELS = {
     "manylinux-x64": Wheel("glibc2.17-x64", "x86_64", "gnu", "manylinux_2_17_x86_64"),
     "manylinux-arm64": Wheel("glibc2.17-arm64", "aarch64", "gnu", "manylinux_2_17_aarch64"),
     "musllinux-x64": Wheel("musl-x64", "x86_64", "musl", "musllinux_1_2_x86_64"),
+    "musllinux-arm64": Wheel("musl-arm64", "aarch64", "musl", "musllinux_1_2_aarch64"),
 }
 
 
@@ -58,16 +59,21 @@ def run(*command: object, **more: object) -> str:
     return str(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, **more).stdout)  # type: ignore[call-overload]
 
 
+def soabi(name: str) -> str:
+    """What a Python of the wheel's kind wants between a module's name and .so."""
+    return f"cpython-{PYTHON}-{WHEELS[name].machine}-linux-{WHEELS[name].libc}"
+
+
 def build(name: str) -> Path:
     """Build a wheel with zig -> the wheel, as auditwheel has named it."""
     wheel, folder = WHEELS[name], WORK / "wheels" / name
+    building = WORK / f"{name}-wheel" / "build"  # as deep as a library's: a compiler's cache takes its objects
     shutil.rmtree(folder / "raw", ignore_errors=True)
     shutil.rmtree(folder / "dist", ignore_errors=True)
-    soabi = f"cpython-{PYTHON}-{wheel.machine}-linux-{wheel.libc}"
     variables = environment(wheel.target) | {
         "CMAKE_TOOLCHAIN_FILE": str(ROOT / "cmake" / "zig.cmake"),
         "_PYTHON_HOST_PLATFORM": f"linux-{wheel.machine}",
-        "SETUPTOOLS_EXT_SUFFIX": f".{soabi}.so",
+        "SETUPTOOLS_EXT_SUFFIX": f".{soabi(name)}.so",
     }
     nvcc = shutil.which("nvcc") or os.environ.get("T5G_NVCC")
     # The headers of Python are the same on all 64-bit systems of Linux.
@@ -75,34 +81,27 @@ def build(name: str) -> Path:
         "T5G_WERROR": "ON",
         "CMAKE_CXX_FLAGS_RELEASE": "-O3 -DNDEBUG",
         "Python_INCLUDE_DIR": sysconfig.get_path("include"),
-        "Python_SOABI": soabi,
+        "Python_SOABI": soabi(name),
         "T5G_CUDA": "ON" if nvcc and name == "manylinux-x64" else "OFF",
         "T5G_NVCC": nvcc or "",
     }
     settings = [word for key, value in defines.items() for word in ("-C", f"cmake.define.{key}={value}")]
     run(
         sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--wheel-dir", folder / "raw",
-        "-C", f"build-dir={folder / 'build'}", *settings, ROOT, env=variables,
+        "-C", f"build-dir={building}", *settings, ROOT, env=variables,
     )  # fmt: skip
     raw = next((folder / "raw").glob("*.whl"))
-    run(
-        sys.executable,
-        "-m",
-        "auditwheel",
-        "repair",
-        "--plat",
-        wheel.platform,
-        "-w",
-        folder / "dist",
-        raw,
-        env=variables,
-    )
+    # The oldest system that it runs on is found by auditwheel, which takes names of this machine's kind alone.
+    audit = [sys.executable, "-m", "auditwheel", "repair", "--plat", "auto", "-w", folder / "dist", raw]
+    run(*audit, env=variables)
     return next((folder / "dist").glob("*.whl"))
 
 
 def faults(name: str, wheel: Path) -> list[str]:
     """What is wrong with a wheel's size and module."""
     found = []
+    if WHEELS[name].platform not in wheel.name:
+        found.append(f"auditwheel calls it {wheel.name}, not {WHEELS[name].platform}")
     if wheel.stat().st_size > LIMIT_BYTES:
         found.append(f"{wheel.name} has {wheel.stat().st_size:,} bytes; the limit is {LIMIT_BYTES:,}")
     unpacked = WORK / "wheels" / name / "unpacked"
@@ -113,11 +112,13 @@ def faults(name: str, wheel: Path) -> list[str]:
     found += [f"{wheel.name} brings {file}" for file in grafted]
     (module,) = unpacked.glob("t5g/_core*.so")
     defined, wanted = dynamic_symbols(module.read_bytes())
+    if module.name != f"_core.{soabi(name)}.so":
+        found.append(f"{wheel.name} has {module.name}, which Pythons for {name} do not look for")
     found += [f"{module.name} exports {symbol}" for symbol in sorted(defined - {"PyInit__core"})]
     print(f"{wheel.name}: {wheel.stat().st_size:,} bytes; {module.name} has {module.stat().st_size:,}", flush=True)
     if WHEELS[name].libc == "gnu":
         return found + glibc_faults(module, (2, 17))
-    loader = next(root_for("musl-x64").rglob("ld-musl-*.so.1"))
+    loader = next(root_for(WHEELS[name].target).rglob("ld-musl-*.so.1"))
     there, _ = dynamic_symbols((loader.parent / loader.readlink()).resolve().read_bytes())
     lacking = {symbol for symbol in wanted - there if not symbol.startswith(("Py", "_Py"))}
     return found + [f"{module.name} wants {symbol}, which musl has not" for symbol in sorted(lacking)]
@@ -128,6 +129,8 @@ def test_here(name: str, wheel: Path) -> None:
     folder = WORK / "wheels" / name / "environment"
     venv.create(folder, clear=True, with_pip=True)
     python = folder / "bin" / "python"
+    # PYTHONPATH may name the sources, and would hide what is installed.
+    alone = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     run(
         python,
         "-m",
@@ -140,17 +143,19 @@ def test_here(name: str, wheel: Path) -> None:
         "gguf>=0.17",
         "sentencepiece>=0.2",
         cwd=folder,
+        env=alone,
     )
-    printed = run(folder / "bin" / "t5g-run", "-p", TEXT, cwd=folder)
+    printed = run(folder / "bin" / "t5g-run", "-p", TEXT, cwd=folder, env=alone)
     assert printed == SUMMARY + "\n", printed
-    print(run(python, "-m", "pytest", "-p", "no:cacheprovider", *TESTS, cwd=ROOT).splitlines()[-1], flush=True)
+    printed = run(python, "-m", "pytest", "-p", "no:cacheprovider", *TESTS, cwd=ROOT, env=alone)
+    print(printed.splitlines()[-1], flush=True)
 
 
 def test_on_arm(wheel: Path) -> None:
     """Use it in a Python for ARM64, under qemu."""
     script = ROOT / "tools" / "checks" / "arm_under_qemu.sh"
     variables = os.environ | {"PYTHON": sys.executable, "T5G_WHEEL": str(wheel)}
-    run(script, *TESTS, env=variables)
+    print(run(script, *TESTS, env=variables).splitlines()[-1], flush=True)
     python = ROOT / "build" / "arm" / "python"
     site = f"{ROOT}/build/arm/site:{ROOT}/build/arm/pypi"
     printed = run(python, "-m", "t5g.cli.run", "-p", TEXT, env=os.environ | {"PYTHONPATH": site})
