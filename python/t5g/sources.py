@@ -50,7 +50,7 @@ class Reader:
         truncation: object = "error",
         adapters: object = None,
     ) -> None:
-        self._model = model
+        self.model = model
         self._native = model._native
         self._parse_special = arguments.flag("parse_special", parse_special)
         self._pan_and_scan = arguments.flag("pan_and_scan", pan_and_scan)
@@ -78,7 +78,7 @@ class Reader:
             if adapters is not None:
                 self._native.check_adapters(source._core, adapters, name)
             return source._core
-        if given is None or (not given and self._model.config.vision is None):
+        if given is None or (not given and self.model.config.vision is None):
             return (*self._source_ids(name, source), adapters)
         return (*self._with_images(name, source, given, of), adapters)
 
@@ -118,6 +118,11 @@ class Reader:
         """Check a target: a text, without anything added, or ids."""
         return self._ids(name, value, "target", expected="a str or token ids")
 
+    def after_start(self, ids: list[int]) -> list[int]:
+        """Put the start token in front of ids where it is not there. Encoders have none."""
+        start = self.model.config.decoder_start_token_id
+        return ids if start is None or ids[:1] == [start] else [start, *ids]
+
     def target_ids(self, name: str, value: object) -> list[int]:
         """Check a target that must be ids."""
         if isinstance(value, str):
@@ -136,13 +141,13 @@ class Reader:
 
     def _source_ids(self, name: str, value: object) -> tuple[list[int], list[Pixels]]:
         """Ids without images, cut where they are too long and the caller has asked for that."""
-        expected, added = "a str, token ids or an EncodedSource", self._model.tokenizer._core
+        expected, added = "a str, token ids or an EncodedSource", self.model.tokenizer._core
         if self._truncation == "error":
             return self._ids(name, value, "source", expected=expected), []
         limit = self._native.max_source_tokens
         if isinstance(value, str):
             self._texts += 1
-            whole = self._model.tokenizer.encode(arguments.text(name, value), parse_special=self._parse_special)
+            whole = self.model.tokenizer.encode(arguments.text(name, value), parse_special=self._parse_special)
             kept, n = truncations.cut(whole, limit, self._truncation, added.prefix_ids, added.suffix_ids)
         else:
             kept, n = truncations.cut(list(one_row(name, value, expected)), limit, self._truncation)
@@ -154,7 +159,7 @@ class Reader:
         if isinstance(value, str):
             self._texts += 1
             text = arguments.text(name, value)
-            value = self._model.tokenizer.encode(
+            value = self.model.tokenizer.encode(
                 text, add_special_tokens=side == "source", parse_special=self._parse_special
             )
         else:
@@ -164,7 +169,7 @@ class Reader:
     def _with_images(self, name: str, source: object, images: list[Any], of: str) -> tuple[list[int], list[Pixels]]:
         from t5g.images import preprocess
 
-        config = self._model.config
+        config = self.model.config
         size = vision_config(config).image_size
         prepared = preprocess(images, size, pan_and_scan=self._pan_and_scan, name=of)
         flat = [pixels for of_image in prepared for pixels in of_image]
@@ -173,7 +178,7 @@ class Reader:
             self._texts += 1
             text = arguments.text(name, source)
             n_crops = [len(of_image) - 1 for of_image in prepared]
-            ids = expand(self._model.tokenizer, config, text, n_crops, parse_special=self._parse_special, where=where)
+            ids = expand(self.model.tokenizer, config, text, n_crops, parse_special=self._parse_special, where=where)
             return self._native.token_ids(name, ids, "source"), flat
         ids = self._ids(name, source, "source", expected="a str, token ids or an EncodedSource")
         check_ids(config, ids, len(flat), where=where)
