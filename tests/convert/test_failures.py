@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import t5g
 from support import folders
+from support.adapters import factors, linear_layers, write_adapter
 from support.folders import Folder
 
 pytest.importorskip("gguf")
@@ -146,9 +147,9 @@ def test_a_file_of_that_name_stays_until_the_new_one_is_complete(folder: Folder,
     assert out.read_bytes()[:4] == b"GGUF"
 
 
-def command(*arguments: object, **options: Any) -> subprocess.Popen[str]:
+def command(name: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "t5g.cli.convert", *map(str, arguments)],
+        [sys.executable, "-m", f"t5g.cli.{name}", *map(str, arguments)],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -157,19 +158,31 @@ def command(*arguments: object, **options: Any) -> subprocess.Popen[str]:
     )
 
 
-def test_a_full_disk(folder: Folder, tmp_path: Path) -> None:
+@pytest.mark.parametrize("work", ["convert", "quantize", "adapter"])
+def test_a_full_disk(folder: Folder, tmp_path: Path, work: str) -> None:
     """A limit on the size of files fails in the same call as a disk that fills up while we write."""
-    source = folder.write(tmp_path / "hf")
+    source, out, old = tmp_path / "in", tmp_path / "m.gguf", "what was there"
+    if work == "adapter":
+        write_adapter(source, factors(linear_layers(folder), rank=64), r=64)
+    else:
+        folder.write(source)
+    if work == "quantize":
+        t5g.convert(source, tmp_path / "f32.gguf", type="f32")
+        line: list[object] = ["quantize", tmp_path / "f32.gguf", out, "q8_0"]
+    else:
+        line = ["convert", source, "-o", out, *(["--adapter"] if work == "adapter" else [])]
+    out.write_text(old)
+    before = sorted(tmp_path.iterdir())
     process = command(
-        source,
-        "-o",
-        tmp_path / "m.gguf",
+        *line,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
     )
     stdout, stderr = process.communicate()
     assert (process.returncode, stdout) == (1, "")
-    assert stderr == f"t5g-convert: error: {tmp_path / 'm.gguf'}: File too large\n"
-    assert [path.name for path in tmp_path.iterdir()] == ["hf"]
+    name = "quantize" if work == "quantize" else "convert"
+    assert stderr == f"t5g-{name}: error: {out}: File too large\n"
+    assert sorted(tmp_path.iterdir()) == before
+    assert out.read_text() == old
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -179,7 +192,7 @@ def test_interrupted(tmp_path: Path, number: signal.Signals, status: int) -> Non
     for side in ("encoder", "decoder"):
         config[side] |= {"intermediate_size": 20_000, "num_hidden_layers": 8}
     source = Folder.of(config).write(tmp_path / "hf")
-    process = command(source, "-o", tmp_path / "m.gguf", "--type", "q5_1", "--threads", 1)
+    process = command("convert", source, "-o", tmp_path / "m.gguf", "--type", "q5_1", "--threads", 1)
     deadline = time.monotonic() + 20
     while len(list(tmp_path.iterdir())) < 2 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import t5g
@@ -194,18 +193,36 @@ def test_a_broken_download_leaves_nothing_and_can_be_repeated(hub: Hub, gguf: by
 
 def test_a_full_disk_is_said_to_be_full(hub: Hub, folder: Path, tmp_path: Path) -> None:
     hub.repositories[REPO] = files(folder)
+    result = info_on_a_full_disk(hub, tmp_path, f"hf:{REPO}", 60_000)
+    assert result.returncode == 1
+    assert b"large" in result.stderr or b"space" in result.stderr, result.stderr
+    assert not list(tmp_path.rglob("*.gguf"))
+
+
+def info_on_a_full_disk(hub: Hub, cache: Path, name: str, n_bytes: int) -> subprocess.CompletedProcess[bytes]:
+    """Run t5g-info where no file can have more bytes, which fails in the same calls as a disk that fills up."""
     code = f"""
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 from t5g.cli import info
-resource.setrlimit(resource.RLIMIT_FSIZE, (60000, 60000))
-sys.exit(info.main([{f"hf:{REPO}"!r}]))
+resource.setrlimit(resource.RLIMIT_FSIZE, ({n_bytes}, {n_bytes}))
+sys.exit(info.main([{name!r}]))
 """
     python = [sys.executable, "-c", code]
-    result: Any = subprocess.run(python, env=environment(hub, tmp_path), capture_output=True, timeout=120, check=False)
-    assert result.returncode == 1
-    assert b"large" in result.stderr or b"space" in result.stderr, result.stderr
-    assert not list(tmp_path.rglob("*.gguf"))
+    return subprocess.run(python, env=environment(hub, cache), capture_output=True, timeout=120, check=False)
+
+
+def test_a_disk_that_is_full_after_the_download_keeps_it(hub: Hub, tmp_path: Path) -> None:
+    checkpoint = files(Folder.of(t5gemma_config()).write(tmp_path / "hf", "BF16"))
+    hub.repositories[REPO] = checkpoint
+    n_bytes = len(checkpoint["model.safetensors"]) * 5 // 4  # room for the checkpoint, and not for twice as much
+    cache = tmp_path / "cache"
+    fails(info_on_a_full_disk(hub, cache, f"hf:{REPO}:f32", n_bytes), "f32.gguf: File too large")
+    assert not [path for path in cache.rglob("*f32*") if path.is_file()]
+    hub.requests.clear()
+    assert info(hub, cache, f"hf:{REPO}:f32").returncode == 0
+    assert hub.downloads() == []
+    assert [path.name for path in cache.rglob("*f32*") if path.is_file()] == [f"{COMMIT}-f32.gguf"]
 
 
 def test_without_the_package_a_model_says_what_to_install(tmp_path: Path) -> None:
