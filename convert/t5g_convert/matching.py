@@ -89,12 +89,15 @@ def _replaced(config: ModelConfig, sources: Mapping[str, SourceTensor], adapter:
     """Put an adapter's whole tensors into their places.
 
     Where one of several modules that share the embedding gets its own, the others keep the old one: peft trains a copy.
+    What shares the encoder's goes on sharing it where that was asked for. peft looks at no other sharing: the decoder's
+    table and the head of a T5Gemma come apart all the same.
     """
     resized = {n: t for n, t in adapter.copies.items() if n in sources and sources[n].shape != t.shape}
     found = {**sources, **resized, **adapter.replaced}
     shared = [HEAD, f"decoder.{TABLE}"] + ([f"encoder.{TABLE}"] if config.architecture != T5GEMMA else [])
+    stays_shared = adapter.keeps_tied and config.architecture != T5GEMMA
     old = next((sources[name] for name in reversed(shared) if name in sources), None)
-    if old is not None and any(name in adapter.replaced for name in shared) and not adapter.keeps_tied:
+    if old is not None and any(name in adapter.replaced for name in shared) and not stays_shared:
         for name in shared:
             found.setdefault(name, old)
         if config.architecture != T5GEMMA:

@@ -159,9 +159,13 @@ SETUPS: dict[str, dict[str, Any]] = {
     },
     "embedding and head": {"target_modules": ["embed_tokens", "out_proj", "k_proj"], "r": 4},
     "dora": {"target_modules": ["q_proj", "down_proj"], "r": 4, "use_dora": True},
-    "modules to save": {"target_modules": ["v_proj"], "r": 4, "modules_to_save": ["norm"]},
+    "norms saved": {"target_modules": ["v_proj"], "r": 4, "modules_to_save": ["norm"]},
+    "embedding saved": {"target_modules": ["v_proj"], "r": 4, "modules_to_save": ["embed_tokens"]},
+    "head saved": {"target_modules": ["v_proj"], "r": 4, "modules_to_save": ["lm_head"]},
+    "embedding and head saved": {"target_modules": ["v_proj"], "r": 4, "modules_to_save": ["embed_tokens", "out_proj"]},
 }
-APART = [name for name in SETUPS if name not in ("dora", "modules to save")]
+MERGED_ONLY = [name for name in SETUPS if name == "dora" or "saved" in name]
+APART = [name for name in SETUPS if name not in MERGED_ONLY]
 
 
 class TestAgainstPeft:
@@ -169,7 +173,7 @@ class TestAgainstPeft:
 
     pytestmark = pytest.mark.oracle
 
-    def made(self, name: str, setup: str, path: Path) -> tuple[Any, Any]:
+    def made(self, name: str, setup: str, path: Path, **more: Any) -> tuple[Any, Any]:
         torch = pytest.importorskip("torch")
         peft = pytest.importorskip("peft")
         pytest.importorskip("transformers")
@@ -179,7 +183,7 @@ class TestAgainstPeft:
         case = BY_NAME[name]
         model = build_model(case)
         model.save_pretrained(path / "base")
-        wrapped = peft.get_peft_model(model, peft.LoraConfig(**SETUPS[setup]))
+        wrapped = peft.get_peft_model(model, peft.LoraConfig(**SETUPS[setup], **more))
         generator = torch.Generator().manual_seed(3)
         with torch.no_grad():
             for key, parameter in sorted(wrapped.named_parameters()):
@@ -213,9 +217,16 @@ class TestAgainstPeft:
     @pytest.mark.parametrize("name", ["v1-wide-encoder", "v2-images"])
     @pytest.mark.parametrize("setup", SETUPS)
     def test_merged(self, tmp_path: Path, name: str, setup: str) -> None:
+        self.merges(tmp_path, name, setup)
+
+    def test_a_head_is_tied_to_the_encoders_embedding_or_not_at_all(self, tmp_path: Path) -> None:
+        """The decoder's embedding and the head come apart even with this option: peft sees only the encoder's."""
+        self.merges(tmp_path, "v1-wide-encoder", "embedding saved", ensure_weight_tying=True)
+
+    def merges(self, tmp_path: Path, name: str, setup: str, **more: Any) -> None:
         from support.oracle import relative_error
 
-        case, wrapped = self.made(name, setup, tmp_path)
+        case, wrapped = self.made(name, setup, tmp_path, **more)
         source, target, expected = self.ask(case, wrapped.merge_and_unload())
         t5g.convert(tmp_path / "adapter", tmp_path / "m.gguf", base=tmp_path / "base", type="f32")
         with t5g.Model(tmp_path / "m.gguf", encoder_window="inclusive") as model:
@@ -237,6 +248,16 @@ class TestAgainstPeft:
             assert json.loads((tmp_path / "adapter/adapter_config.json").read_text())["peft_type"] == "LORA"
             model.unload_adapter("a")
             np.testing.assert_array_equal(self.logits(model, case, source, target), plain)
+
+    @pytest.mark.parametrize("name", ["v1-wide-encoder", "v2-images"])
+    def test_saved_modules_are_refused_apart(self, tmp_path: Path, name: str) -> None:
+        self.made(name, "embedding and head saved", tmp_path)
+        for options in ({}, {"base": tmp_path / "base"}):
+            with pytest.raises(
+                t5g.ModelFormatError, match=r"replaces whole modules \(.*\). Merge it .* --base BASE_DIR"
+            ):
+                t5g.convert(tmp_path / "adapter", tmp_path / "a.gguf", adapter=True, **options)
+        assert not (tmp_path / "a.gguf").exists()
 
 
 def test_a_tower_adapted_by_hand_changes_images_only(tmp_path: Path) -> None:
