@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from t5g import _core, arguments
 from t5g import options as generation_options
@@ -321,8 +320,7 @@ def astream(self: Model, source: Source, **options: Any) -> AsyncStream:
     return AsyncStream(lambda: self.stream(source, **options))
 
 
-@dataclass(frozen=True)
-class _Sources:
+class _Sources(NamedTuple):
     """The sources of a call, and what finds where the decoder looks in each, where that is wanted."""
 
     requests: list[Request]
