@@ -76,6 +76,7 @@ def environment(name: str) -> dict[str, str]:
         "T5G_ZIG_SYSTEM": target.system,
         "T5G_ZIG_PROCESSOR": target.processor,
         "T5G_ZIG_WRAPPERS": str(wrappers),
+        "T5G_ZIG_LINKS": "ON" if target.shared else "OFF",
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     variables.pop("CMAKE_CXX_COMPILER_LAUNCHER", None)
