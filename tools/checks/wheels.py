@@ -36,6 +36,16 @@ SUMMARY = "HTTP client library for Python 3"
 TESTS = ["tests/test_package.py", "tests/runtime/test_bundled.py", "tests/model/test_parity.py"]
 
 
+REPLACE_NEEDED = """
+import pathlib, subprocess, sys
+from auditwheel.wheeltools import InWheel
+wheel, old, new = sys.argv[1:]
+with InWheel(pathlib.Path(wheel), pathlib.Path(wheel)) as folder:
+    (module,) = pathlib.Path(folder).glob("t5g/_core*.so")
+    subprocess.run(["patchelf", "--replace-needed", old, new, module], check=True)
+"""
+
+
 class Wheel(NamedTuple):
     """A wheel: what zig builds it for, and what pip calls that."""
 
@@ -62,6 +72,12 @@ def run(*command: object, **more: object) -> str:
 def soabi(name: str) -> str:
     """What a Python of the wheel's kind wants between a module's name and .so."""
     return f"cpython-{PYTHON}-{WHEELS[name].machine}-linux-{WHEELS[name].libc}"
+
+
+def name_musl(wheel: Path, library: str) -> None:
+    """Call musl in a wheel's module as its own compilers do; zig calls it libc.so. Its loader takes both for itself."""
+    # In a process of its own: beside this file, packaging.py hides a package that auditwheel needs.
+    run(sys.executable, "-c", REPLACE_NEEDED, wheel, "libc.so", library, cwd=wheel.parent)
 
 
 def build(name: str) -> Path:
@@ -91,6 +107,8 @@ def build(name: str) -> Path:
         "-C", f"build-dir={building}", *settings, ROOT, env=variables,
     )  # fmt: skip
     raw = next((folder / "raw").glob("*.whl"))
+    if wheel.libc == "musl":
+        name_musl(raw, f"libc.musl-{wheel.machine}.so.1")
     # The oldest system that it runs on is found by auditwheel, which takes names of this machine's kind alone.
     audit = [sys.executable, "-m", "auditwheel", "repair", "--plat", "auto", "-w", folder / "dist", raw]
     run(*audit, env=variables)
