@@ -314,7 +314,7 @@ std::vector<Case> planes_cases(const char* name, PlanesResult run) {
 std::vector<Case> kv_cases(const std::string& name, Result (*run)(const KernelTable&, DataType, int)) {
   std::vector<Case> cases;
   for (const DataType type : kKvTypes) {
-    for (const int head_dim : {1, 4, 12, 15, 32, 72, 256}) {
+    for (const int head_dim : {2, 4, 12, 15, 32, 72, 256}) {
       cases.push_back({name + " " + t5g::type_name(type) + size_text("head_dim", head_dim),
                        [=](const KernelTable& table) { return run(table, type, head_dim); }});
     }

@@ -120,15 +120,17 @@ Values attend(const Backend& b, const Setting& s, int64_t first = 0, int64_t n =
 }
 
 void add(std::vector<Case>& cases, const Setting& s) {
-  const bool halves = s.type == DataType::kF16, rounded = s.type == DataType::kBF16;
-  cases.push_back({"attention", s.name,
-                   rounded  ? 2e-2
-                   : halves ? 2e-3
-                            : kOrder,
-                   rounded  ? "queries and weights in bfloat16"
-                   : halves ? "queries and weights in halves, where a device has fragments of halves"
-                            : "order",
-                   [s](const Backend& b) { return attend(b, s); }});
+  struct Allowed {
+    double difference;
+    const char* reason;
+  } allowed = {kOrder, "order"};
+  if (s.type == DataType::kBF16) allowed = {2e-2, "queries and weights in bfloat16"};
+  if (s.type == DataType::kF16) {
+    allowed = {2e-3, "queries and weights in halves, where a device has fragments of halves"};
+  }
+  if (s.type == DataType::kQ8_0) allowed = {2e-4, "queries and weights in 16 bits on CPUs"};
+  cases.push_back(
+      {"attention", s.name, allowed.difference, allowed.reason, [s](const Backend& b) { return attend(b, s); }});
 }
 
 }  // namespace
