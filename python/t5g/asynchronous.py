@@ -7,6 +7,8 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
+from t5g.errors import UnfinishedError
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -85,9 +87,9 @@ class AsyncStream(AsyncIterator[str]):
 
     @property
     def result(self) -> Generation:
-        """The whole generation. Raises ``RuntimeError`` while the text is still being generated."""
+        """The whole generation. Raises ``T5gError``, also a ``RuntimeError``, while the text is being generated."""
         if self._stream is None:
-            raise RuntimeError("the stream is not finished: iterate over it first")
+            raise UnfinishedError("the stream is not finished: iterate over it first")
         return self._stream.result
 
     async def __aenter__(self) -> AsyncStream:

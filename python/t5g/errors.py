@@ -21,12 +21,17 @@ __all__ = [
     "OutOfMemoryError",
     "T5gError",
     "T5gWarning",
+    "UnfinishedError",
     "UnsupportedError",
 ]
 
 
 class HubError(T5gError):
     """A hub cannot be reached, refuses a repository, or sends something else than it has promised."""
+
+
+class UnfinishedError(T5gError, RuntimeError):
+    """The result of a stream was asked for while its text is still being generated."""
 
 
 class T5gWarning(UserWarning):

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from t5g.errors import UnfinishedError
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -220,11 +222,11 @@ class Stream(Iterator[str]):
 
     @property
     def result(self) -> Generation:
-        """The whole generation. Raises ``RuntimeError`` while the text is still being generated."""
+        """The whole generation. Raises ``T5gError``, also a ``RuntimeError``, while the text is being generated."""
         if self._result is None:
             results = self._generator.results()
             if results is None:
-                raise RuntimeError("the stream is not finished: iterate over it or close it first")
+                raise UnfinishedError("the stream is not finished: iterate over it or close it first")
             self._result = Generation._from_core(results[0], self._load_seconds, self._attention)
         return self._result
 

@@ -140,7 +140,8 @@ def test_errors_come_out(model: t5g.Model) -> None:
                 pass
         with pytest.raises(ZeroDivisionError):
             await model.agenerate(SOURCE, allowed_tokens=lambda ids: 1 // 0)
-        with pytest.raises(RuntimeError, match="not finished"):
+        with pytest.raises(RuntimeError, match="not finished") as caught:
             _ = model.astream(SOURCE).result
+        assert isinstance(caught.value, t5g.T5gError)
 
     asyncio.run(run())

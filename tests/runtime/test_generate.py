@@ -105,8 +105,9 @@ def test_finish_reasons(tiny_model: t5g.Model) -> None:
 
 def test_closing_a_stream_early(tiny_model: t5g.Model) -> None:
     with tiny_model.stream(SOURCES[0], max_new_tokens=50, min_new_tokens=50, repetition_penalty=1.5) as stream:
-        with pytest.raises(RuntimeError, match="not finished"):
+        with pytest.raises(RuntimeError, match="not finished") as caught:
             _ = stream.result
+        assert isinstance(caught.value, t5g.T5gError)
         next(stream)
     assert stream.result.finish_reason == "cancelled"
     assert list(stream) == []
