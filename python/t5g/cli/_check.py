@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from t5g.cli import _common
+from t5g.cli import _common, _model
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -19,7 +19,7 @@ def check(arguments: argparse.Namespace) -> int:
     from t5g import Model, UnsupportedError, system_info
     from t5g.device_check import DeviceCheck
 
-    options: dict[str, Any] = _common.model_options(arguments)
+    options: dict[str, Any] = _model.options(arguments)
     with Model(arguments.model, **options) as device:
         if device.device == "cpu":
             reasons = [f"{name}: {state}" for name, state in system_info()["devices"].items() if name != "cpu"]

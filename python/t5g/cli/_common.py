@@ -15,12 +15,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from t5g.cli import _streams
-
-if TYPE_CHECKING:
-    from t5g import Model
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -50,71 +47,6 @@ class Parser(argparse.ArgumentParser):
         sys.exit(WRONG_USAGE)
 
 
-def add_threads(parser: argparse._ActionsContainer) -> None:
-    """Add -t/--threads."""
-    parser.add_argument(
-        "-t",
-        "--threads",
-        metavar="N",
-        type=int,
-        help="default: T5G_NUM_THREADS, else OMP_NUM_THREADS, else the physical cores",
-    )
-
-
-def add_device(parser: argparse._ActionsContainer) -> None:
-    """Add --device to a parser or a group of one. Which devices there are, the library knows."""
-    parser.add_argument(
-        "--device",
-        metavar="NAME",
-        default="auto",
-        help="auto (default; T5G_DEVICE sets what it means), cpu, cuda, cuda:1, metal, emulated (for tests)",
-    )
-
-
-def add_kv_type(parser: argparse._ActionsContainer) -> None:
-    """Add --kv-type to a parser or a group of one."""
-    parser.add_argument(
-        "--kv-type",
-        choices=["auto", "f32", "f16", "q8_0"],
-        default="auto",
-        help="how keys and values are stored (default: as exact as the weights ask for)",
-    )
-
-
-def add_source_cache(parser: argparse._ActionsContainer) -> None:
-    """Add --source-cache and --source-cache-budget to a parser or a group of one."""
-    parser.add_argument(
-        "--source-cache",
-        choices=["auto", "keys", "latent"],
-        default="auto",
-        help="what is kept of a source: keys and values, or the encoder's output alone (default: by the budget)",
-    )
-    parser.add_argument(
-        "--source-cache-budget",
-        metavar="MIB",
-        type=int,
-        help="auto keeps keys and values of a source up to so many MiB (default: 512)",
-    )
-
-
-def add_limits(parser: argparse._ActionsContainer) -> None:
-    """Add --max-source-tokens and --max-target-tokens."""
-    for side in ("source", "target"):
-        parser.add_argument(
-            f"--max-{side}-tokens", metavar="N", type=int, help=f"longest {side} accepted (default: what the file says)"
-        )
-
-
-def add_load(parser: argparse._ActionsContainer) -> None:
-    """Add --load."""
-    parser.add_argument(
-        "--load",
-        choices=["map", "copy"],
-        default="map",
-        help="read weights from the file when they are needed (default), or all at once, to need the file no more",
-    )
-
-
 def add_text_options(parser: argparse._ActionsContainer) -> None:
     """Add --encoding and --errors, of all text that a command reads."""
     parser.add_argument(
@@ -126,55 +58,6 @@ def add_text_options(parser: argparse._ActionsContainer) -> None:
         default="strict",
         help="bytes that are no text: refuse them (default), or read U+FFFD in their place",
     )
-
-
-def add_lora(parser: argparse._ActionsContainer) -> None:
-    """Add --lora."""
-    parser.add_argument(
-        "--lora",
-        metavar="FILE[:SCALE]",
-        action="append",
-        default=[],
-        help="an adapter, with a scale if need be (default: 1); may be given several times",
-    )
-
-
-def load_adapters(model: Model, given: Sequence[str]) -> list[tuple[str, float]]:
-    """Load what --lora names -> path and scale of each.
-
-    A colon and a number at the end are the scale, unless a file is called so.
-    """
-    from t5g.adapters import usual_name
-    from t5g.model_files import find_adapter
-
-    loaded = []
-    for number, text in enumerate(given):
-        path, colon, scale = text.rpartition(":")
-        try:
-            factor = float(scale) if colon and not os.path.lexists(text) else None
-        except ValueError:
-            factor = None
-        if factor is None:
-            path, factor = text, 1.0
-        stem, file = usual_name(path), find_adapter(path)
-        name = stem if stem not in model.adapters else f"{stem}-{number + 1}"
-        model.load_adapter(file, name, factor)
-        loaded.append((file, factor))
-    return loaded
-
-
-def model_options(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What a command that has --device, --threads, --kv-type and --load (and --source-cache) hands to t5g.Model."""
-    names = {"device": "device", "n_threads": "threads", "kv_type": "kv_type", "load": "load"}
-    options = {option: getattr(arguments, name) for option, name in names.items()}
-    if getattr(arguments, "source_cache", None) is not None:
-        options["source_cache"] = arguments.source_cache
-        if arguments.source_cache_budget is not None:
-            options["source_cache_budget"] = arguments.source_cache_budget << 20
-    for name in ("max_source_tokens", "max_target_tokens"):
-        if getattr(arguments, name, None) is not None:
-            options[name] = getattr(arguments, name)
-    return options
 
 
 def report(prog: str, message: str, kind: str = "error") -> None:

@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from t5g.cli import _common
+from t5g.cli import _common, _model
 
 _PROG = "t5g-eval recall"
 _EPILOG = """Needles are put into prose at several depths, and one of them is asked for. Two things are counted:
@@ -35,12 +35,8 @@ def parser() -> _common.Parser:
     parser.add_argument("--resume", metavar="FILE", help="keep finished examples there, and go on from those it has")
     parser.add_argument("--plot", metavar="OUT.png", help="draw a heat map (extra: plot)")
     _common.add_text_options(parser)
-    _common.add_threads(parser)
-    _common.add_device(parser)
-    _common.add_kv_type(parser)
-    _common.add_source_cache(parser)
-    _common.add_load(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object")
+    _model.add_options(parser, limits=False)
     parser.set_defaults(body=run)
     return parser
 
@@ -89,8 +85,9 @@ def run(arguments: argparse.Namespace) -> None:
             model.close()
             return stack.enter_context(Model(path, **options, max_source_tokens=max(settings.lengths)))
 
-        options = _common.model_options(arguments)
+        options = _model.options(arguments)
         model = opened(arguments.model)
+        _model.load_adapters(model, arguments.lora)
         reference = None if arguments.type_reference is None else opened(arguments.type_reference)
         advance = stack.enter_context(_common.progress_bar(settings.n_examples(), "example"))
         report = measure(

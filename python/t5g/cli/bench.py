@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from t5g.cli import _common
+from t5g.cli import _common, _model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,17 +30,11 @@ def _parser() -> _common.Parser:
     parser.add_argument("--batch", metavar="N", default="1", help="batch sizes to decode with (default: 1)")
     parser.add_argument("--image", metavar="PATH", help="an image to read (default: random pixels)")
     parser.add_argument("--repeat", metavar="N", type=int, default=5, help="runs; the median counts (default: 5)")
-    _common.add_threads(parser)
-    _common.add_device(parser)
-    _common.add_kv_type(parser)
-    _common.add_source_cache(parser)
-    _common.add_limits(parser)
-    _common.add_load(parser)
-    _common.add_lora(parser)
     parser.add_argument(
         "--check", action="store_true", help="compare the device's results with the CPU's instead: a report to paste"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object")
+    _model.add_options(parser)
     return parser
 
 
@@ -67,10 +61,9 @@ def _bench(arguments: argparse.Namespace) -> int | None:
     batches = _numbers(arguments.batch, "--batch")
     if min(arguments.new_tokens, arguments.repeat) < 1:
         raise _common.UsageError("--new-tokens and --repeat must be 1 or more")
-    from t5g import Model, _core
+    from t5g import _core
 
-    with Model(arguments.model, **_common.model_options(arguments)) as model:
-        _common.load_adapters(model, arguments.lora)
+    with _model.opened(arguments) as model:
         facts: dict[str, Any] = {
             "model": str(model.path),
             "device": model.device,

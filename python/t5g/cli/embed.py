@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t5g.cli import _common
+from t5g.cli import _common, _model
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,10 +60,7 @@ def _parser() -> _common.Parser:
     parser.add_argument("--layer", metavar="N", type=int, default=-1, help="whose hidden states (default: -1)")
     parser.add_argument("--batch-size", metavar="N", type=int, default=32, help="texts of a pass (default: 32)")
     _common.add_text_options(parser)
-    _common.add_threads(parser)
-    _common.add_device(parser)
-    _common.add_load(parser)
-    _common.add_lora(parser)
+    _model.add_options(parser, decoder=False)
     return parser
 
 
@@ -88,9 +85,8 @@ def _embed(arguments: argparse.Namespace) -> None:
     if arguments.output is not None:
         inputs = [Path(path) for path in (arguments.model, arguments.file) if path and path != "-"]
         check_output(arguments.output, [path for path in inputs if path.exists()])
-    options = {"n_threads": arguments.threads, "device": arguments.device, "load": arguments.load}
-    with Model(arguments.model, **options) as model:
-        adapters = _common.load_adapters(model, arguments.lora)
+    with Model(arguments.model, **_model.options(arguments)) as model:
+        adapters = _model.load_adapters(model, arguments.lora)
         if arguments.output is None:
             for text, vector in _vectors(model, texts, arguments, 0):
                 print(_line(text, vector))
@@ -164,7 +160,7 @@ def _description(
         "model": _version(model.path),
         "adapters": [[_version(path), scale] for path, scale in adapters],
         "texts": [len(texts), digest],
-        "options": [arguments.pooling, arguments.no_normalize, arguments.layer],
+        "options": [arguments.pooling, arguments.no_normalize, arguments.layer, arguments.encoder_window],
     }
     return json.dumps(facts).encode() + b"\n"
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t5g.cli import _common, _recall
+from t5g.cli import _common, _model, _recall
 
 if TYPE_CHECKING:
     from t5g.evaluation import Evaluation, Pair
@@ -48,11 +48,8 @@ def _parser() -> _common.Parser:
     parser.add_argument("--no-generate", action="store_true", help="teacher-forced numbers only, much faster")
     parser.add_argument("--outputs", metavar="FILE", help="write sources, targets and outputs as JSONL")
     _common.add_text_options(parser)
-    _common.add_threads(parser)
-    _common.add_device(parser)
-    _common.add_load(parser)
-    _common.add_lora(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object")
+    _model.add_options(parser)
     return parser
 
 
@@ -80,12 +77,10 @@ def _eval(arguments: argparse.Namespace) -> None:
         inputs = [Path(path) for path in (arguments.model, arguments.pairs, arguments.reference) if path is not None]
         check_output(arguments.outputs, inputs, streams=True)
     with ExitStack() as stack:
-        options = {"n_threads": arguments.threads, "device": arguments.device, "load": arguments.load}
-        model = stack.enter_context(Model(arguments.model, **options))
-        _common.load_adapters(model, arguments.lora)
+        model = stack.enter_context(_model.opened(arguments))
         reference = None
         if arguments.reference is not None:
-            reference = stack.enter_context(Model(arguments.reference, **options))
+            reference = stack.enter_context(Model(arguments.reference, **_model.options(arguments)))
         advance = stack.enter_context(_common.progress_bar(len(pairs), "pair"))
         result = evaluate(
             model,

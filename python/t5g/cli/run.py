@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from t5g.cli import _common, _control, _jsonl, _output, _single, _source
+from t5g.cli import _common, _control, _jsonl, _model, _output, _single, _source
 from t5g.cli._source import PROG
 
 if TYPE_CHECKING:
@@ -93,14 +93,7 @@ def _parser() -> _common.Parser:
 
     _control.add_options(parser)
 
-    machine = parser.add_argument_group("machine")
-    _common.add_threads(machine)
-    _common.add_device(machine)
-    _common.add_kv_type(machine)
-    _common.add_source_cache(machine)
-    _common.add_limits(machine)
-    _common.add_load(machine)
-    _common.add_lora(machine)
+    _model.add_options(parser)
 
     output = parser.add_argument_group("output")
     output.add_argument("-o", "--output", metavar="FILE", help="write there instead of to standard output")
@@ -119,28 +112,25 @@ def _run(arguments: argparse.Namespace) -> int | None:
     _source.check(arguments)
     _jsonl.check(arguments)
     if arguments.jsonl:
-        with _model(arguments) as model:
+        with _opened(arguments) as model:
             return _jsonl.run(model, arguments, _options(arguments), _single.fields)
     source = _source.Source(arguments)  # before the model: a missing file should not wait for it
     if source.asks:
         if arguments.output is not None:
             raise _common.UsageError("--output needs a source: give -p TEXT or -f FILE")
-        with _model(arguments) as model:
+        with _opened(arguments) as model:
             _single.converse(model, arguments, _options(arguments))
         return None
     inputs = _output.files([arguments.model, *arguments.file, *arguments.image])
-    with _output.whole(arguments.output, inputs) as out, _model(arguments) as model:
+    with _output.whole(arguments.output, inputs) as out, _opened(arguments) as model:
         _single.generate(model, source.text, arguments, _options(arguments), out)
     source.check_the_end()
     return None
 
 
-def _model(arguments: argparse.Namespace) -> Model:
-    from t5g import Model
-
-    model = Model(arguments.model, **_common.model_options(arguments))
+def _opened(arguments: argparse.Namespace) -> Model:
+    model = _model.opened(arguments)
     model._native.check_has_decoder()
-    _common.load_adapters(model, arguments.lora)
     if not arguments.json:
         model.tokenizer._core.require_text()
     return model

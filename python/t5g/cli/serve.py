@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from t5g.cli import _common
+from t5g.cli import _common, _model
 
 if TYPE_CHECKING:
     from t5g.server.settings import Settings
@@ -55,12 +55,7 @@ def _parser() -> _common.Parser:
         "--shutdown-timeout", metavar="S", type=float, default=30, help="for requests to end in (default: 30)"
     )
 
-    machine = parser.add_argument_group("machine")
-    _common.add_threads(machine)
-    _common.add_device(machine)
-    _common.add_kv_type(machine)
-    _common.add_load(machine)
-    _common.add_lora(machine)
+    _model.add_options(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="no line for each request on standard error")
     return parser
 
@@ -111,11 +106,8 @@ def _run(arguments: argparse.Namespace) -> None:
         raise ImportError(
             f"serving needs the package {error.name}. Install it with: pip install 't5g[server]'"
         ) from None
-    from t5g import Model
-
     settings = _settings(arguments, "")  # before the model: wrong usage should not wait for it
-    with Model(arguments.model, **_common.model_options(arguments)) as model:
-        _common.load_adapters(model, arguments.lora)
+    with _model.opened(arguments) as model:
         from pathlib import Path
 
         settings = _settings(arguments, Path(model.path).stem)
