@@ -24,16 +24,15 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 from exports import dynamic_symbols, exports_of_archive, faults, functions, glibc_faults
+from golden_arrays import GOLDENS, MODELS, write_arrays
 from roots import can_change_root, copy_into, root_for
 from zig import ROOT, TARGETS, WORK, Target, environment, optimising
 
-GOLDENS = ROOT / "tests" / "goldens"
 CORPUS = ROOT / "tests" / "data" / "gguf_corpus"
 ARRAYS = WORK / "goldens"
 TEXT = "the quick brown fox jumps over the lazy dog"
 # Programs of tests/native with their arguments; those that only sanitizers make worthwhile are left out.
 TINY = [str(GOLDENS / "v1-wide-encoder.gguf"), str(GOLDENS / "v2-gqa-w5.gguf")]
-MODELS = sorted(path.stem for path in GOLDENS.glob("*.gguf"))
 PROGRAMS: dict[str, list[str]] = {
     "capi_checks": [TINY[1], "30"],
     "golden_models": [word for name in MODELS for word in (str(GOLDENS / f"{name}.gguf"), str(ARRAYS / f"{name}.txt"))],
@@ -139,17 +138,6 @@ def library_faults(name: str) -> list[str]:
 
 
 # ---- Running
-
-
-def write_arrays() -> None:
-    """The goldens as texts, which a program without Python can read."""
-    ARRAYS.mkdir(parents=True, exist_ok=True)
-    for name in MODELS:
-        with np.load(GOLDENS / f"{name}.npz") as arrays, (ARRAYS / f"{name}.txt").open("w") as file:
-            for key, values in arrays.items():
-                if not key.startswith("image"):
-                    words = [f"{value:.9g}" if values.dtype.kind == "f" else str(value) for value in values.ravel()]
-                    file.write(f"{key} {len(words)} {' '.join(words)}\n")
 
 
 @cache
@@ -276,7 +264,7 @@ def main() -> int:
     parser.add_argument("--fast", action="store_true", help="optimised, as in a release: takes four times as long")
     parser.add_argument("--only", nargs="+", default=[], help=f"t5g_shared, generate, {', '.join(PROGRAMS)}")
     arguments = parser.parse_args()
-    write_arrays()
+    write_arrays(ARRAYS)
     found = [fault for name in arguments.names or TARGETS for fault in check(name, arguments)]
     print("\n".join(found))
     return 1 if found else 0
