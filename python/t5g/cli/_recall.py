@@ -44,7 +44,7 @@ def parser() -> _common.Parser:
 def _lengths(text: str) -> tuple[int, ...]:
     try:
         return tuple(_length(word) for word in text.split(","))
-    except ValueError:
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text!r} is no list of lengths such as 1k,4k,16384") from None
 
 
@@ -57,25 +57,26 @@ def run(arguments: argparse.Namespace) -> None:
     from contextlib import ExitStack
 
     from t5g import Model
-    from t5g._files import check_output
+    from t5g.errors import InvalidArgumentError
     from t5g.recall import Settings, measure
     from t5g.text_files import decode, printable
 
-    settings = Settings(
-        task=arguments.task,
-        lengths=arguments.lengths,
-        n_depths=arguments.depths,
-        n_samples=arguments.samples,
-        generate=not arguments.no_generate,
-        seed=arguments.seed,
-    )
+    try:
+        settings = Settings(
+            task=arguments.task,
+            lengths=arguments.lengths,
+            n_depths=arguments.depths,
+            n_samples=arguments.samples,
+            generate=not arguments.no_generate,
+            seed=arguments.seed,
+        )
+    except InvalidArgumentError as error:
+        raise _common.UsageError(f"--{str(error).removeprefix('n_').rstrip('.')}") from None
     haystack = None
     if arguments.haystack is not None:
         data, name = Path(arguments.haystack).read_bytes(), printable(arguments.haystack)
         haystack = decode(data, name, encoding=arguments.encoding, errors=arguments.errors)
-    if arguments.plot is not None:  # before hours of work for it
-        given = (arguments.model, arguments.haystack, arguments.type_reference)
-        check_output(arguments.plot, [Path(path) for path in given if path is not None])
+    _check_files(arguments)
     with ExitStack() as stack:
 
         def opened(path: str) -> Model:
@@ -90,9 +91,13 @@ def run(arguments: argparse.Namespace) -> None:
         _model.load_adapters(model, arguments.lora)
         reference = None if arguments.type_reference is None else opened(arguments.type_reference)
         advance = stack.enter_context(_common.progress_bar(settings.n_examples(), "example"))
-        report = measure(
-            model, settings, reference=reference, haystack=haystack, resume=arguments.resume, progress=advance
-        )
+        try:
+            report = measure(
+                model, settings, reference=reference, haystack=haystack, resume=arguments.resume, progress=advance
+            )
+        except KeyboardInterrupt:
+            how = "" if arguments.resume is None else "; the same command goes on after what is done"
+            raise KeyboardInterrupt(how) from None
     if arguments.plot is not None:
         report.plot(arguments.plot, f"{Path(arguments.model).name}: {settings.task}")
     if arguments.json:
@@ -100,3 +105,17 @@ def run(arguments: argparse.Namespace) -> None:
         print()
     else:
         print(report.text())
+
+
+def _check_files(arguments: argparse.Namespace) -> None:
+    """Before hours of work for them."""
+    from t5g._files import check_output
+    from t5g.recall.report import figure_class
+
+    given = (arguments.model, arguments.haystack, arguments.type_reference)
+    inputs = [Path(path) for path in given if path is not None]
+    targets = [check_output(path, inputs) for path in (arguments.resume, arguments.plot) if path is not None]
+    if len(targets) == 2 and targets[0] == targets[1]:
+        raise _common.UsageError(f"--resume and --plot both name {arguments.plot}")
+    if arguments.plot is not None:
+        figure_class()

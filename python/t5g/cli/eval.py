@@ -31,7 +31,9 @@ class _Parser(_common.Parser):
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         words = list(sys.argv[1:] if args is None else args)
         if words[:1] == ["recall"]:
-            return _recall.parser().parse_args(words[1:], namespace)
+            recall = _recall.parser()
+            self.prog = recall.prog  # which errors name
+            return recall.parse_args(words[1:], namespace)
         return super().parse_args(words[1:] if words[:1] == ["pairs"] else words, namespace)
 
 

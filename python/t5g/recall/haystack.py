@@ -15,7 +15,7 @@ from t5g.errors import InvalidArgumentError
 if TYPE_CHECKING:
     from t5g.tokenizer import Tokenizer
 
-_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])")
+_END = re.compile(r"(?<=[.!?\u2026\u061f\u0964])\s+|(?<=[\u3002\uff01\uff1f])\s*|\n\s*\n")  # ... and full width
 _FEWEST_SENTENCES = 20
 _PLAIN = 0.93  # share of letters in a paragraph of prose
 
@@ -34,13 +34,24 @@ def manual() -> str:
     return " ".join(paragraphs)
 
 
+def sentences_of(text: str) -> list[str]:
+    """Split a text where sentences and paragraphs end; what goes on with a small letter or a digit was no end."""
+    sentences: list[str] = []
+    for part in _END.split(text):
+        words = " ".join(part.split())
+        if words and sentences and (words[0].islower() or words[0].isdigit()):
+            sentences[-1] += " " + words
+        elif words:
+            sentences.append(words)
+    return sentences
+
+
 class Haystack:
     """A text, sentence by sentence, as tokens."""
 
     def __init__(self, tokenizer: Tokenizer, text: str) -> None:
-        sentences = [" ".join(sentence.split()) for sentence in _SENTENCE.split(text)]
         self._sentences = [
-            tokenizer.encode(" " + sentence, add_special_tokens=False) for sentence in sentences if sentence
+            tokenizer.encode(" " + sentence, add_special_tokens=False) for sentence in sentences_of(text)
         ]
         if len(self._sentences) < _FEWEST_SENTENCES:
             raise InvalidArgumentError(
@@ -50,12 +61,11 @@ class Haystack:
         self.n_tokens = sum(map(len, self._sentences))
 
     def draw(self, n_tokens: int, rng: random.Random) -> list[list[int]]:
-        """Take sentences from a random place on, as many as fit; from the beginning again where the text ends."""
-        first, taken, n = rng.randrange(len(self._sentences)), [], 0
-        for i in range(first, first + n_tokens):
-            sentence = self._sentences[i % len(self._sentences)]
-            if n + len(sentence) > n_tokens:
-                break
+        """Take sentences from a random place on; from the beginning again where the text ends. The last one is cut."""
+        i, taken, left = rng.randrange(len(self._sentences)), [], n_tokens
+        while left > 0:
+            sentence = self._sentences[i % len(self._sentences)][:left]
             taken.append(sentence)
-            n += len(sentence)
+            left -= len(sentence)
+            i += 1
         return taken

@@ -1,19 +1,18 @@
-"""Runs the examples, and keeps what has been found in a file, so that a run that was interrupted goes on."""
+"""Runs the examples: every length, depth and sample asked of the model, and of a reference in a wider type."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t5g._files import write_text, writing_in_place
 from t5g.errors import InvalidArgumentError
+from t5g.recall.finished import Finished, header_of
 from t5g.recall.haystack import Haystack, manual
 from t5g.recall.report import Report
-from t5g.recall.tasks import TASKS, Example, Maker
+from t5g.recall.tasks import NOUNS, TASKS, Example, Maker
 
 if TYPE_CHECKING:
     from t5g.model import Model
@@ -58,7 +57,8 @@ class Settings:
             if getattr(self, name) < 1:
                 raise InvalidArgumentError(f"{name}: must be 1 or more, got {getattr(self, name)}.")
         if not self.lengths or min(self.lengths) < _FEWEST_TOKENS:
-            raise InvalidArgumentError(f"lengths: must be {_FEWEST_TOKENS} tokens or more each, got {self.lengths}.")
+            got = min(self.lengths, default="none")
+            raise InvalidArgumentError(f"lengths: must be {_FEWEST_TOKENS} tokens or more each, got {got}.")
 
     @property
     def depths(self) -> list[float]:
@@ -68,13 +68,13 @@ class Settings:
 
     def cells(self) -> Iterator[tuple[int, float, int]]:
         """Length, depth and number of every example, the shortest first."""
-        for length in sorted(self.lengths):
+        for length in sorted(set(self.lengths)):
             for depth in self.depths:
                 for sample in range(self.n_samples):
                     yield length, depth, sample
 
     def n_examples(self) -> int:
-        return len(self.lengths) * len(self.depths) * self.n_samples
+        return len(set(self.lengths)) * len(self.depths) * self.n_samples
 
 
 def measure(
@@ -99,23 +99,53 @@ def measure(
     haystack
         The prose. ``None``: Python's reference manual.
     resume
-        A file of finished examples, one JSON object a line: those that it has are not run again, others are added.
+        A file of finished examples, one JSON object a line: those that it has are not run again, others are added. It
+        may come from a run with other lengths, depths and numbers of samples; all else must be the same.
     progress
         Called with 1 for each example that is finished.
+
+    Raises
+    ------
+    InvalidArgumentError
+        The haystack is too short, the reference has another vocabulary, or the file is of another run.
+    OSError
+        The file cannot be read or written.
+    OutOfMemoryError
+        The machine has too little memory free for the longest source.
     """
-    maker = Maker(model, Haystack(model.tokenizer, manual() if haystack is None else haystack), settings.task)
-    done = _Done(resume, {**asdict(settings), "model": Path(model.path).name, "reference": reference is not None})
-    for length, depth, sample in settings.cells():
-        key = f"{length} {depth:.4f} {sample}"
-        if key not in done.rows:
+    _check_reference(model, reference)
+    text = manual() if haystack is None else haystack
+    maker = Maker(model, Haystack(model.tokenizer, text), settings.task)
+    finished = Finished()
+    if resume is not None:
+        inputs = [Path(given.path) for given in (model, reference) if given is not None]
+        finished = Finished(resume, header_of(settings, model, reference, text), inputs)
+    cells = {f"{length} {depth:.4f} {sample}": (length, depth) for length, depth, sample in settings.cells()}
+    longest = max((length for key, (length, _) in cells.items() if key not in finished.rows), default=1)
+    for asked in (model, reference):
+        if asked is not None:
+            asked._native.check_memory(longest)  # not after hours with shorter ones
+    rows = []
+    for key, (length, depth) in cells.items():
+        if key not in finished.rows:
             example = maker.make(length, depth, f"{settings.seed} {settings.task} {key}")
             row: dict[str, Any] = {"key": key, "length": length, "depth": depth}
             row |= ask(model, example, generate=settings.generate)
             if reference is not None:
                 row["reference"] = ask(reference, example, generate=settings.generate)
-            done.add(row)
+            finished.add(row)
+        rows.append(finished.rows[key])
         progress(1)
-    return Report.of(settings.task, list(done.rows.values()))
+    return Report.of(settings.task, rows)
+
+
+def _check_reference(model: Model, reference: Model | None) -> None:
+    """Its sources and answers are the model's, in ids."""
+    if reference is None:
+        return
+    words = [[m.tokenizer.encode(noun, add_special_tokens=False) for noun in NOUNS] for m in (model, reference)]
+    if reference.config.vocab_size != model.config.vocab_size or words[0] != words[1]:
+        raise InvalidArgumentError("reference: has another vocabulary, so it is not the same model in another type.")
 
 
 def ask(model: Model, example: Example, *, generate: bool) -> dict[str, Any]:
@@ -150,48 +180,3 @@ def _logprobs(model: Model, source: EncodedSource, example: Example) -> dict[str
     scores = model.score_batch([source] * len(answers), [[*before, *answer] for answer in answers])
     sums = (float(score.token_logprobs[len(before) :].sum()) for score in scores)
     return dict(zip(example.choices, sums, strict=True))
-
-
-class _Done:
-    """Finished examples by key, in a file where there is one."""
-
-    def __init__(self, path: str | os.PathLike[str] | None, settings: dict[str, Any]) -> None:
-        self._path = None if path is None else Path(path)
-        self.rows: dict[str, dict[str, Any]] = {}
-        header = json.loads(json.dumps({"settings": settings}))
-        if self._path is None:
-            return
-        if self._path.exists():
-            self._read(header)
-        else:
-            self._append(header)
-
-    def _read(self, header: dict[str, Any]) -> None:
-        assert self._path is not None
-        lines = self._path.read_text(encoding="utf-8").splitlines()
-        try:
-            # The last line may have been cut when the run ended.
-            rows = [json.loads(line) for line in lines[:-1]]
-            with_last = [*rows, json.loads(lines[-1])]
-        except json.JSONDecodeError:
-            with_last = rows if "rows" in locals() else []
-        except IndexError:
-            with_last = []
-        if not with_last or with_last[0] != header:
-            raise InvalidArgumentError(
-                f"{self._path}: is not of a run with these settings. Give another file for --resume, or remove it."
-            )
-        self.rows = {row["key"]: row for row in with_last[1:]}
-        if len(with_last) < len(lines):
-            write_text(self._path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in with_last))
-
-    def add(self, row: dict[str, Any]) -> None:
-        self.rows[row["key"]] = row
-        if self._path is not None:
-            self._append(row)
-
-    def _append(self, row: dict[str, Any]) -> None:
-        assert self._path is not None
-        size = self._path.stat().st_size if self._path.exists() else 0
-        with writing_in_place(self._path, keep_bytes=size) as file:
-            file.write((json.dumps(row, ensure_ascii=False) + "\n").encode())

@@ -99,14 +99,17 @@ class Report:
         for kind, table in self.tables.items():
             depths = list(next(iter(table.values())))
             what = "answers preferred to wrong ones" if kind == "choice" else "answers in generated texts"
-            lines.append(f"{self.task}, {what}, % ({self.n_examples} examples)")
+            lines.append(f"{self.task}, {what}, % ({self.n_examples} example{'s'[: self.n_examples != 1]})")
             heads = [f"{depth:.0%}" for depth in depths] if len(depths) > 1 else []
             lines.append(f"{'tokens':>9}" + "".join(f"{head:>8}" for head in heads) + f"{'all':>8}")
             for length, of in table.items():
                 cells = [f"{score:8.1f}" for score in of.values()] if heads else []
                 lines.append(f"{length:>9,}" + "".join(cells) + f"{_mean(list(of.values())):8.1f}")
-            lines.append(f"effective length: {_length(self.effective_length[kind])} (85 % of the shortest's score)")
-            lines.append(f"RULER's: {_length(self.ruler_length[kind])} (at least {RULER_THRESHOLD})")
+            longest = max(table)
+            lines.append(
+                f"effective length: {_length(self.effective_length[kind], longest)}, 85 % of the shortest's score"
+            )
+            lines.append(f"RULER's: {_length(self.ruler_length[kind], longest)}, at least {RULER_THRESHOLD}")
             lines.append("")
         if self.reference is not None:
             lines.append("less than the reference, by length")
@@ -123,29 +126,43 @@ class Report:
         ImportError
             matplotlib is not installed (extra ``plot``).
         """
-        try:
-            from matplotlib.figure import Figure
-        except ImportError as error:
-            raise ImportError("a plot needs the package matplotlib: pip install 't5g[plot]'.") from error
-        figure = Figure(figsize=(4.5 * len(self.tables), 3.6), layout="constrained")
+        from t5g._files import writing
+
+        width = max(4.5, 0.6 * max(map(len, self.tables.values())) + 1.5)
+        figure = figure_class()(figsize=(width * len(self.tables), 3.6), layout="constrained")
         all_axes = figure.subplots(1, len(self.tables), squeeze=False)[0]
         for axes, (kind, table) in zip(all_axes, self.tables.items(), strict=True):
             depths = list(next(iter(table.values())))
             grid = [[of[depth] for of in table.values()] for depth in depths]
             image = axes.imshow(grid, vmin=0, vmax=100, cmap="RdYlGn", aspect="auto")
+            for row, scores in enumerate(grid):
+                for column, score in enumerate(scores):
+                    axes.text(column, row, f"{score:.0f}", ha="center", va="center", color=_ink(score))
             axes.set_xticks(range(len(table)), [f"{length:,}" for length in table], rotation=45)
             axes.set_yticks(range(len(depths)), [f"{depth:.0%}" for depth in depths])
             axes.set(xlabel="source tokens", ylabel="depth", title=kind)
             figure.colorbar(image, ax=axes)
         figure.suptitle(title)
-        from t5g._files import writing
-
         with writing(path) as file:
             figure.savefig(file, format="png", dpi=120)
 
 
-def _length(n: int) -> str:
-    return f"{n:,} tokens" if n else "none"
+def figure_class() -> Any:
+    """matplotlib's, which only plots need; an ImportError says what to install."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("a plot needs the package matplotlib: pip install 't5g[plot]'.") from error
+    return Figure
+
+
+def _ink(score: float) -> str:
+    """What can be read on the color of a score: those at both ends are dark."""
+    return "white" if score < 15 or score > 85 else "black"
+
+
+def _length(n: int, longest: int) -> str:
+    return f"{n:,} tokens{' or more' if n == longest else ''}" if n else "none"
 
 
 def _by_length(table: Table) -> dict[int, float]:

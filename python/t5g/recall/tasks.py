@@ -81,7 +81,10 @@ class Maker:
             self._words = list(NOUNS)
 
     def make(self, length: int, depth: float, seed: str) -> Example:
-        """An example of `length` tokens whose needle lies at `depth` (0: the beginning, 1: the end)."""
+        """An example of `length` tokens whose needle lies at `depth` (0: the beginning, 1: the end).
+
+        A list of words may be a few tokens shorter: it ends with a whole word.
+        """
         rng = random.Random(seed)
         if self._task == "words":
             return self._frequent_words(length, rng)
