@@ -32,6 +32,7 @@ _quiet = threading.Lock()
 
 _DATA_URI = re.compile(r"data:(?:image/[\w.+-]+)?(?:;[\w.+-]+=[^;,]*)*;base64,", re.IGNORECASE)
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+_SMALLER = "Make it smaller first."
 _DECODE = "Base64 of an image file is expected: data:image/png;base64,..."
 
 
@@ -144,7 +145,9 @@ class _Decoding:
         self._warnings.__exit__(None, None, None)
         _quiet.release()
         if isinstance(error, Exception) and not isinstance(error, MemoryError | InvalidArgumentError):
-            raise InvalidArgumentError(f"{self._where}: cannot be decoded: {error}. The file is damaged?") from error
+            raise InvalidArgumentError(
+                f"{self._where}: cannot be decoded: {str(error).rstrip('.')}. Is the file damaged?"
+            ) from error
 
 
 def _decode(file: IO[bytes], where: str) -> npt.NDArray[np.uint8]:
@@ -156,6 +159,9 @@ def _decode(file: IO[bytes], where: str) -> npt.NDArray[np.uint8]:
         except pillow.UnidentifiedImageError:
             known = ", ".join(name for name in _FORMATS if name in pillow.Image.OPEN)
             raise InvalidArgumentError(f"{where}: not an image, expected one of {known}.") from None
+        except pillow.Image.DecompressionBombError:  # at twice Pillow's limit, which other programs change
+            limit = min(MAX_PIXELS, 2 * pillow.Image.MAX_IMAGE_PIXELS)
+            raise InvalidArgumentError(f"{where}: has more than {limit:,} pixels. {_SMALLER}") from None
         _check_size(image.size, where)
         image.load()
         return _from_pil(pillow.ImageOps.exif_transpose(image), where)
@@ -194,7 +200,7 @@ def _check_size(size: tuple[int, int], where: str) -> None:
     width, height = size
     if width * height > MAX_PIXELS:
         raise InvalidArgumentError(
-            f"{where}: {width} x {height} pixels, expected at most {MAX_PIXELS:,} in all. Make it smaller first."
+            f"{where}: {width} x {height} pixels, expected at most {MAX_PIXELS:,} in all. {_SMALLER}"
         )
     if min(size) == 0:
         raise InvalidArgumentError(f"{where}: {width} x {height}, it has no pixels.")

@@ -25,7 +25,7 @@ _CACHE = "Leave it out: keys and values are always cached. Model(kv_type=...) sa
 _RESULT = "Leave it out: a call returns a t5g.Generation, with text, token_ids, logprob and sequences."
 _CONFIG = "Write its fields as arguments of their own: model.generate(source, max_new_tokens=100)."
 _CALLBACK = "For pieces as they come, iterate over model.stream(source); its cancel() stops it."
-_ADVICE = {
+ADVICE = {
     # Hugging Face: lengths and ends
     "max_length": "Write max_new_tokens=...: it counts the generated tokens alone.",
     "min_length": "Write min_new_tokens=...: it counts the generated tokens alone.",
@@ -176,8 +176,8 @@ def answer(function: str, name: str, names: Iterable[str]) -> str:
     import difflib
 
     known = list(names)
-    if name in _ADVICE:
-        advice = _ADVICE[name]
+    if name in ADVICE:
+        advice = ADVICE[name]
     else:
         near = difflib.get_close_matches(name.lower(), known, 1, 0.5)
         advice = f"Did you mean {near[0]}?" if near else f"It has {', '.join(known)}."

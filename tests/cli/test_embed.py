@@ -118,3 +118,16 @@ def test_a_line_that_is_wrong_is_named_before_any_work(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert b'standard input: line 2: expected an object with "text"' in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_a_text_that_is_too_long_is_named_by_its_line(tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("one\n" * 300 + "one two three four five six\n")  # in the second chunk
+    arguments = ("-f", tmp_path / "texts.txt", "-o", tmp_path / "v.npy", "--max-source-tokens", 4)
+    failed = run("embed", *arguments)
+    assert failed.returncode == 1
+    assert failed.stderr.decode().startswith(f"t5g-embed: error: {tmp_path / 'texts.txt'}: line 301: has ")
+    assert "cut it with --truncation" in failed.stderr.decode()
+    assert run("embed", *arguments, "--truncation", "end").returncode == 0
+    found = np.load(tmp_path / "v.npy")
+    with t5g.Model(max_source_tokens=4) as model:
+        np.testing.assert_array_equal(found[-1:], model.embed(["one two three four five six"], truncation="end"))

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import t5g
-from t5g.cli import _common
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 MODEL = GOLDENS / "v2-images.gguf"
@@ -96,24 +93,3 @@ def test_info_shows_the_tower() -> None:
     assert "4 tokens each" in text
     assert "memory for images" in text
     assert "images: none, text only" in run("info", TEXT_ONLY).stdout
-
-
-class Terminal(io.StringIO):
-    """Stands for stderr on a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def test_patience_is_asked_for_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    for stream, shown, expected in (
-        (Terminal(), True, "\rreading: 1 s"),
-        (Terminal(), False, ""),
-        (io.StringIO(), True, ""),
-    ):
-        monkeypatch.setattr(sys, "stderr", stream)
-        with _common.patience("reading", shown=shown):
-            if expected:
-                time.sleep(1.2)
-        assert stream.getvalue().startswith(expected)
-        assert not expected or stream.getvalue().endswith("\r\x1b[K")

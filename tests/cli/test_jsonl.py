@@ -309,8 +309,8 @@ def test_failures_before_the_first_line(sources: Path, tmp_path: Path) -> None:
         (["-f", "none.jsonl"], "none.jsonl: No such file"),
         (["-f", sources, "--output", sources], "is the input"),
         (["-f", sources, "--output", tmp_path], "is a folder"),
-        (["-f", sources, "--batch-size", 0], "max_batch_size: must be an integer of at least 1"),
-        (["-f", sources, "--temp", -1], "temperature"),
+        (["-f", sources, "--batch-size", 0], "--batch-size: must be an integer of at least 1"),
+        (["-f", sources, "--temp", -1], "--temp: must"),
     ):
         result = run("run", MODEL, "--jsonl", *arguments)
         assert (result.returncode, result.stdout, result.stderr.count(b"\n")) == (1, b"", 1)

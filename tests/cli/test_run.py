@@ -52,6 +52,32 @@ def test_options_reach_the_model(model: t5g.Model) -> None:
     assert found["token_ids"] == sampled.token_ids
 
 
+def test_errors_name_flags_and_unknown_flags_are_answered() -> None:
+    for arguments, told in (
+        (["--max-new-tokens", 0], "t5g-run: error: --max-new-tokens: must be at least 1, got 0."),
+        (["--num-beams", 2, "--temp", 1], "t5g-run: error: --num-beams: beam search does not sample"),
+        (["--temperature", 1], "t5g-run: error: unrecognized arguments: --temperature 1. Did you mean --temp?"),
+    ):
+        result = run("run", MODEL, "-p", "text", *arguments)
+        assert result.returncode != 0
+        assert result.stderr.decode().startswith(told)
+
+
+def test_what_is_missing_is_told_after_the_text() -> None:
+    line = [sys.executable, "-m", "t5g.cli.run", str(MODEL), "-p", "one two three four five six seven", "-n", "3"]
+    line += ["--truncation", "end", "--max-source-tokens", "5"]
+    both = subprocess.run(line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=True).stdout
+    text, told, end = both.decode().rsplit("\n", 2)
+    assert (told.startswith("t5g-run: warning: "), end) == (True, "")
+    assert told.endswith("tokens were cut from the end of the source")
+    assert "t5g-run" not in text
+    several = run("run", MODEL, "-p", "text", "-n", 3, "--num-beams", 2, "--num-return-sequences", 2, "--logprobs", 1)
+    assert several.stderr.decode().splitlines() == [
+        "t5g-run: note: this is the first of 2 texts; --json shows all",
+        "t5g-run: note: --json shows the log-probabilities that --logprobs asks for",
+    ]
+
+
 def test_every_option_of_generation_has_a_flag() -> None:
     from t5g import _core
     from t5g.cli.run import _options, _parser
@@ -140,11 +166,11 @@ def test_no_source_and_a_prefix(model: t5g.Model) -> None:
         (["none.gguf", "-p", "x"], 1, "none.gguf"),
         ([MODEL, "-f", "none.txt"], 1, "none.txt"),
         ([__file__, "-p", "x"], 1, "not a GGUF"),
-        ([MODEL, "-p", "x", "-n", "0"], 1, "max_new_tokens"),
-        ([MODEL, "-p", "x", "--temp", "-1"], 1, "temperature"),
-        ([MODEL, "-p", "x", "--image", "a.png"], 1, "images"),
+        ([MODEL, "-p", "x", "-n", "0"], 1, "--max-new-tokens: must"),
+        ([MODEL, "-p", "x", "--temp", "-1"], 1, "--temp: must"),
+        ([MODEL, "-p", "x", "--image", "a.png"], 1, "--image: "),
         ([MODEL, "-p", "x", "--device", "cuda:99"], 1, "device 'cuda"),
-        ([MODEL, "-p", "x", "-t", "0"], 1, "n_threads"),
+        ([MODEL, "-p", "x", "-t", "0"], 1, "--threads: must"),
         ([MODEL, "-p", "x", "-n", "many"], 2, "invalid int"),
         ([MODEL, "-p", "x", "--no-source"], 2, "-p is part of the source, which --no-source leaves out"),
         ([MODEL, "-f", "x", "--no-source"], 2, "-f is part of the source"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import subprocess
 import sys
@@ -99,18 +98,3 @@ def test_the_command(tiny_path: Path, tmp_path: Path) -> None:
     failed = run(tmp_path / "none.jsonl")
     assert (failed.returncode, failed.stderr.count("\n")) == (1, 1)
     assert run(pairs, "--limit", 0).returncode == 2
-
-
-def test_evaluating_needs_no_bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    from t5g.cli import _common
-
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    monkeypatch.setitem(sys.modules, "tqdm", None)  # as where it is not installed
-    for stream in (Terminal(), io.StringIO()):
-        monkeypatch.setattr(sys, "stderr", stream)
-        with _common.progress_bar(3, "pair") as advance:
-            advance(1)
-        assert stream.getvalue() == ""

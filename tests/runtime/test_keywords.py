@@ -98,8 +98,8 @@ def test_what_is_known_is_not_explained_away() -> None:
     """No advice hides an option that there is, and all of it speaks of options that there are."""
     for call in (t5g.Model, t5g.Model.generate, t5g.Model.generate_batch, t5g.Model.encode, t5g.Model.score):
         own = set(inspect.signature(call).parameters)
-        assert not own & set(keywords._ADVICE) - {"skip_special_tokens"}
-    assert not set(options.names()) & set(keywords._ADVICE) - {"num_return_sequences"}
+        assert not own & set(keywords.ADVICE) - {"skip_special_tokens"}
+    assert not set(options.names()) & set(keywords.ADVICE) - {"num_return_sequences"}
 
 
 @pytest.mark.oracle
@@ -109,7 +109,7 @@ def test_every_option_of_transformers_is_an_option_or_has_its_answer() -> None:
     internal = {"transformers_version", "self", "kwargs"}
     names = {name for name in (set(vars(config)) | generate) - internal if not name.startswith("_")}
     assert len(names) > 50
-    assert not names - set(options.table()) - set(keywords._ADVICE)
+    assert not names - set(options.table()) - set(keywords.ADVICE)
 
 
 def test_signatures_and_documentation_stay(tiny_model: t5g.Model) -> None:

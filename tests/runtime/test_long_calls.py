@@ -56,28 +56,6 @@ def test_what_progress_raises_ends_the_call(model: t5g.Model) -> None:
     assert model.encode(ids(50)).n_tokens == 50
 
 
-def test_a_bar_comes_late_and_goes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from t5g.cli import _common
-
-    now = 0.0
-    monkeypatch.setattr(_common.time, "monotonic", lambda: now)
-    with _common.ReadingBar("reading") as bar:
-        for second in range(10):
-            now = float(second)
-            bar(second * 100, 1000)
-        bar(1000, 1000)
-    lines = capsys.readouterr().err.split("\r")
-    assert lines[0] == ""
-    assert "20% of 1,000 tokens, 8 s left" in lines[1]
-    assert "90% of 1,000 tokens, 1 s left" in lines[-2]
-    assert lines[-1] == "\x1b[K"
-    with _common.ReadingBar("reading") as bar:
-        for second in range(3):
-            now = float(second)
-        bar(1000, 1000)
-    assert capsys.readouterr().err == ""
-
-
 # ---- Limits and truncation ----
 
 

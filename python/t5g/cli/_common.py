@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
 import os
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
-from t5g.cli import _streams
+from t5g.cli import _flags, _streams
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -36,15 +34,32 @@ class Parser(argparse.ArgumentParser):
         from t5g import __version__
 
         self.advice = ""  # for words that are no option's
-        self.flags: dict[str, str] = {}  # by the names that the Python API, and so its warnings, have for them
+        self.set_defaults(describe=self.describe)
         self.add_argument("--version", action="version", version=f"{prog} {__version__}")
+
+    def describe(self, error: Exception) -> str:
+        """Say what went wrong as :func:`describe` does, and name this command's flags."""
+        return _flags.in_flags(describe(error), self._option_string_actions)
 
     def error(self, message: str) -> NoReturn:
         what, _, words = message.partition(": ")
-        if what == "unrecognized arguments" and not words.startswith("-") and self.advice:
-            message += f": {self.advice}"
+        if what == "unrecognized arguments":
+            if not words.startswith("-"):
+                message += f": {self.advice}" if self.advice else ""
+            elif advice := _flags.advice(words.split()[0], self._option_string_actions):
+                message += f". {advice}"
         report(self.prog, f"{message} (see {self.prog} --help)")
         sys.exit(WRONG_USAGE)
+
+
+def add_truncation(parser: argparse._ActionsContainer) -> None:
+    """Add --truncation."""
+    parser.add_argument(
+        "--truncation",
+        choices=["error", "end", "start", "middle"],
+        default="error",
+        help="of a source that is too long: refuse it (default), or cut this part of it away",
+    )
 
 
 def add_text_options(parser: argparse._ActionsContainer) -> None:
@@ -93,7 +108,7 @@ def run(parser: Parser, body: Callable[[argparse.Namespace], int | None], argv: 
     except Exception as error:
         if os.environ.get("T5G_DEBUG"):
             raise
-        report(parser.prog, describe(error))
+        report(parser.prog, arguments.describe(error))
         return FAILED
     finally:
         _streams.drop_what_is_left()
@@ -104,14 +119,13 @@ def run(parser: Parser, body: Callable[[argparse.Namespace], int | None], argv: 
 @contextlib.contextmanager
 def _warnings_in_lines(parser: Parser) -> Iterator[None]:
     """Report t5g's own warnings like errors, with this command's names of what they speak of."""
-    import re
     import warnings
 
     show_others = warnings.showwarning
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if category.__module__.startswith("t5g"):
-            words = re.sub(r"\w+", lambda word: parser.flags.get(word[0], word[0]), str(message))
+            words = _flags.in_flags(str(message), parser._option_string_actions, also_words=True)
             report(parser.prog, words, "warning")
         else:
             show_others(message, category, *where, **more)
@@ -119,97 +133,6 @@ def _warnings_in_lines(parser: Parser) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.showwarning = show
         yield
-
-
-@contextlib.contextmanager
-def progress_bar(total: int, unit: str) -> Iterator[Callable[[int], object]]:
-    """Show a bar on stderr where that is a terminal and tqdm is there to draw it; give what moves it on."""
-    bar = None
-    if sys.stderr.isatty():
-        with contextlib.suppress(ImportError):
-            from tqdm import tqdm
-
-            bar = tqdm(total=total, unit=unit, dynamic_ncols=True, leave=False)
-    if bar is None:
-        yield lambda n: None
-        return
-    with bar:
-        yield bar.update
-
-
-@contextlib.contextmanager
-def patience(what: str, *, shown: bool) -> Iterator[None]:
-    """Say on stderr, where that is a terminal, what takes so long: after a second, with the time that has passed."""
-    if not (shown and sys.stderr.isatty()):
-        yield
-        return
-    done = threading.Event()
-
-    def tell() -> None:
-        for seconds in itertools.count(1):
-            if done.wait(1):
-                break
-            sys.stderr.write(f"\r{what}: {seconds} s")
-            sys.stderr.flush()
-        sys.stderr.write("\r\x1b[K")  # leaves an empty line to the text
-        sys.stderr.flush()
-
-    thread = threading.Thread(target=tell, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
-class ReadingBar:
-    """How far the reading of a source has come, in a line on stderr, from when it turns out to take more than seconds.
-
-    Call it with (done, total); leaving the ``with`` block takes the line away.
-    """
-
-    AFTER_SECONDS, EVERY_SECONDS = 2.0, 0.2
-    WIDTH = 30
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._is_shown = False
-        self._start = self._last = time.monotonic()
-
-    def __enter__(self) -> ReadingBar:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._clear()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if done == 0:
-            self._start = now
-        if done >= total:
-            self._clear()
-        elif now - self._start >= self.AFTER_SECONDS and now - self._last >= self.EVERY_SECONDS:
-            self._last, self._is_shown = now, True
-            share = done / total
-            bar = ("#" * round(share * self.WIDTH)).ljust(self.WIDTH, ".")
-            left = f", {(now - self._start) * (1 - share) / share:.0f} s left" if done else ""
-            self._write(f"\r{self._what}: [{bar}] {share:4.0%} of {total:,} tokens{left} \x1b[K")
-
-    def _clear(self) -> None:
-        if self._is_shown:
-            self._is_shown = False
-            self._write("\r\x1b[K")
-
-    def _write(self, text: str) -> None:
-        with contextlib.suppress(OSError):
-            sys.stderr.write(text)
-            sys.stderr.flush()
-
-
-def reading_bar(what: str) -> contextlib.AbstractContextManager[ReadingBar | None]:
-    """Give a bar where stderr is a terminal, else None."""
-    return ReadingBar(what) if sys.stderr.isatty() else contextlib.nullcontext()
 
 
 def describe(error: Exception) -> str:

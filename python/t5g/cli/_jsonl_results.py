@@ -15,6 +15,7 @@ from t5g.batch import Nothing
 from t5g.cli import _common
 from t5g.cli._jsonl_input import Row, Rows
 from t5g.cli._output import Output, Utf8
+from t5g.cli._progress import StatusLine
 from t5g.errors import InvalidArgumentError
 from t5g.text_files import JsonLine, json_lines, printable
 
@@ -82,6 +83,7 @@ class Results:
         self._file = file
         self._prog = prog
         self._is_watched = sys.stderr.isatty() and not file.isatty()
+        self._line = StatusLine()
         self._start = self._seen = time.monotonic()
         self._n_done = self._n_failed = self._n_new_tokens = 0
         self._first_error = ""
@@ -97,14 +99,11 @@ class Results:
             self._first_error = self._first_error or fields["error"]
         if self._is_watched and time.monotonic() > self._seen + _SECONDS_BETWEEN_SIGHTS:
             self._seen = time.monotonic()
-            sys.stderr.write(f"\r\x1b[K{self._prog}: {self._so_far()}")
-            sys.stderr.flush()
+            self._line.show(f"{self._prog}: {self._so_far()}")
 
     def clear(self) -> None:
         """Take what was shown away."""
-        if self._is_watched:
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+        self._line.clear()
 
     def report(self, *, verbose: bool) -> int:
         """Say at the end what there is to say; give the exit status."""

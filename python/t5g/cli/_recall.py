@@ -7,7 +7,7 @@ import json
 import sys
 from pathlib import Path
 
-from t5g.cli import _common, _model
+from t5g.cli import _common, _model, _progress
 
 _PROG = "t5g-eval recall"
 _EPILOG = """Needles are put into prose at several depths, and one of them is asked for. Two things are counted:
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
         model = opened(arguments.model)
         _model.load_adapters(model, arguments.lora)
         reference = None if arguments.type_reference is None else opened(arguments.type_reference)
-        advance = stack.enter_context(_common.progress_bar(settings.n_examples(), "example"))
+        advance = stack.enter_context(_progress.counting_bar(settings.n_examples(), "example"))
         try:
             report = measure(
                 model, settings, reference=reference, haystack=haystack, resume=arguments.resume, progress=advance

@@ -9,7 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from t5g.cli import _common, _source
+from t5g.cli import _common, _progress, _source
 from t5g.cli._source import PROG
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def generate(
         source = _source.prompt(model, text, len(images), raw=arguments.raw, system=arguments.system)
     with model.stream(source, images=images or None, **options) as stream:
         with (
-            _common.patience(f"{PROG}: reading images", shown=bool(images)),
-            _common.reading_bar(f"{PROG}: reading") as bar,
+            _progress.patience(f"{PROG}: reading images", shown=bool(images)),
+            _progress.reading_bar(PROG) as bar,
         ):
             if bar is not None and not images:
                 stream._generator.set_progress(bar)
@@ -46,19 +46,30 @@ def generate(
                 out.write(piece)
                 out.flush()
     result = stream.result
-    if result.n_truncated:
-        cut = {"end": "end", "start": "beginning", "middle": "middle"}[arguments.truncation]
-        _common.report(PROG, f"{result.n_truncated:,} tokens were cut from the {cut} of the source", "warning")
     if arguments.json:
         import json
 
         json.dump(fields(result), out, ensure_ascii=False)
     out.write("\n")
     out.flush()
+    _tell_what_is_missing(result, arguments)
     if text is not None and chat is not None:
         chat.add(text, result.text)
     if arguments.verbose:
         _report_timings(result)
+
+
+def _tell_what_is_missing(result: Generation, arguments: argparse.Namespace) -> None:
+    """Say what of the source was not read, and what of the result is not shown."""
+    if result.n_truncated:
+        cut = {"end": "end", "start": "beginning", "middle": "middle"}[arguments.truncation]
+        _common.report(PROG, f"{result.n_truncated:,} tokens were cut from the {cut} of the source", "warning")
+    if arguments.json:
+        return
+    if len(result.sequences) > 1:
+        _common.report(PROG, f"this is the first of {len(result.sequences)} texts; --json shows all", "note")
+    if arguments.logprobs is not None:
+        _common.report(PROG, "--json shows the log-probabilities that --logprobs asks for", "note")
 
 
 def fields(result: Generation) -> dict[str, Any]:
@@ -102,13 +113,16 @@ def converse(model: Model, arguments: argparse.Namespace, options: dict[str, Any
     if model.has_chat_template and not arguments.raw and not arguments.forget:
         chat = model.conversation(system=arguments.system)
     what = f"One line is one source{images}" if chat is None else "One line is one turn; /clear begins anew"
-    sys.stderr.write(f"{model!r}. {what}; Ctrl-D ends.\n")
+    sys.stderr.write(f"{model.path.name}, a {model.config.architecture}. {what}; Ctrl-D ends.\n")
     while True:
         try:
             line = _ask("> ")
         except EOFError:
             sys.stderr.write("\n")
             return
+        except KeyboardInterrupt:
+            sys.stderr.write("\n")
+            raise
         if not line.strip():
             continue
         if chat is not None and line.strip() == "/clear":
@@ -124,7 +138,7 @@ def converse(model: Model, arguments: argparse.Namespace, options: dict[str, Any
         except Exception as error:  # the next line may be right
             if os.environ.get("T5G_DEBUG"):
                 raise
-            _common.report(PROG, _common.describe(error))
+            _common.report(PROG, arguments.describe(error))
 
 
 def _ask(prompt: str) -> str:

@@ -10,13 +10,15 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t5g.cli import _common, _model
+from t5g.cli import _common, _model, _progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,12 +38,14 @@ examples:
   t5g-embed model.gguf --jsonl -f texts.jsonl -o vectors.parquet --resume"""
 _FORMATS = (".npy", ".jsonl", ".parquet")
 _CHUNK = 256  # texts between two writes
+_MATTERING = ("pooling", "no_normalize", "layer", "truncation", "encoder_window")  # options on which vectors depend
 
 
 @dataclass(frozen=True)
 class _Text:
     id: Any
     text: str
+    where: str  # what messages call it
     images: list[str] | None = None
 
 
@@ -59,6 +63,7 @@ def _parser() -> _common.Parser:
     parser.add_argument("--no-normalize", action="store_true", help="leave the lengths of vectors as they are")
     parser.add_argument("--layer", metavar="N", type=int, default=-1, help="whose hidden states (default: -1)")
     parser.add_argument("--batch-size", metavar="N", type=int, default=32, help="texts of a pass (default: 32)")
+    _common.add_truncation(parser)
     _common.add_text_options(parser)
     _model.add_options(parser, decoder=False)
     return parser
@@ -115,7 +120,11 @@ def _read(arguments: argparse.Namespace) -> list[_Text]:
         if not arguments.jsonl:
             text = decode(file.read(), name, encoding=arguments.encoding, errors=arguments.errors)
             lines = text.split("\n")
-            return [_Text(i, one.removesuffix("\r")) for i, one in enumerate(lines, 1) if one or i < len(lines)]
+            return [
+                _Text(i, one.removesuffix("\r"), f"{name}: line {i}")
+                for i, one in enumerate(lines, 1)
+                if one or i < len(lines)
+            ]
         texts = []
         for line in json_lines(file, name, encoding=arguments.encoding):
             if line.is_blank():
@@ -127,7 +136,7 @@ def _read(arguments: argparse.Namespace) -> list[_Text]:
             images = fields.get("images")
             if images is not None and not (isinstance(images, list) and all(isinstance(i, str) for i in images)):
                 raise ValueError(f'{where}: "images" must be a list of paths.')
-            texts.append(_Text(fields.get("id", line.number), fields["text"], images))
+            texts.append(_Text(fields.get("id", line.number), fields["text"], where, images))
         return texts
 
 
@@ -135,20 +144,38 @@ def _vectors(
     model: Model, texts: Sequence[_Text], arguments: argparse.Namespace, first: int
 ) -> Iterator[tuple[_Text, npt.NDArray[np.float32]]]:
     """Yield the vectors of all texts from number `first` on."""
-    with _common.progress_bar(len(texts) - first, "text") as advance:
+    with _progress.counting_bar(len(texts) - first, "text") as advance:
         for begin in range(first, len(texts), _CHUNK):
             chunk = texts[begin : begin + _CHUNK]
             images = [text.images for text in chunk]
-            vectors = model.embed(
-                [text.text for text in chunk],
-                images=images if any(images) else None,
-                pooling=arguments.pooling,
-                normalize=not arguments.no_normalize,
-                batch_size=arguments.batch_size,
-                layer=arguments.layer,
-            )
+            with _places_named(chunk):
+                vectors = model.embed(
+                    [text.text for text in chunk],
+                    images=images if any(images) else None,
+                    pooling=arguments.pooling,
+                    normalize=not arguments.no_normalize,
+                    batch_size=arguments.batch_size,
+                    layer=arguments.layer,
+                    truncation=arguments.truncation,
+                )
             yield from zip(chunk, vectors, strict=True)
             advance(len(chunk))
+
+
+@contextmanager
+def _places_named(texts: Sequence[_Text]) -> Iterator[None]:
+    """Say of an error which line of the input it is about, where the library says which of these texts."""
+    from t5g import InvalidArgumentError
+
+    try:
+        yield
+    except ValueError as error:
+        found = re.match(r"(text|image)s\[(\d+)\](:? ?)", str(error))
+        if found is None:
+            raise
+        kind, number, after = found.groups()
+        what = f"image{after}" if kind == "image" else ""
+        raise InvalidArgumentError(f"{texts[int(number)].where}: {what}{str(error)[found.end() :]}") from error
 
 
 def _description(
@@ -160,7 +187,7 @@ def _description(
         "model": _version(model.path),
         "adapters": [[_version(path), scale] for path, scale in adapters],
         "texts": [len(texts), digest],
-        "options": [arguments.pooling, arguments.no_normalize, arguments.layer, arguments.encoder_window],
+        "options": [getattr(arguments, name) for name in _MATTERING],
     }
     return json.dumps(facts).encode() + b"\n"
 

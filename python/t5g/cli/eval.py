@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t5g.cli import _common, _model, _recall
+from t5g.cli import _common, _model, _progress, _recall
 
 if TYPE_CHECKING:
     from t5g.evaluation import Evaluation, Pair
@@ -83,7 +83,7 @@ def _eval(arguments: argparse.Namespace) -> None:
         reference = None
         if arguments.reference is not None:
             reference = stack.enter_context(Model(arguments.reference, **_model.options(arguments)))
-        advance = stack.enter_context(_common.progress_bar(len(pairs), "pair"))
+        advance = stack.enter_context(_progress.counting_bar(len(pairs), "pair"))
         result = evaluate(
             model,
             pairs,

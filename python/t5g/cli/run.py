@@ -27,29 +27,10 @@ examples:
   man ls | t5g-run model.gguf -v
   t5g-run model.gguf --jsonl -f sources.jsonl --output results.jsonl --resume"""
 
-# Flags of options that warnings name.
-_FLAGS = {
-    "temperature": "--temp",
-    "top_k": "--top-k",
-    "top_p": "--top-p",
-    "min_p": "--min-p",
-    "typical_p": "--typical-p",
-    "epsilon_cutoff": "--epsilon-cutoff",
-    "eta_cutoff": "--eta-cutoff",
-    "seed": "--seed",
-    "num_beams": "--num-beams",
-    "length_penalty": "--length-penalty",
-    "early_stopping": "--early-stopping",
-    "parse_special": "--special",
-    "pan_and_scan": "--pan-and-scan",
-    "max_batch_size": "--batch-size",
-}
-
 
 def _parser() -> _common.Parser:
     parser = _common.Parser(PROG, "Generate text with a T5Gemma or T5Gemma 2 model.", _EPILOG)
     parser.advice = "give the text with -p"
-    parser.flags = _FLAGS
     parser.add_argument("model", metavar="MODEL.gguf", nargs="?", help="the model (default: the bundled one)")
 
     source = parser.add_argument_group("source")
@@ -60,12 +41,7 @@ def _parser() -> _common.Parser:
     )
     source.add_argument("--pan-and-scan", action="store_true", help="add crops of long images")
     source.add_argument("--special", action="store_true", help="match special tokens such as <unused1> in the text")
-    source.add_argument(
-        "--truncation",
-        choices=["error", "end", "start", "middle"],
-        default="error",
-        help="of a source that is too long: refuse it (default), or cut this part of it away",
-    )
+    _common.add_truncation(source)
     source.add_argument("--raw", action="store_true", help="take the text as it is, without the chat template")
     source.add_argument("--system", metavar="TEXT", help="what a model with a chat template is told before all turns")
     source.add_argument("--forget", action="store_true", help="on a terminal: every line is a conversation of its own")
