@@ -20,11 +20,11 @@ from t5g_convert.encode import encode
 from t5g_convert.fingerprint import fingerprints
 from t5g_convert.folders import check_folder, local_folder
 from t5g_convert.generation import GenerationDefaults, read_generation_defaults
-from t5g_convert.matching import Match, listing, match
+from t5g_convert.matching import Match, match
 from t5g_convert.metadata import Value, build_metadata
 from t5g_convert.presets import BF16, F16, F32, Preset, TensorType, default_vision_type, parse_type
 from t5g_convert.safetensors import SourceTensor, open_checkpoint
-from t5g_convert.summary import Summary, TensorPlan
+from t5g_convert.summary import Summary, TensorPlan, note_of_16_bits
 from t5g_convert.tensors import HEAD, NORM, PROJECTION, TABLE, VECTOR, VISION, TensorSpec
 from t5g_convert.threads import default_threads
 from t5g_convert.tokenizer import read_vocabulary
@@ -161,9 +161,7 @@ def _fallback_notes(
         and t.row_length % 32
         and (vision_type if spec.role in (VISION, PROJECTION) else preset.type).is_quantised
     ]
-    if not kept:
-        return []
-    return [f"Kept in 16 bits, for rows that are not a multiple of 32 long: {listing(kept)}."]
+    return note_of_16_bits(kept)
 
 
 def _end_at_turns(config: ModelConfig, vocabulary: Vocabulary, notes: list[str]) -> ModelConfig:

@@ -6,6 +6,7 @@ import math
 import os
 import struct
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from t5g_convert.config import T5GEMMA, T5GEMMA2
 from t5g_convert.encode import decode, encode
 from t5g_convert.metadata import Metadata, Value
 from t5g_convert.presets import BF16, EMBEDDING, F16, TYPES, Preset, TensorType, default_vision_type, parse_type
-from t5g_convert.summary import Summary, TensorPlan
+from t5g_convert.summary import Summary, TensorPlan, note_of_16_bits
 from t5g_convert.threads import default_threads
 from t5g_convert.writer import OutputTensor, write_gguf
 
@@ -73,6 +74,7 @@ def quantize(
             f"{source_path.name} is already quantised ({', '.join(sorted(lossy))}): "
             "its errors stay and new ones are added. Converting the checkpoint again gives a better file."
         )
+    notes += _fallback_notes(tensors, preset.type, vision_chosen or default_vision_type(preset.type))
     size = 0
     if not dry_run:
         threads = n_threads or default_threads()
@@ -129,6 +131,19 @@ def _target_type(
         return preset.type_for(EMBEDDING, shape[-1])
     matrix = name.removesuffix(".weight").rpartition(".")[2].removeprefix("cross_")
     return preset.type_for(matrix, shape[-1]) if matrix in _MATRICES else source_type
+
+
+def _fallback_notes(tensors: Sequence[OutputTensor], type: TensorType, vision_type: TensorType) -> list[str]:
+    """Say which matrices are wider than asked for because their rows are no whole number of blocks."""
+    kept = [
+        t.name
+        for t in tensors
+        if len(t.shape) > 1
+        and t.name != _POSITIONS
+        and t.row_length % _BLOCK
+        and (vision_type if t.name.startswith(_VISION_PREFIXES) else type).is_quantised
+    ]
+    return note_of_16_bits(kept)
 
 
 def _output(

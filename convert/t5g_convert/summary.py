@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+from t5g_convert.matching import listing
 
 
 class TypeTotal(NamedTuple):
@@ -57,10 +59,15 @@ def totals(tensors: Iterable[TensorPlan]) -> dict[str, TypeTotal]:
     return dict(sorted(found.items(), key=lambda item: -item[1].size_bytes))
 
 
+def note_of_16_bits(names: Sequence[str]) -> list[str]:
+    """Say which matrices no quantised type fits, if there are any."""
+    return [f"Kept in 16 bits, for rows that are not a multiple of 32 long: {listing(names)}."] if names else []
+
+
 def size_text(size_bytes: int) -> str:
     """Write a size in decimal units, as disks and downloads are measured: 1.57 GB."""
     value, unit = float(size_bytes), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
+    for larger in ("KB", "MB", "GB", "TB"):
         if value < 1000:
             break
         value, unit = value / 1000, larger

@@ -31,7 +31,7 @@ def test_convert_and_quantize(source: Path, tmp_path: Path, capsys: pytest.Captu
     small = tmp_path / "s.gguf"
     assert quantize.main([str(out), str(small), "Q8_0", "--dry-run"]) == 0
     stdout, stderr = capsys.readouterr()
-    assert re.search(r"^enc\.blk\.0\.attn_q\.weight +bf16 -> q8_0 +4.35 kB  \[64 x 64\]$", stdout, re.MULTILINE)
+    assert re.search(r"^enc\.blk\.0\.attn_q\.weight +bf16 -> q8_0 +4.35 KB  \[64 x 64\]$", stdout, re.MULTILINE)
     assert "dry run" in stdout
     assert not small.exists()
 

@@ -18,6 +18,9 @@ from t5g_convert.presets import TYPES  # noqa: E402
 CONFIGS = {"t5gemma": folders.t5gemma_config(), "t5gemma2": folders.t5gemma2_config()}
 
 
+GOLDENS = Path(__file__).parents[1] / "goldens"
+
+
 @pytest.fixture(scope="module", params=CONFIGS)
 def source(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder, and its f32 file beside it."""
@@ -57,11 +60,20 @@ def test_from_quantised_is_what_gguf_makes_of_the_decoded_values(source: Path, t
         assert np.array(tensor.data).tobytes() == data.tobytes(), tensor.name
 
 
+def test_matrices_that_no_quantised_type_fits_are_told_as_by_the_converter(tmp_path: Path) -> None:
+    summary = t5g.quantize(GOLDENS / "v2-gqa-w5.gguf", tmp_path / "a.gguf", "q8_0", dry_run=True)
+    kept = [t.name for t in summary.tensors if t.type in ("f16", "bf16") and len(t.shape) > 1]
+    (note,) = summary.notes
+    assert note.startswith(f"Kept in 16 bits, for rows that are not a multiple of 32 long: tensors '{kept[0]}'")
+    assert note.endswith(f" and {len(kept) - 3} more.")
+    assert t5g.quantize(GOLDENS / "v2-gqa-w5.gguf", tmp_path / "a.gguf", "bf16", dry_run=True).notes == ()
+
+
 def test_same_type_copies_every_byte(source: Path, tmp_path: Path) -> None:
     t5g.convert(source, tmp_path / "a.gguf", type="q5_0")
     summary = t5g.quantize(tmp_path / "a.gguf", tmp_path / "b.gguf", "q5_0")
     assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
-    assert summary.notes == ()
+    assert not any("already quantised" in note for note in summary.notes)
 
 
 def test_dry_run_tells_what_would_be_written_and_writes_nothing(source: Path, tmp_path: Path) -> None:

@@ -139,12 +139,14 @@ def _print(facts: dict[str, Any]) -> None:
         )
     print(f"\n{'type':<6} {'tensors':>8} {'parameters':>14} {'size':>10}")
     for name, total in facts["types"].items():
-        print(f"{name:<6} {total['n_tensors']:>8} {total['n_parameters']:>14,} {_size(total['size_bytes']):>10}")
+        print(
+            f"{name.lower():<6} {total['n_tensors']:>8} {total['n_parameters']:>14,} {_size(total['size_bytes']):>10}"
+        )
     if "tensors" in facts:
         print()
         for tensor in facts["tensors"]:
             shape = " x ".join(map(str, tensor["shape"]))
-            print(f"{tensor['name']:<40} {tensor['type']:<6} {shape:<16} {_size(tensor['size_bytes']):>10}")
+            print(f"{tensor['name']:<40} {tensor['type'].lower():<6} {shape:<16} {_size(tensor['size_bytes']):>10}")
 
 
 def _chat_templates(kinds: dict[str, str]) -> str:
@@ -164,7 +166,8 @@ def _print_vision(facts: dict[str, Any]) -> None:
     print(
         f"  images: {c['image_size']} x {c['image_size']} pixels in patches of {c['patch_size']}, "
         f"{c['num_hidden_layers']} layers, hidden {c['hidden_size']}, FFN {c['intermediate_size']}, "
-        f"heads {c['num_attention_heads']}, {c['mm_tokens_per_image']} tokens each; {_size(total)} ({', '.join(types)})"
+        f"heads {c['num_attention_heads']}, {c['mm_tokens_per_image']} tokens each; {_size(total)} "
+        f"({', '.join(types).lower()})"
     )
 
 
