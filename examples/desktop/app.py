@@ -17,18 +17,24 @@ from PySide6.QtWidgets import QApplication
 from window import Window
 
 
-def once(window: Window, file: Path) -> None:
-    """Summarise one file as a person would, print what came, and close."""
+def once(app: QApplication, window: Window, file: Path) -> None:
+    """Summarise one file as a person would, print what came, and end: with status 1 where nothing did."""
 
-    def summarise() -> None:
+    def summarise(has_model: bool) -> None:
         window.finished.disconnect()
-        window.finished.connect(print_and_close)
-        window.open_file(file)
-        window.summarise()
+        window.finished.connect(end)
+        if has_model and window.open_file(file):
+            window.summarise()
+        else:
+            end(well=False)
 
-    def print_and_close() -> None:
-        print(window.answer.toPlainText())
+    def end(well: bool) -> None:
+        if well:
+            print(window.answer.toPlainText())
+        else:
+            print(window.statusBar().currentMessage(), file=sys.stderr)
         window.close()
+        app.exit(0 if well else 1)
 
     window.finished.connect(summarise)
 
@@ -45,7 +51,7 @@ def main() -> int:
     place = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.AppDataLocation)
     window = Window(arguments.data or Path(place))
     if arguments.once and arguments.file:
-        once(window, arguments.file)
+        once(app, window, arguments.file)
     elif arguments.file:
         window.open_file(arguments.file)
     window.show()

@@ -25,7 +25,6 @@ class History:
 
     def __init__(self, folder: Path, limit: int = 30) -> None:
         self._folder, self._limit = folder, limit
-        folder.mkdir(parents=True, exist_ok=True)
         self._list = folder / "sources.json"
 
     def entries(self) -> list[Entry]:
@@ -39,7 +38,8 @@ class History:
         return self._folder / f"{entry.key}.source"
 
     def add(self, title: str, model: Path, source: t5g.EncodedSource) -> Entry:
-        """Save a source, and forget the oldest ones beyond the limit."""
+        """Save a source, and forget the oldest ones beyond the limit. Raises OSError where nothing can be written."""
+        self._folder.mkdir(parents=True, exist_ok=True)
         name = json.dumps([str(model), source.token_ids]).encode()
         entry = Entry(hashlib.sha256(name).hexdigest()[:16], title, str(model), source.n_tokens)
         source.save(self.path(entry))

@@ -7,7 +7,7 @@ from pathlib import Path
 from documents import NAME_FILTER, Document, read
 from history import Entry, History
 from PySide6.QtCore import Qt, QThread, Signal
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QPixmap
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDropEvent, QPixmap, QTextCursor
 from PySide6.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -35,7 +35,7 @@ class Window(QMainWindow):
 
     open_model = Signal(object)
     write = Signal(object)
-    finished = Signal()
+    finished = Signal(bool)  # with whether it went well
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -45,6 +45,7 @@ class Window(QMainWindow):
         self._history = History(folder)
         self._document = Document("the text")
         self._is_ready = False
+        self._model_in_use: Path | None = None
         self._make_widgets()
         self._start_worker()
         for entry in self._history.entries():
@@ -58,8 +59,9 @@ class Window(QMainWindow):
         self.models.addItem(BUNDLED, None)
         self.models.addItem(OTHER, OTHER)
         self.models.activated.connect(self._model_chosen)
-        self.open_button = QPushButton("&Open ...")
+        self.open_button, self.new_button = QPushButton("&Open ..."), QPushButton("&New")
         self.open_button.clicked.connect(self._ask_for_file)
+        self.new_button.clicked.connect(lambda: self._show(Document("the text")))
         self.text = QPlainTextEdit(placeholderText="Write or paste a text, or drop a text, PDF or image here.")
         self.text.setAcceptDrops(False)  # the window takes them
         self.image = QLabel(alignment=Qt.AlignmentFlag.AlignCenter)
@@ -84,7 +86,7 @@ class Window(QMainWindow):
 
     def _lay_out(self) -> None:
         top, asking = QHBoxLayout(), QHBoxLayout()
-        for widget in (self.open_button, QLabel("Model:")):
+        for widget in (self.open_button, self.new_button, QLabel("Model:")):
             top.addWidget(widget)
         top.addWidget(self.models, 1)
         for widget in (self.question, self.ask_button, self.summarise_button, self.stop_button):
@@ -114,30 +116,39 @@ class Window(QMainWindow):
         self.open_model.connect(self._worker.open)
         self.write.connect(self._worker.write)
         self._worker.loaded.connect(self._loaded)
+        self._worker.refused.connect(self._refused)
         self._worker.stage.connect(self.statusBar().showMessage)
-        self._worker.piece.connect(self.answer.insertPlainText)
+        self._worker.progress.connect(self._show_progress)
+        self._worker.piece.connect(self._append)
         self._worker.saved.connect(lambda entry: self._list(entry, on_top=True))
         self._worker.finished.connect(self._done)
-        self._worker.failed.connect(self._done)
+        self._worker.failed.connect(lambda message: self._done(message, well=False))
         self._thread.start()
 
     # ---- What people do ----
 
-    def open_file(self, path: Path) -> None:
+    def open_file(self, path: Path) -> bool:
         """Show a document; what cannot be read is said in the status line."""
         try:
             document = read(path)
         except (OSError, ValueError) as error:
             self.statusBar().showMessage(str(error))
-            return
+            return False
+        self._show(document)
+        self.statusBar().showMessage(f"{document.name} is open.")
+        return True
+
+    def _show(self, document: Document) -> None:
         self._document = document
         self.text.setPlainText(document.text)
         self.text.setVisible(document.image is None)
         self.image.setVisible(document.image is not None)
         if document.image is not None:
             pixmap = QPixmap(str(document.image))
-            self.image.setPixmap(pixmap.scaledToHeight(IMAGE_HEIGHT, Qt.TransformationMode.SmoothTransformation))
-        self.statusBar().showMessage(f"{document.name} is open.")
+            if pixmap.isNull():  # t5g may still be able to read it, and says what is wrong if not
+                self.image.setText(document.name)
+            else:
+                self.image.setPixmap(pixmap.scaledToHeight(IMAGE_HEIGHT, Qt.TransformationMode.SmoothTransformation))
 
     def choose_model(self, path: Path | None) -> None:
         """Have the worker open a model."""
@@ -156,11 +167,13 @@ class Window(QMainWindow):
             self.statusBar().showMessage("Write a question first.")
 
     def _ask_for(self, question: str) -> None:
+        if self._is_busy:  # Enter in the line of questions comes at any time
+            return
         document = self._document
         if document.image is None:
             document = Document(document.name, self.text.toPlainText())
             if not document.text.strip():
-                self.statusBar().showMessage("There is no text yet. Write one, or open a file.")
+                self._done("There is no text yet. Write one, or open a file.", well=False)
                 return
         self._begin(Request(document, question))
 
@@ -185,22 +198,44 @@ class Window(QMainWindow):
             self.choose_model(chosen)
             return
         name, _ = QFileDialog.getOpenFileName(self, "Choose a model", "", "Models (*.gguf)")
-        self.models.setCurrentIndex(0)
+        self._show_model(self._model_in_use)
         if name:
-            self.models.insertItem(1, Path(name).name, Path(name))
-            self.models.setCurrentIndex(1)
             self.choose_model(Path(name))
+
+    def _show_model(self, path: Path | None) -> None:
+        """Let the list of models show the one in use, which has a place in it from then on."""
+        known = [self.models.itemData(i) for i in range(self.models.count())]
+        if path not in known:
+            self.models.insertItem(1, path.name, path)
+        self.models.setCurrentIndex(known.index(path) if path in known else 1)
 
     # ---- What the worker says ----
 
-    def _loaded(self, name: str) -> None:
-        self._is_ready = True
+    def _loaded(self, path: Path | None, name: str) -> None:
+        self._is_ready, self._model_in_use = True, path
+        self._show_model(path)
         self._done(f"{name} is ready.")
 
-    def _done(self, message: str) -> None:
+    def _refused(self, message: str, has_another: bool) -> None:
+        """Go on with the model that was in use before, if there was one."""
+        self._is_ready = has_another
+        self._show_model(self._model_in_use)
+        self._done(message, well=False)
+
+    def _append(self, piece: str) -> None:
+        """Write at the end, wherever somebody has put the cursor meanwhile."""
+        end = QTextCursor(self.answer.document())
+        end.movePosition(QTextCursor.MoveOperation.End)
+        end.insertText(piece)
+
+    def _show_progress(self, done: int, total: int) -> None:
+        self.progress.setRange(0, total if done < total else 0)
+        self.progress.setValue(done)
+
+    def _done(self, message: str, *, well: bool = True) -> None:
         self._show_state(busy=False)
         self.statusBar().showMessage(message)
-        self.finished.emit()
+        self.finished.emit(well)
 
     def _list(self, entry: Entry, on_top: bool = False) -> None:
         for row in reversed(range(self.history.count())):
@@ -212,6 +247,7 @@ class Window(QMainWindow):
         self.history.insertItem(0 if on_top else self.history.count(), item)
 
     def _show_state(self, *, busy: bool) -> None:
+        self._is_busy = busy
         self.progress.setRange(0, 0 if busy else 1)  # a range of nothing moves to and fro
         for widget in (self.summarise_button, self.ask_button, self.models, self.history):
             widget.setEnabled(not busy)

@@ -26,11 +26,17 @@ class Request:
     saved: Entry | None = None
 
 
+class Stopped(Exception):
+    """Somebody has pressed Stop while the source was read."""
+
+
 class Worker(QObject):
     """Lives in a QThread. `stop` may be called from any thread."""
 
-    loaded = Signal(str)
+    loaded = Signal(object, str)  # path (None: the one that comes with t5g) and name of the model
+    refused = Signal(str, bool)  # why a model cannot be opened, and whether there is another one
     stage = Signal(str)  # what is being done, for the status line
+    progress = Signal(int, int)  # tokens that have been read, of all
     piece = Signal(str)
     finished = Signal(str)  # how it went
     failed = Signal(str)
@@ -42,6 +48,7 @@ class Worker(QObject):
         self._model: t5g.Model | None = None
         self._stream: t5g.Stream | None = None
         self._stopped = False
+        self._note = ""
 
     @Slot(object)
     def open(self, path: Path | None) -> None:
@@ -49,28 +56,27 @@ class Worker(QObject):
         try:
             model = t5g.Model(path)
         except Exception as error:  # whatever it is, the window must hear of it
-            self.failed.emit(str(error))
+            self.refused.emit(str(error), self._model is not None)
             return
         if self._model is not None:
             self._model.close()
         self._model = model
-        self.loaded.emit(model.path.name)
+        self.loaded.emit(path, model.path.name)
 
     @Slot(object)
     def write(self, request: Request) -> None:
         """Read the source, then write about it, piece by piece."""
         self._stopped = False
+        self._note = ""
         try:
-            source, seconds = self._source(request)
-            if self._stopped:
-                self.finished.emit("Stopped.")
-                return
-            self._generate(source, seconds)
+            self._generate(*self._source(request))
+        except Stopped:
+            self.finished.emit("Stopped.")
         except Exception as error:
             self.failed.emit(str(error))
 
     def stop(self) -> None:
-        """End what is being written."""
+        """End what is being read or written."""
         self._stopped = True
         if (stream := self._stream) is not None:
             stream.cancel()
@@ -90,18 +96,34 @@ class Worker(QObject):
             self.stage.emit(f"Reading {request.document.name} ...")
             source = self._encode(request)
             title = f"{request.question or 'Summary'} - {request.document.name}"
-            self.saved.emit(self._history.add(title, self._model.path, source))
+            self._keep(title, source)
         return source, time.perf_counter() - start
+
+    def _keep(self, title: str, source: t5g.EncodedSource) -> None:
+        """Save a source for later. Where that cannot be done, the answer comes all the same."""
+        assert self._model is not None
+        try:
+            self.saved.emit(self._history.add(title, self._model.path, source))
+        except OSError as error:
+            self._note = f" Not kept for later: {error}."
+
+    def _tell(self, done: int, total: int) -> None:
+        """Show how far the reading has come; what this raises ends it."""
+        if self._stopped:
+            raise Stopped
+        self.progress.emit(done, total)
 
     def _encode(self, request: Request) -> t5g.EncodedSource:
         assert self._model is not None
         model, document, question = self._model, request.document, request.question
         if document.image is not None:
-            return model.encode(f"<start_of_image> {question}".rstrip(), images=document.image)
+            return model.encode(f"<start_of_image> {question}".rstrip(), images=document.image, progress=self._tell)
         if not model.has_chat_template:
-            return model.encode(f"{question}\n\n{document.text}" if question else document.text)
+            text = f"{question}\n\n{document.text}" if question else document.text
+            return model.encode(text, progress=self._tell)
         content = f"{question or SUMMARISE}\n\n{document.text}"
-        return model.encode(model.apply_chat_template([{"role": "user", "content": content}]))
+        prompt = model.apply_chat_template([{"role": "user", "content": content}])
+        return model.encode(prompt, progress=self._tell)
 
     def _generate(self, source: t5g.EncodedSource, seconds: float) -> None:
         assert self._model is not None
@@ -118,4 +140,4 @@ class Worker(QObject):
         rate = result.timings.decode_tokens_per_second
         how = "Stopped" if result.finish_reason == "cancelled" else "Done"
         read = f"{source.n_tokens} tokens read in {seconds:.1f} s"
-        self.finished.emit(f"{how}: {read}, {len(result.token_ids)} written, {rate:.0f} a second.")
+        self.finished.emit(f"{how}: {read}, {len(result.token_ids)} written, {rate:.0f} a second.{self._note}")

@@ -163,6 +163,88 @@ def test_an_image_and_a_model_without_eyes(window: Any, tmp_path: Path) -> None:
     assert "images" in window.statusBar().currentMessage()
 
 
+def test_stopping_while_a_source_is_read(window: Any) -> None:
+    from PySide6.QtCore import Qt
+
+    window.text.setPlainText(TEXT * 150)
+    seen = []
+
+    def stop(done: int, total: int) -> None:
+        seen.append((done, total))
+        window._worker.stop()  # as the button does
+
+    window._worker.progress.connect(stop, Qt.ConnectionType.DirectConnection)  # while the worker waits
+    window.summarise()
+    wait(window)
+    assert len(seen) == 1
+    assert seen[0][0] < seen[0][1]
+    assert window.statusBar().currentMessage() == "Stopped."
+    assert window.answer.toPlainText() == ""
+    assert window.history.count() == 0
+
+
+def test_the_answer_grows_at_its_end(window: Any) -> None:
+    from PySide6.QtGui import QTextCursor
+
+    window._worker.piece.connect(lambda _: window.answer.moveCursor(QTextCursor.MoveOperation.Start))
+    window.text.setPlainText(TEXT)
+    window.summarise()
+    window.question.setText("And what else?")
+    window.question.returnPressed.emit()  # which is not the time for it
+    wait(window)
+    with t5g.Model() as model:
+        assert window.answer.toPlainText() == model.generate(TEXT).text
+
+
+def test_a_model_that_cannot_be_opened_leaves_the_one_in_use(window: Any, tmp_path: Path) -> None:
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF")
+    window.choose_model(tmp_path / "broken.gguf")
+    wait(window)
+    assert "damaged" in window.statusBar().currentMessage()
+    assert window.models.currentIndex() == 0
+    window.text.setPlainText(TEXT)
+    window.summarise()
+    wait(window)
+    assert window.statusBar().currentMessage().startswith("Done: ")
+    shutil.copy(window._worker._model.path, tmp_path / "mine.gguf")
+    window.choose_model(tmp_path / "mine.gguf")
+    wait(window)
+    assert window.models.currentText() == "mine.gguf"
+
+
+def test_an_answer_comes_where_nothing_can_be_kept(window: Any, tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file where the folder would be")
+    window.text.setPlainText(TEXT)
+    window.summarise()
+    wait(window)
+    assert window.statusBar().currentMessage().startswith("Done: ")
+    assert "Not kept for later" in window.statusBar().currentMessage()
+    assert window.answer.toPlainText()
+
+
+def test_from_an_image_back_to_a_text(window: Any, tmp_path: Path) -> None:
+    (tmp_path / "damaged.png").write_bytes(b"\x89PNG")
+    assert window.open_file(tmp_path / "damaged.png")
+    assert window.image.text() == "damaged.png"
+    window.new_button.click()
+    assert window.text.isVisible()
+    assert not window.image.isVisible()
+
+
+@pytest.mark.parametrize(("name", "told"), [("nothing.txt", "No such file"), ("empty.txt", "There is no text yet")])
+def test_once_ends_also_where_there_is_nothing_to_summarise(tmp_path: Path, name: str, told: str) -> None:
+    (tmp_path / "empty.txt").touch()
+    result = subprocess.run(
+        [sys.executable, APP / "app.py", "--once", tmp_path / name, "--data", tmp_path / "data"],
+        env=os.environ | {"PYTHONPATH": str(Path(t5g.__file__).resolve().parents[1])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (result.returncode, result.stdout) == (1, "")
+    assert told in result.stderr
+
+
 def test_what_cannot_be_read_is_said(window: Any, tmp_path: Path, modules: Any) -> None:
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.4\n")
