@@ -68,5 +68,9 @@ int main(int argc, char** argv) {
   if (status == T5G_OK) status = generate(model, argv[2]);
   if (status != T5G_OK) fprintf(stderr, "generate: error: %s\n", t5g_message());
   t5g_model_free(model);
+  if (status == T5G_OK && (fflush(stdout) != 0 || ferror(stdout))) {
+    fprintf(stderr, "generate: error: standard output cannot be written to\n");
+    return EXIT_FAILURE;
+  }
   return status == T5G_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -1,6 +1,7 @@
 // Three texts about a text, by beam search, with their log-probabilities: candidates MODEL.gguf TEXT.
 #include <cstdio>
 #include <exception>
+#include <stdexcept>
 
 #include "t5g.hpp"
 
@@ -21,6 +22,7 @@ void run(const char* path, const char* text) {
     check(t5g_result_get_logprob(result.get(), i, &logprob));
     std::printf("%8.3f  %s\n", logprob, sequence(result.get(), i).text);
   }
+  if (std::fflush(stdout) != 0) throw std::runtime_error("standard output cannot be written to");
 }
 
 }  // namespace

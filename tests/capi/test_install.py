@@ -117,6 +117,17 @@ def test_find_package(programs: Path) -> None:
     assert run(programs / "generate", GOLDENS / "v2-gqa-w5.gguf", TEXT) == expected("v2-gqa-w5") + "\n"
 
 
+@pytest.mark.parametrize("program", ["generate", "candidates"])
+def test_a_text_that_cannot_be_written_is_no_success(programs: Path, program: str) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+    with Path("/dev/full").open("w") as full:
+        result = subprocess.run(
+            [programs / program, GOLDENS / "v2-gqa-w5.gguf", TEXT], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (result.returncode, result.stderr) == (1, f"{program}: error: standard output cannot be written to\n")
+
+
 def test_find_package_of_the_static_library(prefix: Path, tmp_path: Path) -> None:
     (tmp_path / "CMakeLists.txt").write_text(
         "cmake_minimum_required(VERSION 3.25)\nproject(program C)\nfind_package(t5g 0.1 REQUIRED)\n"
