@@ -37,7 +37,7 @@ OPENED = re.compile(r"ops/(cpu|gpu|cuda|metal)/|tensor/(buffer|arena)\.h|base/th
 DEVICE_NEUTRAL = {"model", "sampling", "runtime"}
 # What the runtime keeps in the host's memory for the host: sources between passes, rows of logits for a caller, and the
 # measurement of the host itself.
-HOST_MEMORY = {"encoded_source.h", "generator.h", "memory.cc", "model_passes.cc"}
+HOST_MEMORY = {"encoded_source.h", "generator.h", "memory.cc"}
 # Kernels live by device, csrc/kernels/<device>/, and those of one device do not know those of another.
 KERNEL_DEVICES = {"cpu", "gpu"}
 

@@ -1,4 +1,4 @@
-// The batch loop.
+// The batch loop: what runs, what ends, and what is given of it. generator_requests.cc has how requests come.
 #include "runtime/generator.h"
 
 #include <algorithm>
@@ -6,9 +6,11 @@
 #include <exception>
 #include <future>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "base/error.h"
+#include "runtime/generator_entry.h"
 
 namespace t5g {
 namespace {
@@ -16,77 +18,10 @@ namespace {
 // With more sequences than a few, their own rows keep the cores as busy as the memory.
 constexpr int64_t kMaxDraftedRows = 12;
 
-// Seconds, a year: the clock counts not much further.
-constexpr double kLongestTimeout = 3.2e7;
-
 // How often somebody who waits for masks looks whether he should go on waiting.
 constexpr std::chrono::milliseconds kPatience{10};
 
-// Checks what only the model knows about options: how many tokens there are.
-void check_vocabulary(const GenerationConfig& config, int32_t vocab_size) {
-  const auto check = [vocab_size](const char* name, int32_t id) {
-    if (id < vocab_size) return;
-    throw InvalidArgument(std::string(name) + ": token " + std::to_string(id) +
-                          " is outside the model's vocabulary of " + std::to_string(vocab_size) + " tokens.");
-  };
-  for (const LogitBias& bias : config.logit_bias) check("logit_bias", bias.token);
-  for (const int32_t id : config.suppress_tokens) check("suppress_tokens", id);
-  for (const int32_t id : config.eos_token_ids) check("eos_token_ids", id);
-  for (const std::vector<int32_t>& word : config.bad_words) {
-    for (const int32_t id : word) check("bad_words", id);
-  }
-  if (config.forced_bos_token_id) check("forced_bos_token_id", *config.forced_bos_token_id);
-}
-
-using Clock = std::chrono::steady_clock;
-using Deadline = std::optional<Clock::time_point>;
-
-bool has_passed(const Deadline& deadline) { return deadline && Clock::now() >= *deadline; }
-
-// Says stop when `outer` does, which may be null, or when it is time.
-class TimeLimit final : public Interrupt {
- public:
-  TimeLimit(Deadline deadline, Interrupt* outer) : deadline_(deadline), outer_(outer) {}
-  bool poll() override {
-    if (outer_ != nullptr && outer_->poll()) return true;
-    timed_out_ = timed_out_ || has_passed(deadline_);
-    return timed_out_;
-  }
-  bool timed_out() const { return timed_out_; }
-
- private:
-  const Deadline deadline_;
-  Interrupt* const outer_;
-  bool timed_out_ = false;
-};
-
-double seconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 }  // namespace
-
-// A request from its coming to its result.
-struct Generator::Entry {
-  size_t number;
-  GenerationRequest request;  // emptied when it starts
-  GenerationConfig config;    // the options, whose max_new_tokens is what the model's limit leaves room for
-  std::shared_ptr<const TextOptions> text;
-  uint64_t seed;
-  bool streams;
-  Deadline deadline;
-  GenerationResult result;
-  ActiveAdapters adapters;  // of its source, kept until it starts
-
-  // Texts that can be taken before the end.
-  size_t n_texts() const { return config.uses_beams() ? 0 : static_cast<size_t>(config.n_sequences()); }
-};
-
-struct Generator::Running {
-  std::unique_ptr<Entry> entry;
-  std::unique_ptr<GenerationJob> job;  // until it is done
-  std::exception_ptr error = nullptr;  // that has ended it
-};
 
 Generator::Generator(std::shared_ptr<ModelHandle> handle, std::vector<GenerationRequest> requests,
                      GenerationConfig config, TextOptions text_options, int64_t max_batch)
@@ -106,66 +41,6 @@ Generator::Generator(std::shared_ptr<ModelHandle> handle, std::vector<Generation
 
 Generator::~Generator() { model_->remove_user(*this); }
 
-size_t Generator::add(GenerationRequest request) {
-  const TicketLock::Guard guard(lock_);
-  if (model_->is_closed()) throw ModelClosed();
-  if (stopped_ || cancelled_.load()) throw InvalidArgument("the generation was stopped, so it takes no more sources.");
-  return model_->use(nullptr, [&](const Model& model, Interrupt*) { return check_and_add(model, std::move(request)); });
-}
-
-void Generator::check(const Model& model, GenerationConfig& config, const TextOptions& text) {
-  for (const std::string& stop : text.stop) {
-    if (stop.empty()) throw InvalidArgument("stop has an empty string; it would end every text before it began.");
-  }
-  if (!text.stop.empty()) model.tokenizer()->require_text();
-  config.validate();
-  check_vocabulary(config, model.config().vocab_size);
-  if (config.eos_token_ids.empty()) config.eos_token_ids = model.config().eos_token_ids;
-}
-
-size_t Generator::check_and_add(const Model& model, GenerationRequest request) {
-  const Config& config = model.config();
-  const int64_t limit = config.decoder.max_tokens;
-  std::vector<int32_t>& prefix = request.decoder_prefix;
-  if (prefix.empty() || prefix.front() != config.decoder_start_token_id)
-    prefix.insert(prefix.begin(), config.decoder_start_token_id);
-  Model::check_ids("target", prefix, config.decoder);
-  ActiveAdapters adapters;
-  if (request.source != nullptr) {
-    adapters = model.check_readable(*request.source);
-  } else {
-    Model::check_ids("source", request.source_ids, config.encoder);
-    model.check_images(request.source_ids, request.images.size());
-    for (const auto& pixels : request.images) model.check_pixels(pixels);
-    adapters = model.adapters().choose(request.adapters);
-  }
-  // The last token that is generated needs no position of its own.
-  const int64_t room = limit - static_cast<int64_t>(prefix.size()) + 1;
-  const std::shared_ptr<const RequestOptions> own = std::move(request.options);
-  const bool streams = request.streams;
-  auto entry = std::make_unique<Entry>(Entry{n_requests_,
-                                             std::move(request),
-                                             own ? own->config : config_,
-                                             text_options_,
-                                             seed_,
-                                             streams,
-                                             {},
-                                             {},
-                                             std::move(adapters)});
-  if (own != nullptr) {
-    entry->text = std::shared_ptr<const TextOptions>(own, &own->text);
-    check(model, entry->config, *entry->text);
-    entry->seed = resolve_seed(entry->config);
-  }
-  entry->config.max_new_tokens = static_cast<int32_t>(std::min<int64_t>(entry->config.max_new_tokens, room));
-  if (const double timeout = entry->config.timeout; timeout > 0 && timeout < kLongestTimeout)
-    entry->deadline =
-        Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(timeout));
-  waiting_.push_back(std::move(entry));
-  idle_.store(false);
-  return n_requests_++;
-}
-
 bool Generator::fits(const GenerationConfig& config) const {
   if (running_.empty()) return true;
   int64_t rows = config.uses_beams() ? config.num_beams : config.n_sequences();
@@ -181,42 +56,6 @@ void Generator::set_progress(std::shared_ptr<Progress> progress) {
 bool Generator::has_room() const {
   const TicketLock::Guard guard(lock_);
   return waiting_.empty() && fits(config_);
-}
-
-void Generator::start(Model& model, Interrupt* interrupt) {
-  Entry& entry = *waiting_.front();
-  GenerationRequest& request = entry.request;
-  Model::Images images;
-  auto begin = std::chrono::steady_clock::now();
-  for (const auto& pixels : request.images) images.push_back(model.encode_image(pixels, interrupt, entry.adapters));
-  entry.result.image_seconds = request.images.empty() ? 0 : seconds_since(begin);
-  begin = std::chrono::steady_clock::now();
-  const bool reusable = request.source != nullptr;
-  const auto encoded =
-      reusable ? request.source
-               : model
-                     .encode({Model::Unread{request.source_ids, images, entry.adapters, 0, request.n_truncated}},
-                             SourceOrigin::kFinal, interrupt, progress_.get())
-                     .front();
-  const auto projected = reusable ? model.project_and_keep(*encoded, entry.adapters, interrupt)
-                                  : model.project(*encoded, entry.adapters, interrupt);
-  entry.result.encode_seconds = seconds_since(begin);
-  entry.result.n_source_tokens = std::ssize(encoded->ids());
-  entry.result.n_truncated = encoded->n_truncated();
-  JobInput input{.handle = model_,
-                 .model = model,
-                 .source_ids = encoded->ids(),
-                 .source = projected,
-                 .prompt_ids = request.decoder_prefix,
-                 .config = entry.config,
-                 .text = *entry.text,
-                 .seed = entry.seed,
-                 .streams = entry.streams};
-  const auto make_job = entry.config.uses_beams() ? make_beam_job : make_sequences_job;
-  auto job = make_job(std::move(input));
-  request = {};  // not before: an interrupted call may be taken up again
-  running_.push_back({std::move(waiting_.front()), std::move(job)});
-  waiting_.pop_front();
 }
 
 void Generator::take_text(Running& running) {
@@ -263,18 +102,6 @@ void Generator::expire() {
     if (has_passed(entry->deadline)) drop(std::move(entry), FinishReason::kTimeout);
   }
   std::erase(waiting_, nullptr);
-}
-
-// The one that has waited longest, unless that takes too long.
-void Generator::start_in_time(Model& model, Interrupt* interrupt) {
-  TimeLimit limit(waiting_.front()->deadline, interrupt);
-  try {
-    start(model, &limit);
-  } catch (const Cancelled&) {
-    if (!limit.timed_out()) throw;
-    drop(std::move(waiting_.front()), FinishReason::kTimeout);
-    waiting_.pop_front();
-  }
 }
 
 // A part of a job's step. What it throws ends the whole generation, or its request alone.
