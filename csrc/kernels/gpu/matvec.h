@@ -211,11 +211,16 @@ GPU_FN f32 own_sum(PRIVATE f32 (&sums)[kRows * kOutputs], u32 lane) {
       sums[0] += warp_shuffle_xor(sums[0], mask);
       continue;
     }
+    const bool upper = (lane & mask) != 0;
+    f32 given[kRows * kOutputs / 2];
     UNROLL for (u32 i = 0; i < kRows * kOutputs / 2; ++i) {
       if (i >= kRows * kOutputs / 2 / mask) continue;
-      const bool upper = (lane & mask) != 0;
-      const f32 kept = upper ? sums[2 * i + 1] : sums[2 * i], given = upper ? sums[2 * i] : sums[2 * i + 1];
-      sums[i] = kept + warp_shuffle_xor(given, mask);
+      given[i] = upper ? sums[2 * i] : sums[2 * i + 1];
+      sums[i] = upper ? sums[2 * i + 1] : sums[2 * i];
+    }
+    warp_exchange(given, kRows * kOutputs / 2 / mask, mask);
+    UNROLL for (u32 i = 0; i < kRows * kOutputs / 2; ++i) {
+      if (i < kRows * kOutputs / 2 / mask) sums[i] += given[i];
     }
   }
   return sums[0];

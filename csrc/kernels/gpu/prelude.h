@@ -6,9 +6,11 @@
 //   GPU_FN                           in front of every function
 //   Thread                           who I am: passed down by value, as Metal has no global for it
 //   group_barrier() warp_barrier()   every thread of the group (warp) comes here, at the same line
-//   warp_shuffle_xor(x, mask) warp_shuffle(x, lane) lanes_sum<n>(x) lanes_max<n>(x)   a warp has 32 lanes, all take
-//   part dot4(a, b, sum)                  four products of signed bytes FragA FragB FragC                see fragments
-//   below
+//   warp_shuffle_xor(x, mask) warp_shuffle(x, lane) warp_exchange(values, n, mask)
+//   lanes_sum<n>(x) lanes_max<n>(x) lanes_combined<n, Combine>(x)
+//                                    a warp has 32 lanes, all take part
+//   dot4(a, b, sum)                  four products of signed bytes
+//   FragA FragB FragC                see fragments below
 //
 // Rules that tools/gpu checks: no lambdas, static or global variables, virtual functions, recursion, double, std::,
 // exceptions; constants are enums or CONSTEXPR; every pointer and reference names its memory.

@@ -45,12 +45,38 @@ GPU_FN T warp_shuffle(T x, u32 lane, T5G_LINE) {
       line);
   return mine.result;
 }
+// A lane and the one that differs from it in mask change places.
+template <typename T, u32 kMost>
+struct Exchange {
+  T* values;
+  u32 n, mask;
+};
+template <typename T, u32 kMost>
+void exchange(void* const* lanes) {
+  T given[32][kMost];
+  for (u32 i = 0; i < 32; ++i) {
+    const auto* from = static_cast<Exchange<T, kMost>*>(lanes[i]);
+    for (u32 k = 0; k < from->n; ++k) given[i][k] = from->values[k];
+  }
+  for (u32 i = 0; i < 32; ++i) {
+    auto* to = static_cast<Exchange<T, kMost>*>(lanes[i]);
+    for (u32 k = 0; k < to->n; ++k) to->values[k] = given[i ^ to->mask][k];
+  }
+}
 template <typename T>
 GPU_FN T warp_shuffle_xor(T x, u32 mask, T5G_LINE) {
-  return warp_shuffle(x, emulator::lane() ^ mask, line);
+  Exchange<T, 1> mine{&x, 1, mask};
+  emulator::warp_collective(&mine, exchange<T, 1>, line);
+  return x;
+}
+// All at one change of stacks.
+template <u32 kMost>
+GPU_FN void warp_exchange(f32 (&x)[kMost], u32 n, u32 mask, T5G_LINE) {
+  Exchange<f32, kMost> mine{x, n, mask};
+  emulator::warp_collective(&mine, exchange<f32, kMost>, line);
 }
 
-// One change of places for all steps of a sum over lanes: the same bits as five shuffles.
+// One change of stacks for all steps of a sum over lanes: the same bits as five shuffles.
 struct Reduced {
   f32 value;
   u32 n;
@@ -83,6 +109,21 @@ GPU_FN f32 lanes_max(f32 x, T5G_LINE) {
   Reduced mine{x, kLanes};
   emulator::warp_collective(&mine, max_warp, line);
   return mine.value;
+}
+
+template <u32 kLanes, typename Combine, typename T>
+void combine_lanes(void* const* lanes) {
+  for (u32 mask = 1; mask < kLanes; mask *= 2) {
+    T combined[32];
+    for (u32 i = 0; i < 32; ++i)
+      combined[i] = Combine::of(*static_cast<const T*>(lanes[i]), *static_cast<const T*>(lanes[i ^ mask]));
+    for (u32 i = 0; i < 32; ++i) *static_cast<T*>(lanes[i]) = combined[i];
+  }
+}
+template <u32 kLanes, typename Combine, typename T>
+GPU_FN T lanes_combined(T x, T5G_LINE) {
+  emulator::warp_collective(&x, combine_lanes<kLanes, Combine, T>, line);
+  return x;
 }
 
 GPU_FN i32 dot4(u32 a, u32 b, i32 sum) {
@@ -159,10 +200,10 @@ GPU_FN f32 get(const FragC& c, u32 i) { return c.v[i]; }
 GPU_FN void set(FragC& c, u32 i, f32 x) { c.v[i] = x; }
 GPU_FN void clear(FragC& c) { c = {}; }
 
-// The devices' loads are the business of the whole warp, at rows of 16 bytes.
+// The devices' loads are the business of the whole warp, at rows of 16 bytes, and no barrier.
 template <typename A>
 GPU_FN void load_a(A& a, const u16* tile, u32 stride, Thread t, T5G_LINE) {
-  emulator::warp_collective(nullptr, nullptr, line);
+  emulator::warp_load(line);
   emulator::check_aligned(tile + t.lane % 16 * stride + t.lane / 16 * 8, 16, line);
   for (u32 i = 0; i < 8; ++i) a.e[i] = tile[a_row(t.lane, i) * stride + a_col(t.lane, i)];
 }
@@ -172,7 +213,7 @@ GPU_FN void load_b_lane(B& b, const u16* tile, u32 stride, u32 lane) {
 }
 template <typename B>
 GPU_FN void load_b(B& b, const u16* tile, u32 stride, Thread t, T5G_LINE) {
-  emulator::warp_collective(nullptr, nullptr, line);
+  emulator::warp_load(line);
   emulator::check_aligned(tile + t.lane % 8 * stride, 16, line);
   load_b_lane(b, tile, stride, t.lane);
 }

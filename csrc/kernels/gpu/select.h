@@ -11,8 +11,7 @@ namespace gpu {
 CONSTEXPR u32 kSearchWarps = kSearchThreads / kWarpLanes;
 
 struct SearchShared {
-  Scored best[kSearchWarps];
-  Scored all;
+  Scored best[2][kSearchWarps];
 };
 struct SumShared {
   f32 largest[kSearchWarps], sum[kSearchWarps];
@@ -28,31 +27,22 @@ GPU_FN Scored better_of(PRIVATE const Scored& a, PRIVATE const Scored& b) {
 }
 GPU_FN Scored no_token() { return Scored{minus_infinity(), -1}; }
 
-// The best of what the lanes of a warp have, in all of them.
-GPU_FN Scored warp_best(Scored best) {
-  UNROLL for (u32 mask = 1; mask < kWarpLanes; mask *= 2) {
-    Scored other;
-    other.value = warp_shuffle_xor(best.value, mask);
-    other.id = warp_shuffle_xor(best.id, mask);
+struct BetterOf {
+  static GPU_FN Scored of(PRIVATE const Scored& a, PRIVATE const Scored& b) { return better_of(a, b); }
+};
+
+// The best of what the group's threads have, in all of them. turn: how often it was asked before; who still reads the
+// answer of the turn before is not overtaken by the turn after this one, as there is a barrier in each.
+GPU_FN Scored group_best(SHARED SearchShared& shared, u32 turn, Scored best, Thread t) {
+  best = lanes_combined<kWarpLanes, BetterOf>(best);
+  if (t.lane == 0) shared.best[turn % 2][t.warp] = best;
+  group_barrier();
+  best = shared.best[turn % 2][0];
+  for (u32 w = 1; w < kSearchWarps; ++w) {
+    const Scored other = shared.best[turn % 2][w];
     best = better_of(best, other);
   }
   return best;
-}
-
-// The best of what the group's threads have, in all of them.
-GPU_FN Scored group_best(SHARED SearchShared& shared, Scored best, Thread t) {
-  best = warp_best(best);
-  if (t.lane == 0) shared.best[t.warp] = best;
-  group_barrier();
-  if (t.index == 0) {
-    for (u32 w = 1; w < kSearchWarps; ++w) {
-      const Scored other = shared.best[w];
-      best = better_of(best, other);
-    }
-    shared.all = best;
-  }
-  group_barrier();
-  return shared.all;
 }
 
 GPU_FN bool is_apart(CONSTANT IdLists& lists, u32 row, i32 id) {
@@ -95,7 +85,7 @@ GPU_FN void best_logits(CONSTANT SelectArgs& args, SHARED SearchShared& shared, 
       // Rarely reached.
       if (!is_apart(args.apart, row, own.id)) best = own;
     }
-    before = group_best(shared, best, t);
+    before = group_best(shared, n, best, t);
     if (t.index == 0) found[n] = before;
     if (before.id >= 0) continue;
     for (u32 i = n + 1 + t.index; i < args.n_best; i += kSearchThreads) found[i] = before;
@@ -115,7 +105,7 @@ GPU_FN void best_merge(CONSTANT SelectArgs& args, SHARED SearchShared& shared, T
       const Scored own = found[i];
       if (own.id >= 0 && (n == 0 || is_better(before, own))) best = better_of(best, own);
     }
-    before = group_best(shared, best, t);
+    before = group_best(shared, n, best, t);
     if (t.index == 0) to[n] = before;
     if (before.id >= 0) continue;
     for (u32 i = n + 1 + t.index; i < args.n_best; i += kSearchThreads) to[i] = before;

@@ -45,6 +45,17 @@ void tile_between_rows(const Args&, Shared& shared, Thread t) {
   load_a(a, reinterpret_cast<uint16_t*>(shared.values) + 1, 8, t);
 }
 
+// In half a warp, and in some lanes once more than in others.
+void tile_of_some_lanes(const Args&, Shared& shared, Thread t) {
+  FragA a;
+  if (t.lane < 16) load_a(a, reinterpret_cast<uint16_t*>(shared.values), 0, t);
+}
+void tiles_that_differ(const Args& args, Shared& shared, Thread t) {
+  FragB b;
+  for (uint32_t i = 0; i < 1 + t.lane / 31; ++i) load_b(b, reinterpret_cast<uint16_t*>(shared.values), 0, t);
+  args.out[t.index] = warp_shuffle(1.0f, 0);
+}
+
 template <void (*kBody)(const Args& args, Shared& shared, Thread t)>
 void finds(const std::string& expected) {
   const Memory<float> out(64);
@@ -95,6 +106,8 @@ void test_emulator() {
   finds<lane_that_left>("thread 7 has ended");
   finds<lanes_apart>("at once");
   finds<tile_between_rows>("address not a multiple of 16");
+  finds<tile_of_some_lanes>("lanes 0 and 16 of a warp load different things");
+  finds<tiles_that_differ>("lanes 0 and 31 of a warp load different things");
   check(!is_right_in_every_order<no_barrier>(), "emulation: a missing barrier is not found");
 }
 

@@ -29,22 +29,32 @@ t5g_switch_stack:
 #endif
 
 namespace t5g::emulator {
+namespace {
+
+// A fiber ends without returning, so that what its frames marked stays marked: for its next run, and for whoever gets
+// this memory from the system after it.
+void unmark([[maybe_unused]] void* memory, [[maybe_unused]] size_t bytes) {
+#ifdef T5G_ASAN
+  __asan_unpoison_memory_region(memory, bytes);
+#endif
+}
+
+// What main(), and what it calls to leave, have of a stack.
+constexpr size_t kFirstFrames = 4096;
+
+}  // namespace
 
 Context::~Context() {
 #ifdef T5G_TSAN
   if (owns_) __tsan_destroy_fiber(fiber_);
 #endif
   if (!owns_) return;
-  unmark();
+  clean();
   ::munmap(static_cast<char*>(stack_) - kGuardBytes, kStackBytes + kGuardBytes);
 }
 
-// A fiber ends without returning, so that what its frames marked stays marked: for its next run, and for whoever gets
-// this memory from the system after it.
-void Context::unmark() {
-#ifdef T5G_ASAN
-  __asan_unpoison_memory_region(stack_, kStackBytes);
-#endif
+void Context::clean() {
+  if (owns_) unmark(stack_, stack_bytes_);
 }
 
 void Context::adopt() {
@@ -66,15 +76,16 @@ void Context::prepare(void (*main)()) {
     fiber_ = __tsan_create_fiber(0);
 #endif
   }
-  unmark();
+  const size_t used_bytes = kStackBytes - stagger_bytes_;
+  unmark(static_cast<char*>(stack_) + used_bytes - kFirstFrames, kFirstFrames);
 #ifdef T5G_UCONTEXT
   ::getcontext(&context_);
   context_.uc_stack.ss_sp = stack_;
-  context_.uc_stack.ss_size = kStackBytes;
+  context_.uc_stack.ss_size = used_bytes;
   context_.uc_link = nullptr;
   ::makecontext(&context_, main, 0);
 #else
-  auto* top = reinterpret_cast<void**>(static_cast<char*>(stack_) + kStackBytes);
+  auto* top = reinterpret_cast<void**>(static_cast<char*>(stack_) + used_bytes);
   *--top = nullptr;  // keeps the stack aligned as after a call
   *--top = reinterpret_cast<void*>(main);
   for (int i = 0; i < 6; ++i) *--top = nullptr;

@@ -34,17 +34,23 @@ namespace t5g::emulator {
 
 inline constexpr size_t kStackBytes = 256 << 10;
 inline constexpr size_t kGuardBytes = 4096;
+// Stacks begin at different places of a page: else what all of them use most would have the same few places of the
+// CPU's caches, and every change of stacks would wait for memory.
+inline constexpr size_t kStagger = 192, kStaggeredBytes = 4096;
 
 // A stack of its own, or with the first constructor the one of the system thread.
 class Context {
  public:
   Context() = default;
+  explicit Context(size_t number) : stagger_bytes_(number * kStagger % kStaggeredBytes) {}
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
   ~Context();
 
   // Makes a stack that begins with main() when somebody switches to it. The memory is kept from time to time.
   void prepare(void (*main)());
+  // After somebody left this stack for good in the middle of what it did, and not in main() itself.
+  void clean();
   // Remembers this stack, and goes on on that one. leaving: nobody will come back to this stack.
   void switch_to(Context& to, bool leaving = false);
   // The first thing on a stack that was switched to for the first time. from: the stack of the system thread.
@@ -57,8 +63,6 @@ class Context {
   void adopt();
 
  private:
-  void unmark();
-
 #ifdef T5G_UCONTEXT
   ucontext_t context_;
 #else
@@ -68,7 +72,7 @@ class Context {
   void* fiber_ = nullptr;       // ThreadSanitizer's
   bool owns_ = false;
   void* stack_ = nullptr;
-  size_t stack_bytes_ = 0;
+  size_t stack_bytes_ = 0, stagger_bytes_ = 0;
 };
 
 }  // namespace t5g::emulator

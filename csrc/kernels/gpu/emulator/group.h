@@ -2,8 +2,9 @@
 // and wherever the lanes of a warp work together. One group runs after the other.
 //
 // What it finds that a GPU would not say: threads that wait at different barriers or left others waiting (with the
-// line), memory of the group that nobody wrote (it starts as NaN), and, by running a launch in several orders of
-// threads, missing barriers. With AddressSanitizer: reads and writes beyond a buffer; with ThreadSanitizer: every race.
+// line), lanes that load a fragment without the others, memory of the group that nobody wrote (it starts as NaN), and,
+// by running a launch in several orders of threads, missing barriers. With AddressSanitizer: reads and writes beyond a
+// buffer; with ThreadSanitizer: every race.
 #pragma once
 
 #include <atomic>
@@ -81,7 +82,8 @@ Statistics statistics();
 void group_barrier(int line);
 // Waits for all lanes; the last to come calls combine(what each lane gave), before any goes on.
 void warp_collective(void* mine, void (*combine)(void* const* lanes), int line);
-uint32_t lane();
+// What all lanes have to do together, though none waits for the others: that they did shows when they next meet.
+void warp_load(int line);
 void check_aligned(const void* address, size_t bytes, int line);
 
 }  // namespace t5g::emulator
