@@ -150,19 +150,24 @@ def test_a_file_of_another_run_is_refused_and_kept(model: t5g.Model, tmp_path: P
         measure(model, settings, haystack=PROSE + " More.", resume=file)
     with pytest.raises(ValueError, match="settings: reference is null, expected "):
         measure(model, settings, haystack=PROSE, resume=file, reference=model)
+    with (
+        t5g.Model(GOLDEN, kv_type="q8_0") as other,
+        pytest.raises(ValueError, match='kv_type is "[a-z0-9]+", expected "q8_0"'),
+    ):
+        measure(other, settings, haystack=PROSE, resume=file)
     assert file.read_bytes() == before
-    for other in (b"some text\n", bytes(range(256)), b"[]\n", b'{"settings": 1}\n'):
-        file.write_bytes(other)
+    for content in (b"some text\n", bytes(range(256)), b"[]\n", b'{"settings": 1}\n'):
+        file.write_bytes(content)
         with pytest.raises(ValueError, match="is no file of finished examples"):
             measure(model, settings, haystack=PROSE, resume=file)
-        assert file.read_bytes() == other
+        assert file.read_bytes() == content
     file.write_bytes(before + b"{}\n")
     with pytest.raises(ValueError, match="line 3: is no finished example"):
         measure(model, settings, haystack=PROSE, resume=file)
     copy = tmp_path / "model.gguf"
     shutil.copy(GOLDEN, copy)
-    with t5g.Model(copy) as other_model, pytest.raises(ValueError, match="is the input"):
-        measure(other_model, settings, haystack=PROSE, resume=copy)
+    with t5g.Model(copy) as other, pytest.raises(ValueError, match="is the input"):
+        measure(other, settings, haystack=PROSE, resume=copy)
 
 
 def test_a_reference_with_another_vocabulary(model: t5g.Model) -> None:

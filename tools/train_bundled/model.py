@@ -12,6 +12,10 @@ from transformers import GenerationConfig, T5Gemma2Config, T5Gemma2ForConditiona
 from transformers.models.t5gemma2 import modeling_t5gemma2
 
 LAYER_TYPES = {"S": "sliding_attention", "F": "full_attention"}
+ROPE = {
+    "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+}
 IMAGE_PARTS = ("model.encoder.vision_tower.", "model.encoder.multi_modal_projector.")
 # The class cannot do without an image tower; the smallest one is made, never trained and not saved.
 TINY_VISION = {
@@ -61,10 +65,7 @@ def make_config(shape: dict[str, Any], pieces: int) -> T5Gemma2Config:
         "pad_token_id": PAD,
         "eos_token_id": EOS,
         "bos_token_id": BOS,
-        "rope_parameters": {
-            "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
-            "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
-        },
+        "rope_parameters": shape.get("rope_parameters", ROPE),
     }
 
     def with_layers(pattern: str) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """Trains a tiny T5Gemma 2 that finds needles in sources up to a length, to show what t5g-eval recall tells apart.
 
-    python tools/train_recall/train.py --out FOLDER [--task single] [--minutes 20] [--longest 256] [--threads 1]
+    python tools/train_recall/train.py --out FOLDER [--layers full --until 0.9] [--task single] [--longest 256]
     t5g-convert FOLDER -o recall.gguf --type f16
     t5g-eval recall recall.gguf --lengths 128,256,512,1k,2k,4k
 
-Examples are those of a task of t5g.recall, of 144 tokens to --longest. The loss is that of the answer alone. The
-sources grow once the short ones are found in.
+Examples are those of a task of t5g.recall, of 48 tokens to --longest. The loss is that of the answer alone. The
+sources grow once the short ones are found in. Everything is drawn from one seed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,13 +33,23 @@ SHAPE = {
     "head_dim": 24,
     "sliding_window": 32,
     "max_position_embeddings": 8192,
-    "encoder_layers": "SSF",
-    "decoder_layers": "SF",
+}
+# RoPE whose slowest wavelength is 3,500 tokens: a distance beyond --longest turns it as training never did.
+_FAST_ROPE = {"rope_type": "default", "rope_theta": 1e3}
+LAYERS = {
+    "windowed": {"encoder_layers": "SSF", "decoder_layers": "SF"},
+    "full": {
+        "encoder_layers": "FFF",
+        "decoder_layers": "FF",
+        "rope_parameters": {"full_attention": _FAST_ROPE, "sliding_attention": _FAST_ROPE},
+    },
 }
 PIECES = 1600
 BATCH = 32
-SHORTEST = 144
-REPORT_STEPS = 100
+SHORTEST = 48
+LONGER_BY = 32
+LEARNING_RATE, WARM_UP_STEPS = 2e-3, 200
+RECENT_STEPS = 20  # what losses and shares of right answers are means of
 
 
 class PlainTokenizer:
@@ -79,22 +88,27 @@ def batch_of(examples: list[Example], tokenizer: PlainTokenizer) -> tuple[torch.
     return source, (source != PAD).long(), inputs, labels
 
 
-def train(out: Path, task: str, minutes: float, longest: int) -> None:
+def rate_at(step: int, n_steps: int) -> float:
+    """The learning rate: up, level, and down in the last quarter."""
+    return LEARNING_RATE * min(1, step / WARM_UP_STEPS) * max(0.02, min(1, 4 * (1 - step / n_steps)))
+
+
+def train(options: argparse.Namespace) -> None:
     rng = random.Random(1)
     torch.manual_seed(1)
     use_fast_norm()
     text = manual()
-    train_tokenizer(tokenizer_lines(text, rng), PIECES, out)
-    tokenizer = PlainTokenizer(out / "tokenizer.model")
+    train_tokenizer(tokenizer_lines(text, rng), PIECES, options.out)
+    tokenizer = PlainTokenizer(options.out / "tokenizer.model")
     haystack = Haystack(tokenizer, text)  # type: ignore[arg-type]
-    maker = Maker(SimpleNamespace(tokenizer=tokenizer), haystack, task)  # type: ignore[arg-type]
-    model = make_model(SHAPE, PIECES).train()
+    maker = Maker(SimpleNamespace(tokenizer=tokenizer), haystack, options.task)  # type: ignore[arg-type]
+    model = make_model(SHAPE | LAYERS[options.layers], PIECES).train()
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=2e-3, betas=(0.9, 0.98), weight_decay=0.01)
-    start, step, reach, losses = time.monotonic(), 0, SHORTEST + 32, [8.0]
-    while (share := (time.monotonic() - start) / (60 * minutes)) < 1:
+    optimizer = torch.optim.AdamW(parameters, lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
+    reach, losses, found = SHORTEST + LONGER_BY, [], []
+    for step in range(options.steps):
         for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * min(1, step / 200) * max(0.02, min(1, 4 * (1 - share)))
+            group["lr"] = rate_at(step, options.steps)
         batch = [maker.make(rng.randint(SHORTEST, reach), rng.random(), str(rng.random())) for _ in range(BATCH)]
         source, mask, inputs, labels = batch_of(batch, tokenizer)
         logits = model(input_ids=source, attention_mask=mask, decoder_input_ids=inputs).logits
@@ -103,27 +117,35 @@ def train(out: Path, task: str, minutes: float, longest: int) -> None:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        step += 1
         losses.append(loss.item())
-        if step % REPORT_STEPS == 0:
-            mean = sum(losses[-REPORT_STEPS:]) / REPORT_STEPS
-            if mean < 1.0:
-                reach = min(longest, reach + 32)
-            print(f"{step} steps, {time.monotonic() - start:.0f} s: loss {mean:.3f}, up to {reach} tokens", flush=True)
-            save_text_only(model, out)
-    save_text_only(model, out)
+        found.append(((logits.argmax(-1) == labels) | (labels < 0)).all(-1).float().mean().item())
+        if (step + 1) % RECENT_STEPS:
+            continue
+        loss_now, share = (sum(values[-RECENT_STEPS:]) / RECENT_STEPS for values in (losses, found))
+        print(f"{step + 1} steps: loss {loss_now:.3f}, {share:.1%} found, up to {reach} tokens", flush=True)
+        if reach == options.longest and share >= options.until:
+            break
+        if share > 0.5:
+            reach = min(options.longest, reach + LONGER_BY)
+    save_text_only(model, options.out)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="folder for the checkpoint")
     parser.add_argument("--task", choices=["single", "multikey"], default="single", help="default: single")
-    parser.add_argument("--minutes", type=float, default=20, help="how long (default: 20)")
+    parser.add_argument(
+        "--layers", choices=list(LAYERS), default="windowed", help="with full ones distances are new beyond --longest"
+    )
     parser.add_argument("--longest", type=int, default=256, help="tokens of the longest sources (default: 256)")
+    parser.add_argument("--steps", type=int, default=600, help="at most (default: 600)")
+    parser.add_argument(
+        "--until", metavar="SHARE", type=float, default=2, help="end once so many are found, up to --longest (0 to 1)"
+    )
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    train(options.out, options.task, options.minutes, options.longest)
+    train(options)
 
 
 if __name__ == "__main__":

@@ -99,6 +99,7 @@ def header_of(settings: Settings, model: Model, reference: Model | None, text: s
         "seed": settings.seed,
         "model": _name(model),
         "kv_type": model.kv_type,
+        "adapters": dict(model.adapters),
         "reference": None if reference is None else _name(reference),
         "haystack": hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16],
     }
