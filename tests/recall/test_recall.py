@@ -152,7 +152,7 @@ def test_a_file_of_another_run_is_refused_and_kept(model: t5g.Model, tmp_path: P
         measure(model, settings, haystack=PROSE, resume=file, reference=model)
     with (
         t5g.Model(GOLDEN, kv_type="q8_0") as other,
-        pytest.raises(ValueError, match='kv_type is "[a-z0-9]+", expected "q8_0"'),
+        pytest.raises(ValueError, match=r'kv_type is "[a-z0-9]+", expected "q8_0"'),
     ):
         measure(other, settings, haystack=PROSE, resume=file)
     assert file.read_bytes() == before
