@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import t5g
-from support.commands import run
+from support.commands import ENVIRONMENT, command, run
 
 TEXTS = ["a library for HTTP", "a game with cards", "", "the HTTP client library"]
 
@@ -131,3 +134,21 @@ def test_a_text_that_is_too_long_is_named_by_its_line(tmp_path: Path) -> None:
     found = np.load(tmp_path / "v.npy")
     with t5g.Model(max_source_tokens=4) as model:
         np.testing.assert_array_equal(found[-1:], model.embed(["one two three four five six"], truncation="end"))
+
+
+def test_on_a_terminal_it_says_what_it_waits_for_and_mixes_nothing_into_results() -> None:
+    pty = pytest.importorskip("pty", exc_type=ImportError)
+    main, child = pty.openpty()
+    with subprocess.Popen(command("embed"), stdin=child, stdout=child, stderr=child, env=ENVIRONMENT) as process:
+        os.close(child)
+        os.write(main, b"one text\nanother\n\x04")
+        shown = b""
+        with contextlib.suppress(OSError):  # the end, on Linux
+            while data := os.read(main, 1 << 16):
+                shown += data
+        assert process.wait(timeout=60) == 0
+    os.close(main)
+    lines = shown.decode().replace("\r\n", "\n").split("\n")
+    assert "t5g-embed: note: reads from the terminal, line by line; Ctrl-D ends" in lines
+    assert [json.loads(line)["id"] for line in lines if line.startswith("{")] == [1, 2]
+    assert "\r" not in "".join(lines)  # no bar

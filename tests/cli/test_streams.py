@@ -44,7 +44,7 @@ def test_output_goes_to_a_file(expected: bytes, tmp_path: Path) -> None:
         (["--output", "FOLDER/none/out"], "none: no such folder"),
         (["--output", "FOLDER"], "is a folder"),
         (["-f", "FOLDER/in", "--output", "FOLDER/in"], "in: is the input"),
-        (["-p", "x", "--temp", "-1", "--output", "FOLDER/in"], "temperature"),
+        (["-p", "x", "--temp", "-1", "--output", "FOLDER/in"], "--temp: must"),
     ],
     ids=str,
 )

@@ -80,6 +80,8 @@ def run(
 
     paths = arguments.file or ["-"]
     _check_inputs(paths)
+    if "-" in paths:
+        _stdin.tell_if_typed(lambda message: _common.report(PROG, message, "note"))
     rows = Rows(
         paths,
         encoding=arguments.encoding,

@@ -49,10 +49,10 @@ def _width() -> int:
 
 
 @contextlib.contextmanager
-def counting_bar(total: int, unit: str) -> Iterator[Callable[[int], object]]:
+def counting_bar(total: int, unit: str, *, shown: bool = True) -> Iterator[Callable[[int], object]]:
     """Show a bar on stderr where that is a terminal and tqdm is there to draw it; give what moves it on."""
     bar = None
-    if sys.stderr.isatty():
+    if shown and sys.stderr.isatty():
         with contextlib.suppress(ImportError):
             from tqdm import tqdm
 

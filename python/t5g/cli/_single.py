@@ -108,7 +108,12 @@ def converse(model: Model, arguments: argparse.Namespace, options: dict[str, Any
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  gives input() editing and history
 
-    images = " about the images" if arguments.image else ""
+    images = ""
+    if arguments.image:
+        from t5g.image_prompt import vision_config
+
+        vision_config(model.config)  # before somebody writes a line for nothing
+        images = " about the images"
     chat = None
     if model.has_chat_template and not arguments.raw and not arguments.forget:
         chat = model.conversation(system=arguments.system)

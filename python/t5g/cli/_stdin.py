@@ -29,6 +29,12 @@ def is_terminal() -> bool:
     return not is_closed() and sys.stdin.isatty()
 
 
+def tell_if_typed(tell: Callable[[str], None]) -> None:
+    """Say that somebody is waited for, where that is what happens next."""
+    if is_terminal():
+        tell("reads from the terminal, line by line; Ctrl-D ends")
+
+
 def read() -> bytes:
     """Read all of it; nothing where it is closed."""
     return b"" if is_closed() else sys.stdin.buffer.read()

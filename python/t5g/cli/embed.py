@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t5g.cli import _common, _model, _progress
+from t5g.cli import _common, _model, _progress, _stdin
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,6 +115,8 @@ def _read(arguments: argparse.Namespace) -> list[_Text]:
     from t5g.text_files import decode, json_lines, printable
 
     name = "standard input" if arguments.file == "-" else printable(arguments.file)
+    if arguments.file == "-":
+        _stdin.tell_if_typed(lambda message: _common.report(_PROG, message, "note"))
     file = sys.stdin.buffer if arguments.file == "-" else Path(arguments.file).open("rb")  # noqa: SIM115
     with file:
         if not arguments.jsonl:
@@ -144,7 +146,8 @@ def _vectors(
     model: Model, texts: Sequence[_Text], arguments: argparse.Namespace, first: int
 ) -> Iterator[tuple[_Text, npt.NDArray[np.float32]]]:
     """Yield the vectors of all texts from number `first` on."""
-    with _progress.counting_bar(len(texts) - first, "text") as advance:
+    is_among_results = arguments.output is None and sys.stdout.isatty()
+    with _progress.counting_bar(len(texts) - first, "text", shown=not is_among_results) as advance:
         for begin in range(first, len(texts), _CHUNK):
             chunk = texts[begin : begin + _CHUNK]
             images = [text.images for text in chunk]
