@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import t5g
 from t5g.cli import _flags, embed
 from t5g.cli.run import _parser
 
@@ -41,6 +42,14 @@ def test_arguments_become_flags(said: str, told: str) -> None:
 )
 def test_what_is_no_argument_stays(message: str) -> None:
     assert _flags.in_flags(message, RUN) == message
+
+
+def test_names_of_files_stay_whatever_stands_in_them() -> None:
+    parser = _parser()
+    missing = FileNotFoundError(2, "No such file or directory", "top_k=5.txt")
+    assert parser.describe(missing) == "top_k=5.txt: No such file or directory"
+    assert parser.describe(t5g.ModelFormatError("num_beams=4.gguf: is empty.")) == "num_beams=4.gguf: is empty."
+    assert parser.describe(ValueError("num_beams=4")) == "--num-beams=4"
 
 
 def test_only_flags_that_a_command_has_are_named() -> None:

@@ -38,8 +38,13 @@ class Parser(argparse.ArgumentParser):
         self.add_argument("--version", action="version", version=f"{prog} {__version__}")
 
     def describe(self, error: Exception) -> str:
-        """Say what went wrong as :func:`describe` does, and name this command's flags."""
-        return _flags.in_flags(describe(error), self._option_string_actions)
+        """Say what went wrong as :func:`describe` does, and name this command's flags.
+
+        What is wrong with a file begins with its name, in which anything may stand.
+        """
+        is_about_a_file = isinstance(error, OSError) or type(error).__name__ == "ModelFormatError"
+        said = describe(error)
+        return said if is_about_a_file else _flags.in_flags(said, self._option_string_actions)
 
     def error(self, message: str) -> NoReturn:
         what, _, words = message.partition(": ")
