@@ -40,5 +40,7 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (t5g.T5gError, OSError) as error:
+    except OSError as error:
+        sys.exit(f"error: {error.filename}: {error.strerror}" if error.strerror else f"error: {error}")
+    except t5g.T5gError as error:
         sys.exit(f"error: {error}")

@@ -251,6 +251,7 @@ def test_info(model: t5g.Model) -> None:
     assert facts["config"]["encoder"]["hidden_size"] == model.config.encoder.hidden_size
     assert sum(t["n_tensors"] for t in facts["types"].values()) == len(facts["tensors"])
     assert b"token_embd.weight" in run("info", MODEL, "--tensors").stdout
+    assert b"bundled.gguf: t5gemma2" in run("info").stdout
     failed = run("info", "none.gguf")
     assert (failed.returncode, failed.stderr.decode().count("\n")) == (1, 1)
 

@@ -19,7 +19,7 @@ _VISION = ("v.", "mm.")  # tensors of the image tower and its projector
 
 def _parser() -> _common.Parser:
     parser = _common.Parser(_PROG, "Show what a model file is: sizes, types, limits, and the memory it will need.")
-    parser.add_argument("model", metavar="MODEL.gguf", help="the file")
+    parser.add_argument("model", metavar="MODEL.gguf", nargs="?", help="the file (default: the bundled model's)")
     parser.add_argument("--tensors", action="store_true", help="list every tensor")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return parser
@@ -50,7 +50,7 @@ def _info(arguments: argparse.Namespace) -> None:
         path = model.path
     file = _core.GgufFile(path)
     facts: dict[str, Any] = {
-        "path": arguments.model if not arguments.model.startswith("hf:") else str(path),
+        "path": str(path) if arguments.model is None or arguments.model.startswith("hf:") else arguments.model,
         "size_bytes": file.size_bytes,
         "n_parameters": sum(_count(tensor) for tensor in file.tensors),
         "types": _types(file.tensors),
