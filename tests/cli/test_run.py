@@ -63,6 +63,13 @@ def test_errors_name_flags_and_unknown_flags_are_answered() -> None:
         assert result.stderr.decode().startswith(told)
 
 
+def test_a_text_in_the_place_of_the_model_is_answered() -> None:
+    result = run("run", "Summarise this text", "-p", "text")
+    told = "t5g-run: error: Summarise this text: no such file. The model's file comes first; give the text with -p.\n"
+    assert (result.returncode, result.stderr.decode()) == (1, told)
+    assert b"give the text" not in run("run", "none.gguf", "-p", "text").stderr
+
+
 def test_what_is_missing_is_told_after_the_text() -> None:
     line = [sys.executable, "-m", "t5g.cli.run", str(MODEL), "-p", "one two three four five six seven", "-n", "3"]
     line += ["--truncation", "end", "--max-source-tokens", "5"]

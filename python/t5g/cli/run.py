@@ -105,7 +105,12 @@ def _run(arguments: argparse.Namespace) -> int | None:
 
 
 def _opened(arguments: argparse.Namespace) -> Model:
-    model = _model.opened(arguments)
+    try:
+        model = _model.opened(arguments)
+    except FileNotFoundError as error:
+        if arguments.model is None or not any(map(str.isspace, arguments.model)):
+            raise
+        raise FileNotFoundError(f"{error} The model's file comes first; give the text with -p.") from None
     model._native.check_has_decoder()
     if not arguments.json:
         model.tokenizer._core.require_text()
