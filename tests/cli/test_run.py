@@ -67,6 +67,7 @@ def test_a_text_in_the_place_of_the_model_is_answered() -> None:
     result = run("run", "Summarise this text", "-p", "text")
     told = "t5g-run: error: Summarise this text: no such file. The model's file comes first; give the text with -p.\n"
     assert (result.returncode, result.stderr.decode()) == (1, told)
+    assert b"give the text with -p" in run("run", "a text " * 50, "-p", "text").stderr
     assert b"give the text" not in run("run", "none.gguf", "-p", "text").stderr
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -107,10 +108,11 @@ def _run(arguments: argparse.Namespace) -> int | None:
 def _opened(arguments: argparse.Namespace) -> Model:
     try:
         model = _model.opened(arguments)
-    except FileNotFoundError as error:
-        if arguments.model is None or not any(map(str.isspace, arguments.model)):
+    except OSError as error:
+        name = arguments.model or ""
+        if os.path.exists(name) or not any(map(str.isspace, name)):  # noqa: PTH110  of any length
             raise
-        raise FileNotFoundError(f"{error} The model's file comes first; give the text with -p.") from None
+        raise OSError(f"{_common.describe(error).rstrip('.')}. The model's file comes first; give the text with -p.") from None
     model._native.check_has_decoder()
     if not arguments.json:
         model.tokenizer._core.require_text()
