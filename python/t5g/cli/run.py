@@ -112,7 +112,8 @@ def _opened(arguments: argparse.Namespace) -> Model:
         name = arguments.model or ""
         if os.path.exists(name) or not any(map(str.isspace, name)):  # noqa: PTH110  of any length
             raise
-        raise OSError(f"{_common.describe(error).rstrip('.')}. The model's file comes first; give the text with -p.") from None
+        said = _common.describe(error).rstrip(".")
+        raise OSError(f"{said}. The model's file comes first; give the text with -p.") from None
     model._native.check_has_decoder()
     if not arguments.json:
         model.tokenizer._core.require_text()
