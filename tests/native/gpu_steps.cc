@@ -1,6 +1,6 @@
 // What a decode step asks of a GPU, counted on the emulated one: nothing is allocated, a batch goes up and a few bytes
 // come down, a plan is replayed, and a layer is at most so many launches. And that the emulated GPU closes its memory
-// to the host, and says when it has none left.
+// to the host, says when it has none left, and stops when it is told to.
 //
 //   gpu_steps MODEL.gguf ...
 #include <sys/wait.h>
@@ -9,11 +9,15 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "base/error.h"
+#include "base/interrupt.h"
 #include "checks.h"
+#include "kernels/gpu/args.h"
+#include "kernels/gpu/kernels.h"
 #include "ops/emulated/emulated_driver.h"
 #include "runtime/model.h"
 
@@ -96,10 +100,61 @@ void check_no_memory(const char* path) {
   ::unsetenv("T5G_EMULATED_MEMORY");
 }
 
+struct StopAt final : Interrupt {
+  explicit StopAt(int n) : left(n) {}
+  bool poll() override { return --left <= 0; }
+  int left;
+};
+
+// An interrupt is asked before each group, however many a launch has, and none runs after it has said stop; then the
+// driver goes on as if nothing had happened.
+void check_stops_between_groups(int n_threads) {
+  constexpr uint32_t kGroups = 4096;
+  constexpr int kBegun = 4;
+  constexpr size_t kValues = size_t{kGroups} * gpu::kElementsPerGroup;
+  const auto driver = emulated::make_driver(n_threads);
+  const gpu::Address address = driver->allocate(kValues * sizeof(float));
+  const std::vector<float> twos(kValues, 2.0F);
+  driver->write(std::as_bytes(std::span(twos)), address);
+  // A value that is not capped to 1 is of a group that did not run.
+  const gpu::ElementArgs args{reinterpret_cast<float*>(address), nullptr, kValues, gpu::kElementsPerGroup, 1.0F};
+  const auto n_run = [&] {
+    const auto values = driver->allocate_host(kValues * sizeof(float));
+    driver->download(address, *values, 0, kValues * sizeof(float));
+    T5G_CHECK(driver->has_passed(driver->mark()));
+    const std::span found(reinterpret_cast<const float*>(values->data()), kValues);
+    size_t n = 0;
+    for (size_t i = 0; i < kValues; i += gpu::kElementsPerGroup) n += found[i] < 1 ? 1 : 0;
+    return n;
+  };
+  const auto launch = [&] {
+    driver->launch(static_cast<gpu::KernelIndex>(gpu::KernelId::softcap), {kGroups},
+                   std::as_bytes(std::span(&args, 1)));
+    driver->has_passed(driver->mark());
+  };
+  StopAt stop(kBegun + 1);
+  driver->use_interrupt(&stop);
+  bool cancelled = false;
+  try {
+    launch();
+  } catch (const Cancelled&) {
+    cancelled = true;
+  }
+  driver->use_interrupt(nullptr);
+  T5G_CHECK(cancelled);
+  T5G_CHECK(stop.left == 0);
+  // How far other threads come meanwhile is theirs to say.
+  if (n_threads == 1) T5G_CHECK(n_run() == kBegun);
+  launch();
+  T5G_CHECK(n_run() == kGroups);
+  driver->free(address);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   check_closed_memory();
+  for (const int n_threads : {1, 3}) check_stops_between_groups(n_threads);
   for (int i = 1; i < argc; ++i) {
     check_no_memory(argv[i]);
     // Halves, as with quantised weights: what fragments are made of.

@@ -29,8 +29,8 @@ using gpu::Grid;
 using gpu::HostMemory;
 using gpu::KernelIndex;
 
-// Items that a launch's groups are divided into, so that threads share them and an interrupt is asked.
-constexpr uint64_t kItemsPerLaunch = 64;
+// Items that a launch's groups are divided into, so that threads share them.
+constexpr uint64_t kItemsPerLaunch = 256;
 
 struct {
   std::atomic<int64_t> allocations, launches, copies, bytes_up, bytes_down, replays;
@@ -296,16 +296,29 @@ void EmulatedDriver::run_kernel(const Command& command) {
   const uint64_t n_groups = uint64_t{grid.x} * grid.y * grid.z;
   const uint64_t per_item = (n_groups + kItemsPerLaunch - 1) / kItemsPerLaunch;
   total.launches.fetch_add(1);
+  // The calling thread asks its interrupt before each group: one of a long source takes milliseconds. It alone tells of
+  // it, as an exception may come with it; the others leave the groups that are left.
+  std::atomic<bool> stopped{false};
+  const auto ask = [&] {
+    if (interrupt_ != nullptr && !stopped.load(std::memory_order_relaxed)) stopped = interrupt_->poll();
+    return stopped.load(std::memory_order_relaxed);
+  };
+  const auto look = [&] { return stopped.load(std::memory_order_relaxed); };
+  const emulator::Stop own(ask), others(look);
   try {
-    pool_.parallel_for(
-        static_cast<int64_t>((n_groups + per_item - 1) / per_item),
-        [&](int64_t item, int thread) {
-          const uint64_t first = static_cast<uint64_t>(item) * per_item;
-          emulator::launch(kernel, grid, command.args.data(),
-                           {.groups = {first, std::min(first + per_item, n_groups)},
-                            .stacks = &stacks_[static_cast<size_t>(thread)]});
-        },
-        interrupt_);
+    pool_.parallel_for(static_cast<int64_t>((n_groups + per_item - 1) / per_item), [&](int64_t item, int thread) {
+      const uint64_t first = static_cast<uint64_t>(item) * per_item;
+      try {
+        const bool all = emulator::launch(kernel, grid, command.args.data(),
+                                          {.groups = {first, std::min(first + per_item, n_groups)},
+                                           .stacks = &stacks_[static_cast<size_t>(thread)],
+                                           .stop = thread == 0 ? &own : &others});
+        if (!all && thread == 0) throw Cancelled();
+      } catch (...) {
+        if (thread == 0) stopped = true;
+        throw;
+      }
+    });
   } catch (const emulator::KernelError& error) {
     throw DeviceError(std::string("device 'emulated': ") + error.what() + ".");
   }

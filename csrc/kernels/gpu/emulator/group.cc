@@ -276,7 +276,7 @@ void warp_load(int line) {
   loads = loads * 31 + static_cast<uint32_t>(line);
 }
 
-void launch(const Kernel& kernel, Grid grid, const void* args, const How& how) {
+bool launch(const Kernel& kernel, Grid grid, const void* args, const How& how) {
   thread_local Stacks own;
   std::deque<Context>& stacks = (how.stacks == nullptr ? own : *how.stacks).fibers_->all;
   if (kernel.threads % 32 != 0) throw KernelError("threads not a multiple of a warp");
@@ -299,23 +299,29 @@ void launch(const Kernel& kernel, Grid grid, const void* args, const How& how) {
   const std::unique_ptr<void, decltype(&std::free)> shared(std::aligned_alloc(64, (kernel.shared_bytes + 63) / 64 * 64),
                                                            &std::free);
   group.shared = shared.get();
-  g = &group;
   group.main.adopt();
+  bool stopped = false;
   const uint64_t first = how.groups.first, end = std::min(how.groups.end, uint64_t{grid.x} * grid.y * grid.z);
   for (uint64_t index = first; index < end && group.error[0] == 0; ++index) {
+    if (how.stop != nullptr && (*how.stop)()) {
+      stopped = true;
+      break;
+    }
     const uint64_t i = how.order == Order::kBackward ? end - 1 - (index - first) : index;
     group.x = static_cast<uint32_t>(i % grid.x);
     group.y = static_cast<uint32_t>(i / grid.x % grid.y);
     group.z = static_cast<uint32_t>(i / grid.x / grid.y);
     if (how.order == Order::kShuffled) std::shuffle(group.order.begin(), group.order.end(), random);
+    g = &group;
     run_group(group, kernel);
+    g = nullptr;
   }
-  g = nullptr;
   ++all_counts.launches;
   all_counts.groups += group.counts.groups;
   all_counts.switches += group.counts.switches;
   all_counts.collectives += group.counts.collectives;
   if (group.error[0] != 0) throw KernelError(group.error);
+  return !stopped;
 }
 
 }  // namespace t5g::emulator

@@ -13,6 +13,8 @@
 #include <memory>
 #include <stdexcept>
 
+#include "base/function_ref.h"
+
 namespace t5g::emulator {
 
 struct Thread {
@@ -44,14 +46,17 @@ struct KernelError : std::runtime_error {
 };
 
 class Stacks;
+using Stop = FunctionRef<bool()>;
 struct How {
   Groups groups = {};
   Order order = Order::kForward;
   uint32_t seed = 0;         // of Order::kShuffled
   Stacks* stacks = nullptr;  // null: those of the system thread, which keeps them as long as it lives
+  // Asked before each group, may throw. True: the groups that are left do not run.
+  const Stop* stop = nullptr;
 };
-// Several system threads may launch at a time. Throws KernelError where threads diverge.
-void launch(const Kernel& kernel, Grid grid, const void* args, const How& how = {});
+// False: it was stopped. Several system threads may launch at a time. Throws KernelError where threads diverge.
+bool launch(const Kernel& kernel, Grid grid, const void* args, const How& how = {});
 
 // The stacks of a group's threads, made by the launch that first wants them and kept until this goes: megabytes. For
 // one launch at a time.
@@ -61,7 +66,7 @@ class Stacks {
   ~Stacks();
 
  private:
-  friend void launch(const Kernel& kernel, Grid grid, const void* args, const How& how);
+  friend bool launch(const Kernel& kernel, Grid grid, const void* args, const How& how);
   struct Fibers;
   std::unique_ptr<Fibers> fibers_;
 };
