@@ -115,14 +115,15 @@ class Window(QMainWindow):
         self._worker.moveToThread(self._thread)
         self.open_model.connect(self._worker.open)
         self.write.connect(self._worker.write)
+        # Methods of the window run in its thread; a lambda would run in the worker's, which may touch no widget.
         self._worker.loaded.connect(self._loaded)
         self._worker.refused.connect(self._refused)
         self._worker.stage.connect(self.statusBar().showMessage)
         self._worker.progress.connect(self._show_progress)
         self._worker.piece.connect(self._append)
-        self._worker.saved.connect(lambda entry: self._list(entry, on_top=True))
+        self._worker.saved.connect(self._list_on_top)
         self._worker.finished.connect(self._done)
-        self._worker.failed.connect(lambda message: self._done(message, well=False))
+        self._worker.failed.connect(self._failed)
         self._thread.start()
 
     # ---- What people do ----
@@ -236,6 +237,12 @@ class Window(QMainWindow):
         self._show_state(busy=False)
         self.statusBar().showMessage(message)
         self.finished.emit(well)
+
+    def _failed(self, message: str) -> None:
+        self._done(message, well=False)
+
+    def _list_on_top(self, entry: Entry) -> None:
+        self._list(entry, on_top=True)
 
     def _list(self, entry: Entry, on_top: bool = False) -> None:
         for row in reversed(range(self.history.count())):

@@ -130,13 +130,31 @@ def test_the_window_answers_while_the_model_works(window: Any) -> None:
 
 def test_stopping(window: Any) -> None:
     window.text.setPlainText(TEXT * 20)
-    window._worker.piece.connect(lambda _: window.stop_button.click())
+    window._worker.piece.connect(window.stop_button.click)
     window.ask_button.setFocus()
     window.question.setText("What is it?")
     window.ask()
     wait(window)
     assert window.statusBar().currentMessage().startswith(("Stopped", "Done"))
     assert window.summarise_button.isEnabled()
+
+
+def test_widgets_are_touched_by_their_own_thread_alone(window: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    for name in ("_list", "_done", "_append", "_show_progress"):
+        real = getattr(type(window), name)
+
+        def watched(self: Any, *arguments: Any, _real: Any = real, **more: Any) -> None:
+            seen.append(self.thread().isCurrentThread())
+            _real(self, *arguments, **more)
+
+        monkeypatch.setattr(type(window), name, watched)
+    window._worker.failed.emit("from this thread")
+    window.text.setPlainText(TEXT)
+    window.summarise()
+    wait(window)
+    assert len(seen) >= 2
+    assert all(seen)
 
 
 def test_dropping_a_pdf(window: Any, tmp_path: Path) -> None:
@@ -184,9 +202,16 @@ def test_stopping_while_a_source_is_read(window: Any) -> None:
 
 
 def test_the_answer_grows_at_its_end(window: Any) -> None:
+    from PySide6.QtCore import QObject
     from PySide6.QtGui import QTextCursor
 
-    window._worker.piece.connect(lambda _: window.answer.moveCursor(QTextCursor.MoveOperation.Start))
+    class Hand(QObject):
+        def move(self, piece: str) -> None:
+            assert window.thread().isCurrentThread()
+            window.answer.moveCursor(QTextCursor.MoveOperation.Start)
+
+    hand = Hand()
+    window._worker.piece.connect(hand.move)
     window.text.setPlainText(TEXT)
     window.summarise()
     window.question.setText("And what else?")
