@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import t5g
-from support.written_files import WRITE, as_root, in_child, names
+from support.written_files import TOO_LARGE, WRITE, as_root, in_child, names
 from t5g import _core
 from t5g._files import write_text, writing
 
@@ -33,7 +33,7 @@ def test_a_file_that_grows_too_large_leaves_the_old_one(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
     out = in_child(WRITE, path, 100_000, preexec_fn=limit)
-    assert out.stdout == f"OSError [Errno {errno.EFBIG}] File too large: '{path}'\n"
+    assert out.stdout == f"OSError [Errno {errno.EFBIG}] {path}: writing failed: File too large. {TOO_LARGE}\n"
     assert path.read_text() == "old"
     assert names(tmp_path) == ["file"]
 

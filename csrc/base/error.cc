@@ -1,8 +1,10 @@
 // Messages of the errors that carry numbers or quote a file.
 #include "base/error.h"
 
+#include <cerrno>
 #include <system_error>
 
+#include "base/os/file.h"
 #include "base/printable.h"
 
 namespace t5g {
@@ -19,5 +21,26 @@ InputTooLong::InputTooLong(const std::string& side, int64_t n, int64_t max)
 
 IoError::IoError(const std::string& path, const std::string& action, int value)
     : Error(path + ": " + action + " failed: " + std::generic_category().message(value) + "."), errno_value(value) {}
+
+IoError IoError::of_writing(const std::string& path, const std::string& action, int value) {
+  const IoError error(path, action, value);
+  return {error.what() + remedy_of_writing(value), value};
+}
+
+std::string remedy_of_writing(int value) {
+  switch (value) {
+    case ENOSPC:
+      return " Free some space, or write to another folder.";
+    case EFBIG:
+      return " Write to a folder whose file system takes larger files, or raise the limit of the process (ulimit -f).";
+    case EROFS:
+      return " It can only be read from: write to another folder.";
+    case EACCES:
+    case EPERM:
+      return " Get the permission to write there, or write to another folder.";
+    default:
+      return os::is_used_up_quota(value) ? " Free some space, have the quota raised, or write to another folder." : "";
+  }
+}
 
 }  // namespace t5g

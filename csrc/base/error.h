@@ -54,10 +54,15 @@ class IoError : public Error {
  public:
   // errno_value: the errno of the failed call, whose text is appended.
   IoError(const std::string& path, const std::string& action, int errno_value);
+  // Of writing: what to do about it is said too.
+  static IoError of_writing(const std::string& path, const std::string& action, int errno_value);
   // With the whole message.
   IoError(const std::string& message, int value) : Error(message), errno_value(value) {}
   int errno_value;
 };
+
+// What to do about a full disk and the like, " as a sentence with a space in front"; empty where nothing is known.
+std::string remedy_of_writing(int errno_value);
 
 // What is asked for needs more memory than there is. Python: t5g.OutOfMemoryError, also a MemoryError.
 class OutOfMemory : public Error {

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/input_file.h"
 #include "base/output_file.h"
+#include "base/printable.h"
 #include "bindings.h"
 #include "exclusive.h"
 
@@ -58,6 +59,13 @@ void bind_files(py::module_& m) {
       .def_property_readonly("path", [](const OutputTarget& target) { return std::filesystem::path(target.path); })
       .def_readonly("descriptor", &OutputTarget::descriptor, "Of /dev/stdout and its like; else -1.");
   m.def("find_output", [](const py::bytes& path) { return find_output(path); }, py::arg("path"));
+
+  m.def(
+      "writing_error",
+      [](const py::bytes& path, int errno_value) {
+        return std::string(IoError::of_writing(printable(path), "writing", errno_value).what());
+      },
+      py::arg("path"), py::arg("errno_value"), "What an error of writing is told as, and what to do about it.");
 
   using Output = Exclusive<OutputFile>;
   py::class_<Output>(m, "OutputFile", "A file that appears whole, by commit(), or not at all.")

@@ -105,9 +105,10 @@ def writing_in_place(path: AnyPath, *, keep_bytes: int = 0) -> Iterator[BinaryIO
             raise InvalidArgumentError(f"{_shown(path)}: is no regular file, so nothing in it can be kept.")
         descriptor = _open_stream(target)
     else:
-        descriptor = os.open(target.path, os.O_WRONLY | os.O_CREAT, 0o666)
-        os.ftruncate(descriptor, keep_bytes)
-        os.lseek(descriptor, keep_bytes, os.SEEK_SET)
+        with _told(path):
+            descriptor = os.open(target.path, os.O_WRONLY | os.O_CREAT, 0o666)
+            os.ftruncate(descriptor, keep_bytes)
+            os.lseek(descriptor, keep_bytes, os.SEEK_SET)
     with _buffered(descriptor, path, closefd=True) as file:
         yield file
 
@@ -118,8 +119,29 @@ def write_text(path: AnyPath, text: str) -> None:
         file.write(text.encode())
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those that it is to lie in, where they are not there yet."""
+    with _told(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def write_error(error: OSError, path: AnyPath) -> OSError:
+    """Say what the writing of a file has met with, and what to do about it, in the core's words."""
+    return error if error.errno is None else OSError(error.errno, _core.writing_error(os.fsencode(path), error.errno))
+
+
+@contextlib.contextmanager
+def _told(path: AnyPath) -> Iterator[None]:
+    """Turn errors of the system's calls into those that name the file that was asked for."""
+    try:
+        yield
+    except OSError as error:
+        raise write_error(error, path) from None
+
+
 def _open_stream(target: _core.OutputTarget) -> int:
-    return os.dup(target.descriptor) if target.descriptor >= 0 else os.open(target.path, os.O_WRONLY)
+    with _told(target.path):
+        return os.dup(target.descriptor) if target.descriptor >= 0 else os.open(target.path, os.O_WRONLY)
 
 
 @contextlib.contextmanager
@@ -136,15 +158,11 @@ class _Named(io.FileIO):
 
     def __init__(self, descriptor: int, path: AnyPath, *, closefd: bool) -> None:
         super().__init__(descriptor, "wb", closefd=closefd)
-        self._shown = _shown(path)
+        self._path = path
 
     def write(self, data: Any, /) -> int:
-        try:
+        with _told(self._path):
             return super().write(data)
-        except OSError as error:
-            if error.errno is None:
-                raise
-            raise OSError(error.errno, os.strerror(error.errno), self._shown) from None
 
 
 def _shown(path: AnyPath) -> str:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from t5g._files import write_text
+from t5g._files import make_folder, write_error, write_text
 from t5g.arguments import warn_once
 from t5g.errors import HubError, InvalidArgumentError
 
@@ -27,6 +27,8 @@ _NAME = re.compile(r"(?:hf:)?(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^:]+))?(
 _TYPES = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0")
 _DEFAULT_TYPE = "q8_0"
 _DEFAULT_REVISION = "main"
+# What keeps the cache from being written.
+_NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS})
 # Of a checkpoint: what a conversion reads.
 _WANTED = re.compile(
     r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|processor_config|"
@@ -68,6 +70,10 @@ def _name(repo: str, revision: str | None, what: str | None) -> Name:
 
 def named(repo: str, filename: str | None, revision: str | None, type: str | None) -> Name:
     """Make one of the arguments of `Model.from_pretrained`."""
+    if not _NAME.fullmatch(repo):
+        raise InvalidArgumentError(f"repo_id: must be 'owner/repo', got {repo!r}.")
+    if revision is not None and not revision.strip():
+        raise InvalidArgumentError(f"revision: must be a branch, tag or commit, got {revision!r}. None takes main.")
     name = parse(repo)
     if filename is not None and not filename.endswith(".gguf"):
         raise InvalidArgumentError(f"filename: must be a .gguf file of the repository, got {filename!r}.")
@@ -123,8 +129,8 @@ def adapter_file(name: Name) -> Path:
         from t5g import convert
 
         source = repository.checkpoint()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        convert(source, path, adapter=True, type=name.type)
+        with _into_the_cache(path):
+            convert(source, path, adapter=True, type=name.type)
     return path
 
 
@@ -208,7 +214,7 @@ class _Repository:
         reference = self._cache / "refs" / wanted
         if wanted == self.commit or (reference.is_file() and reference.read_text().strip() == self.commit):
             return
-        reference.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(reference.parent)
         write_text(reference, self.commit)
 
     def checkpoint(self) -> Path:
@@ -238,10 +244,26 @@ def _converted(repository: _Repository, type: str, progress: bool | None) -> Pat
         )
     from t5g import convert
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     shown = sys.stderr.isatty() if progress is None else progress
-    convert(source, path, type=type, progress=shown)
+    with _into_the_cache(path):
+        convert(source, path, type=type, progress=shown)
     return path
+
+
+@contextlib.contextmanager
+def _into_the_cache(path: Path) -> Iterator[None]:
+    """Make the folder of a file that the block writes."""
+    try:
+        make_folder(path.parent)
+        yield
+    except OSError as error:
+        if error.errno not in _NOT_WRITTEN:
+            raise
+        raise _of_the_cache(error) from error
+
+
+def _of_the_cache(error: OSError) -> OSError:
+    return OSError(error.errno, f"{error.strerror} HF_HOME says where the cache lies.")
 
 
 def _import_hub() -> ModuleType:
@@ -296,8 +318,8 @@ def _explained(name: Name) -> Iterator[None]:
     except errors.HFValidationError as error:
         raise InvalidArgumentError(f"{name}: is no name of a repository ({_first_line(error)}).") from error
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
-            raise OSError(error.errno, error.strerror, error.filename or str(constants.HF_HUB_CACHE)) from error
+        if error.errno in _NOT_WRITTEN:
+            raise _of_the_cache(write_error(error, error.filename or constants.HF_HUB_CACHE)) from error
         if error.errno is not None and not isinstance(error, ConnectionError | TimeoutError):
             raise
         what = (

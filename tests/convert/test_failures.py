@@ -17,6 +17,7 @@ import t5g
 from support import folders
 from support.adapters import factors, linear_layers, write_adapter
 from support.folders import Folder
+from support.written_files import TOO_LARGE
 
 pytest.importorskip("gguf")
 
@@ -180,7 +181,7 @@ def test_a_full_disk(folder: Folder, tmp_path: Path, work: str) -> None:
     stdout, stderr = process.communicate()
     assert (process.returncode, stdout) == (1, "")
     name = "quantize" if work == "quantize" else "convert"
-    assert stderr == f"t5g-{name}: error: {out}: File too large\n"
+    assert stderr == f"t5g-{name}: error: {out}: writing failed: File too large. {TOO_LARGE}\n"
     assert sorted(tmp_path.iterdir()) == before
     assert out.read_text() == old
 

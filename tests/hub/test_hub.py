@@ -15,6 +15,7 @@ from support.adapters import factors, write_adapter
 from support.commands import ENVIRONMENT, run
 from support.folders import Folder, t5gemma_config
 from support.hub_server import COMMIT, Hub
+from support.written_files import TOO_LARGE
 
 pytest.importorskip("huggingface_hub")
 pytest.importorskip("gguf")
@@ -217,7 +218,10 @@ def test_a_disk_that_is_full_after_the_download_keeps_it(hub: Hub, tmp_path: Pat
     hub.repositories[REPO] = checkpoint
     n_bytes = len(checkpoint["model.safetensors"]) * 5 // 4  # room for the checkpoint, and not for twice as much
     cache = tmp_path / "cache"
-    fails(info_on_a_full_disk(hub, cache, f"hf:{REPO}:f32", n_bytes), "f32.gguf: File too large")
+    fails(
+        info_on_a_full_disk(hub, cache, f"hf:{REPO}:f32", n_bytes),
+        f"f32.gguf: writing failed: File too large. {TOO_LARGE} HF_HOME says where the cache lies.",
+    )
     assert not [path for path in cache.rglob("*f32*") if path.is_file()]
     hub.requests.clear()
     assert info(hub, cache, f"hf:{REPO}:f32").returncode == 0

@@ -28,6 +28,8 @@ def in_child(code: str, *arguments: object, **options: object) -> subprocess.Com
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, **options)  # type: ignore[call-overload,no-any-return]
 
 
+# What errors of writing advise against a limit on the size of files.
+TOO_LARGE = "Write to a folder whose file system takes larger files, or raise the limit of the process (ulimit -f)."
 WRITE = """
 import sys
 from t5g._files import write_text

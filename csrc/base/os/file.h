@@ -29,6 +29,9 @@ FileState file_state(File file, const std::string& name);
 // Reads from `offset` on -> bytes read, at least one; 0 at the end of the file.
 size_t read_file(File file, uint64_t offset, std::span<std::byte> out, const std::string& name);
 
+// Whether an error of writing says that a user's share of a disk is used up.
+bool is_used_up_quota(int errno_value);
+
 // Files get their times from a clock that may stand still for some milliseconds. Returns when it has gone on from
 // there, so that what is written after that shows; a time in the future is not waited for.
 void wait_for_file_clock(const FileState& state);

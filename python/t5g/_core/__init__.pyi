@@ -43,6 +43,7 @@ __all__: list[str] = [
     "sampling",
     "system_info",
     "threads_from_environment",
+    "writing_error",
 ]
 
 class T5gError(Exception):
@@ -566,4 +567,9 @@ def system_info() -> dict: ...
 def threads_from_environment() -> int | None:
     """
     T5G_NUM_THREADS, or OMP_NUM_THREADS where that is not set; None without either.
+    """
+
+def writing_error(path: bytes, errno_value: typing.SupportsInt | typing.SupportsIndex) -> str:
+    """
+    What an error of writing is told as, and what to do about it.
     """

@@ -24,9 +24,13 @@ class _Named(io.FileIO):
     def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
-        except OSError as error:
-            error.filename = error.filename or STDOUT
+        except BrokenPipeError as error:
+            error.filename = STDOUT
             raise
+        except OSError as error:
+            from t5g._files import write_error
+
+            raise write_error(error, STDOUT) from None
 
 
 def prepare() -> None:

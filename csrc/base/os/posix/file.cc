@@ -68,6 +68,8 @@ size_t read_file(File file, uint64_t offset, std::span<std::byte> out, const std
   }
 }
 
+bool is_used_up_quota(int errno_value) { return errno_value == EDQUOT; }
+
 void wait_for_file_clock([[maybe_unused]] const FileState& state) {
 #ifdef CLOCK_REALTIME_COARSE
   constexpr int kMaxTicks = 20;

@@ -51,7 +51,7 @@ std::string real_folder(const std::string& folder, const std::string& name) {
   const std::string shown = printable(folder.size() > 1 ? folder.substr(0, folder.find_last_not_of('/') + 1) : folder);
   if (error == ENOENT || error == ENOTDIR)
     throw IoError(shown + ": no such folder to write " + printable(name) + " to.", error);
-  throw IoError(shown, "opening the folder to write " + printable(name) + " to", error);
+  throw IoError::of_writing(shown, "opening the folder to write " + printable(name) + " to", error);
 }
 
 // The number N of /dev/fd/N and its like: an open file of this process, which another one of that name is not.
@@ -84,7 +84,7 @@ OutputTarget::Kind kind_of(const struct stat& status, const std::string& path, c
                           ", no regular file. Give another name.");
   }
   // Renaming would get around a file's being read-only.
-  if (!may_write(path)) throw IoError(shown, "writing", errno);
+  if (!may_write(path)) throw IoError::of_writing(shown, "writing", errno);
   return OutputTarget::Kind::kFile;
 }
 
@@ -116,7 +116,7 @@ void check_space(const std::string& folder, uint64_t expected_bytes, const std::
   char what[128];
   std::snprintf(what, sizeof what, ": no space left on device: %.2f GB needed, %.2f GB free.",
                 static_cast<double>(expected_bytes) / 1e9, static_cast<double>(free_bytes) / 1e9);
-  throw IoError(shown + what, ENOSPC);
+  throw IoError(shown + what + remedy_of_writing(ENOSPC), ENOSPC);
 }
 
 }  // namespace
@@ -160,9 +160,10 @@ OutputFile::OutputFile(const std::string& path, uint64_t expected_bytes)
   for (int i = 0; descriptor_ < 0 && i < kAttempts; ++i) {
     temporary_ = folder + random_name(name);
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
-    if (descriptor_ < 0 && errno != EEXIST) throw IoError(shown_, "creating a temporary file beside it", errno);
+    if (descriptor_ < 0 && errno != EEXIST)
+      throw IoError::of_writing(shown_, "creating a temporary file beside it", errno);
   }
-  if (descriptor_ < 0) throw IoError(shown_, "creating a temporary file beside it", EEXIST);
+  if (descriptor_ < 0) throw IoError::of_writing(shown_, "creating a temporary file beside it", EEXIST);
   target_ = target.path;
 }
 
@@ -178,7 +179,7 @@ void OutputFile::discard() noexcept {
 void OutputFile::fail(const std::string& action) {
   const int error = errno;
   discard();
-  throw IoError(shown_, action, error);
+  throw IoError::of_writing(shown_, action, error);
 }
 
 void OutputFile::write(const void* data, size_t size_bytes) {
@@ -217,12 +218,12 @@ void OutputFile::commit() {
   if (::close(std::exchange(descriptor_, -1)) != 0 && errno != EINTR) {
     const int error = errno;
     ::unlink(temporary_.c_str());
-    throw IoError(shown_, "writing", error);
+    throw IoError::of_writing(shown_, "writing", error);
   }
   if (::rename(temporary_.c_str(), target_.c_str()) != 0) {
     const int error = errno;
     ::unlink(temporary_.c_str());
-    throw IoError(shown_, "giving the finished file its name", error);
+    throw IoError::of_writing(shown_, "giving the finished file its name", error);
   }
 }
 

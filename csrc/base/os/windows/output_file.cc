@@ -24,7 +24,7 @@ constexpr int kAttempts = 100;
 constexpr unsigned kMaxWrite = 1u << 30;
 
 [[noreturn]] void fail_with_last_error(const std::string& shown, const std::string& action) {
-  throw IoError(shown, action, os::errno_of(::GetLastError()));
+  throw IoError::of_writing(shown, action, os::errno_of(::GetLastError()));
 }
 
 // "C:\a\b" to "C:\a\" and "b".
@@ -76,7 +76,7 @@ void check_space(const std::string& folder, uint64_t expected_bytes, const std::
   char what[128];
   std::snprintf(what, sizeof what, ": no space left on device: %.2f GB needed, %.2f GB free.",
                 static_cast<double>(expected_bytes) / 1e9, static_cast<double>(free.QuadPart) / 1e9);
-  throw IoError(shown + what, ENOSPC);
+  throw IoError(shown + what + remedy_of_writing(ENOSPC), ENOSPC);
 }
 
 void remove(const std::string& path) { ::DeleteFileW(os::wide_path(path).c_str()); }
@@ -100,7 +100,7 @@ OutputTarget find_output(const std::string& path) {
   }
   if ((attributes & FILE_ATTRIBUTE_DIRECTORY) != 0)
     throw IoError(shown + ": is a folder. Give the name of the file to write.", EISDIR);
-  if ((attributes & FILE_ATTRIBUTE_READONLY) != 0) throw IoError(shown, "writing", EACCES);
+  if ((attributes & FILE_ATTRIBUTE_READONLY) != 0) throw IoError::of_writing(shown, "writing", EACCES);
   const bool is_link = (attributes & FILE_ATTRIBUTE_REPARSE_POINT) != 0;
   return {OutputTarget::Kind::kFile, is_link ? without_links(full, shown) : full};
 }
@@ -116,9 +116,10 @@ OutputFile::OutputFile(const std::string& path, uint64_t expected_bytes)
     temporary_ = folder + random_name(name);
     descriptor_ = ::_wopen(os::wide_path(temporary_).c_str(), _O_WRONLY | _O_CREAT | _O_EXCL | _O_BINARY | _O_NOINHERIT,
                            _S_IREAD | _S_IWRITE);
-    if (descriptor_ < 0 && errno != EEXIST) throw IoError(shown_, "creating a temporary file beside it", errno);
+    if (descriptor_ < 0 && errno != EEXIST)
+      throw IoError::of_writing(shown_, "creating a temporary file beside it", errno);
   }
-  if (descriptor_ < 0) throw IoError(shown_, "creating a temporary file beside it", EEXIST);
+  if (descriptor_ < 0) throw IoError::of_writing(shown_, "creating a temporary file beside it", EEXIST);
   target_ = target.path;
 }
 
@@ -137,7 +138,7 @@ void OutputFile::discard() noexcept {
 void OutputFile::fail(const std::string& action) {
   const int error = errno;
   discard();
-  throw IoError(shown_, action, error);
+  throw IoError::of_writing(shown_, action, error);
 }
 
 void OutputFile::write(const void* data, size_t size_bytes) {
@@ -168,13 +169,13 @@ void OutputFile::commit() {
   if (::_close(std::exchange(descriptor_, -1)) != 0) {
     const int error = errno;
     remove(temporary_);
-    throw IoError(shown_, "writing", error);
+    throw IoError::of_writing(shown_, "writing", error);
   }
   if (!::MoveFileExW(os::wide_path(temporary_).c_str(), os::wide_path(target_).c_str(),
                      MOVEFILE_REPLACE_EXISTING | MOVEFILE_WRITE_THROUGH)) {
     const int error = os::errno_of(::GetLastError());
     remove(temporary_);
-    throw IoError(shown_, "giving the finished file its name", error);
+    throw IoError::of_writing(shown_, "giving the finished file its name", error);
   }
 }
 
