@@ -136,3 +136,27 @@ def test_wrong_tokens(path: str, fields: dict[str, Any], server: Running) -> Non
     answer = server.post(path, fields)
     assert answer.status == 400
     assert answer.error
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "param", "message"),
+    [
+        ("/detokenize", {"tokens": [10**9]}, "tokens", "tokens: token 0 is 1000000000, outside"),
+        ("/detokenize", {"tokens": ["a"]}, "tokens", "tokens: token ids must be integers"),
+        ("/tokenize", {"content": 7}, "content", "content: must be a str"),
+        ("/v1/completions", {"prompt": "a", "truncation": ""}, "truncation", "truncation: must be 'error'"),
+        ("/v1/embeddings", {"input": "a", "truncation": "all"}, "truncation", "truncation: must be 'error'"),
+        ("/v1/completions", {"prompt": "a", "source": "b"}, "prompt", "prompt: is there beside a source"),
+        ("/v1/chat/completions", {"messages": []}, "messages", "must be a list of messages, got an empty one"),
+    ],
+)
+def test_errors_name_the_field(path: str, fields: dict[str, Any], param: str, message: str, server: Running) -> None:
+    answer = server.post(path, fields)
+    assert (answer.status, answer.error["param"]) == (400, param)
+    assert message in answer.error["message"]
+
+
+def test_models_tell_both_limits(server: Running, model: t5g.Model) -> None:
+    facts = server.get("/v1/models").json["data"][0]["t5g"]
+    limits = (facts["max_source_tokens"], facts["max_target_tokens"])
+    assert limits == (model.max_source_tokens, model.max_target_tokens)

@@ -44,7 +44,9 @@ class Endpoints:
         source_id, prompt = fields.text("source"), fields.take("prompt")
         images = fields.take("images")
         fields.done()
-        if (source_id is None) == (prompt is None):
+        if source_id is not None and prompt is not None:
+            raise wrong("prompt", "prompt: is there beside a source. Leave one of them out.")
+        if source_id is None and prompt is None:
             raise wrong("prompt", "prompt: there must be a prompt, or a source that POST /v1/sources has made.")
         uris = None if images is None else data_uris(images, self._settings)
         prompts = several(prompt, "prompt") if source_id is None else [EncodedSource(self._kept.get(source_id))]
@@ -62,7 +64,8 @@ class Endpoints:
         messages = fields.take("messages")
         fields.done()
         if not isinstance(messages, list) or not messages:
-            raise wrong("messages", f"messages: must be a list of messages, got {arguments.found(messages)}.")
+            found = "an empty one" if messages == [] else arguments.found(messages)
+            raise wrong("messages", f"messages: must be a list of messages, got {found}.")
         chat.items(messages)
 
         def prepare() -> list[Spec]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -69,6 +70,10 @@ class ApiError(Exception):
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
 
+# Errors of arguments begin with the argument's name, which is the field's.
+_NAMED = re.compile(r"(\w+)(\[\d+\])?: ")
+
+
 def wrong(param: str | None, message: str, code: str | None = None) -> ApiError:
     """Make the error for a field that is not what it has to be."""
     return ApiError(400, message, param=param, code=code)
@@ -86,7 +91,8 @@ def as_api_error(error: BaseException, param: str | None = None) -> ApiError:
     if isinstance(error, InputTooLongError):
         return wrong(param, str(error), "context_length_exceeded")
     if isinstance(error, InvalidArgumentError | ArgumentTypeError | UnsupportedError):
-        return wrong(param, str(error))
+        named = _NAMED.match(str(error))
+        return wrong(named[1] if param is None and named else param, str(error))
     if isinstance(error, ImportError):
         return ApiError(501, str(error), param=param, code="not_installed")
     if isinstance(error, MemoryError):

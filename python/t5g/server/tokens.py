@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from t5g import arguments
+from t5g.errors import T5gError
 from t5g.server.bodies import Fields, read_json
 from t5g.server.errors import wrong
 from t5g.server.events import Json
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from t5g.server.engine import Engine
     from t5g.tokenizer import Tokenizer
 
+_IDS = re.compile(r"\Aids:?")  # what the tokenizer calls them
 _NO_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -57,7 +60,14 @@ class Tokens:
         if not isinstance(ids, list):
             raise wrong("tokens", f"tokens: must be a list of token ids, got {arguments.found(ids)}.")
         tokenizer = self._engine.model.tokenizer
-        text = await self._engine.in_thread(lambda: tokenizer.decode(ids, skip_special_tokens=skip))
+
+        def decode() -> str:
+            try:
+                return tokenizer.decode(ids, skip_special_tokens=skip)
+            except T5gError as error:
+                raise wrong("tokens", _IDS.sub("tokens:", str(error))) from None
+
+        text = await self._engine.in_thread(decode)
         answer: dict[str, object] = {"content": text}
         if with_pieces:
             answer["pieces"] = await self._engine.in_thread(pieces, tokenizer, ids)
