@@ -54,13 +54,26 @@ Backend make_named(const std::string& what, const std::string& name, int n_threa
   throw InvalidArgument(what + " is '" + printable(name) + "', expected one of " + names() + ".");
 }
 
+// What the user has not asked for in the call is told by the name of the variable that asks.
+Backend make_of_environment(const std::string& name, int n_threads) {
+  const std::string where = "T5G_DEVICE is '" + printable(name) + "': ";
+  const std::string remedy = " Or change T5G_DEVICE.";
+  try {
+    return make_named("T5G_DEVICE", name, n_threads);
+  } catch (const Unsupported& error) {
+    throw Unsupported(where + error.what() + remedy);
+  } catch (const DeviceError& error) {
+    throw DeviceError(where + error.what() + remedy);
+  }
+}
+
 }  // namespace
 
 Backend make_backend(const std::string& name, int n_threads) {
   if (name != "auto") return make_named("device", name, n_threads);
   const char* wanted = std::getenv("T5G_DEVICE");
   if (wanted != nullptr && *wanted != '\0' && std::string_view(wanted) != "auto")
-    return make_named("T5G_DEVICE", wanted, n_threads);
+    return make_of_environment(wanted, n_threads);
   for (const Row& row : kDevices) {
     if (!row.is_accelerator) continue;
     try {

@@ -299,7 +299,11 @@ void Model::check_adapters(const EncodedSource& source, const AdapterChoices& ch
 }
 
 void Model::load_adapter(const std::string& path, const std::string& name, float scale, Interrupt* interrupt) {
-  if (!std::isfinite(scale)) throw InvalidArgument("scale is not a finite number.");
+  if (!std::isfinite(scale))
+    throw InvalidArgument("scale: must be a finite number, got " + std::to_string(scale) + ".");
+  if (name.find_first_not_of(" \t\r\n") == std::string::npos)
+    throw InvalidArgument("name: must be a text that is not blank, got '" + printable(name) +
+                          "'. Calls name the adapter by it.");
   adapters_.check_free(name);
   std::shared_ptr<const Adapter> adapter;
   {

@@ -58,7 +58,9 @@ def _refused(name: str, message: str) -> InvalidArgumentError:
 def _source(name: str, value: Any, llguidance: Any) -> str:
     matcher = llguidance.LLMatcher
     if name == "regex":
-        return str(matcher.grammar_from_regex(arguments.text(name, value)))
+        if not arguments.text(name, value):
+            raise arguments.wrong_value(name, "a pattern of one character or more", value, "It allows no text at all.")
+        return str(matcher.grammar_from_regex(value))
     if name == "grammar":
         return str(matcher.grammar_from_lark(arguments.text(name, value)))
     schema = _schema(value)

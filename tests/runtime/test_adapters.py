@@ -164,6 +164,14 @@ def test_a_list_for_a_batch_has_one_for_each_source(both: t5g.Model) -> None:
         both.generate_batch([IDS] * 3, adapters=["a", "b"])
 
 
+@pytest.mark.parametrize("name", ["", " ", "\t\n"])
+def test_a_name_is_not_blank(files: Path, both: t5g.Model, name: str) -> None:
+    before = dict(both.adapters)
+    with pytest.raises(t5g.InvalidArgumentError, match=r"^name: must be a text that is not blank"):
+        both.load_adapter(files / "a.gguf", name)
+    assert dict(both.adapters) == before
+
+
 def test_names_are_taken_once(files: Path, both: t5g.Model) -> None:
     with pytest.raises(ValueError, match="'a' is loaded already"):
         both.load_adapter(files / "a.gguf")

@@ -137,6 +137,13 @@ def test_weights_that_do_not_fit_are_an_error_before_they_are_read(path: Path, m
     assert isinstance(caught.value, RuntimeError)
 
 
+@pytest.mark.parametrize("value", ["many", "-1", "3 MiB"])
+def test_memory_is_a_number(path: Path, monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("T5G_EMULATED_MEMORY", value)
+    with pytest.raises(t5g.InvalidArgumentError, match=f"T5G_EMULATED_MEMORY is '{value}', expected a number of MiB"):
+        t5g.Model(path, device="emulated")
+
+
 def test_a_source_that_does_not_fit_leaves_the_model_usable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("T5G_EMULATED_MEMORY", "3")
     with t5g.Model(path, device="emulated") as model:

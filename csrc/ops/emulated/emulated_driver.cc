@@ -9,14 +9,18 @@
 #include <array>
 #include <atomic>
 #include <cassert>
+#include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "base/error.h"
+#include "base/printable.h"
 #include "base/thread_pool.h"
 #include "kernels/gpu/emulator/emulated.h"
 #include "tensor/buffer.h"
@@ -40,8 +44,14 @@ size_t page_bytes() { return static_cast<size_t>(::sysconf(_SC_PAGESIZE)); }
 
 // T5G_EMULATED_MEMORY: in MiB, for tests of a device that has little. Else what the machine has.
 size_t memory_bytes() {
-  if (const char* text = std::getenv("T5G_EMULATED_MEMORY"); text != nullptr && *text != '\0')
-    return static_cast<size_t>(std::strtoull(text, nullptr, 10)) << 20;
+  if (const char* text = std::getenv("T5G_EMULATED_MEMORY"); text != nullptr && *text != '\0') {
+    const std::string_view given(text);
+    uint32_t mebibytes = 0;
+    const auto [end, error] = std::from_chars(given.data(), given.data() + given.size(), mebibytes);
+    if (error != std::errc() || end != given.data() + given.size())
+      throw InvalidArgument("T5G_EMULATED_MEMORY is '" + printable(text) + "', expected a number of MiB.");
+    return size_t{mebibytes} << 20;
+  }
   return static_cast<size_t>(::sysconf(_SC_PHYS_PAGES)) * page_bytes();
 }
 

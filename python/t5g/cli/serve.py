@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _settings(arguments: argparse.Namespace, name: str) -> Settings:
-    from t5g.server.settings import Settings
+    from t5g.server.settings import Settings, check_key
 
     for flag in ("batch_size", "timeout", "max_body", "source_ttl", "source_memory", "shutdown_timeout"):
         value = getattr(arguments, flag)
@@ -76,12 +76,12 @@ def _settings(arguments: argparse.Namespace, name: str) -> Settings:
             raise _common.UsageError(f"--{flag.replace('_', '-')} must not be negative")
     if not 0 <= arguments.port < 65536:
         raise _common.UsageError(f"--port must be a number from 0 to 65535, got {arguments.port}")
-    key = arguments.api_key if arguments.api_key is not None else os.environ.get("T5G_API_KEY") or None
-    if key is not None and (not key.strip() or not key.isascii() or key != key.strip()):
-        raise _common.UsageError("the API key must be ASCII characters without spaces around them")
+    key, name = arguments.api_key, "api_key"
+    if key is None:
+        key, name = os.environ.get("T5G_API_KEY") or None, "T5G_API_KEY"
     return Settings(
         arguments.served_name or name,
-        api_key=key,
+        api_key=None if key is None else check_key(key, name),
         host=arguments.host,
         allowed_hosts=tuple(arguments.allowed_host),
         cors_origins=tuple(arguments.cors_origin),

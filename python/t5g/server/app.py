@@ -15,6 +15,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.routing import Route, Router
 
+from t5g.errors import InvalidArgumentError, ModelFormatError
 from t5g.server.endpoints import Endpoints
 from t5g.server.engine import Engine
 from t5g.server.errors import ApiError
@@ -23,7 +24,7 @@ from t5g.server.gate import Gate
 from t5g.server.kept import KeptSources
 from t5g.server.metrics import Metrics
 from t5g.server.responses import Responses
-from t5g.server.settings import Settings
+from t5g.server.settings import Settings, check_key
 from t5g.server.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ class Server:
             "t5g": {
                 "architecture": model.config.architecture,
                 "max_source_tokens": model.max_source_tokens,
+                "max_target_tokens": model.max_target_tokens if model.config.decoder is not None else 0,
                 "has_vision": model.config.vision is not None,
                 "has_chat_template": model.has_chat_template,
                 "device": model.device,
@@ -165,6 +167,14 @@ def from_environment() -> ASGIApp:
     """
     from t5g.model import Model
 
-    model = Model(os.environ.get("T5G_MODEL") or None)
-    key, host = os.environ.get("T5G_API_KEY") or None, os.environ.get("T5G_HOST") or "127.0.0.1"
+    file, key = os.environ.get("T5G_MODEL") or None, os.environ.get("T5G_API_KEY") or None
+    host = os.environ.get("T5G_HOST") or "127.0.0.1"
+    if key is not None:
+        check_key(key, "T5G_API_KEY")
+    try:
+        model = Model(file)
+    except (OSError, ModelFormatError) as error:
+        if file is None:
+            raise
+        raise InvalidArgumentError(f"T5G_MODEL is {file!r}: {error}") from error
     return Server(model, Settings(Path(model.path).stem, api_key=key, host=host)).app

@@ -5,6 +5,15 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
+from t5g.errors import InvalidArgumentError
+
+
+def check_key(key: str, name: str) -> str:
+    """Take a key that a header can hold. name: where it was given."""
+    if not key.strip() or not key.isascii() or key != key.strip():
+        raise InvalidArgumentError(f"{name}: must be ASCII characters without spaces around them. Give another key.")
+    return key
+
 
 @dataclass(frozen=True)
 class Settings:
