@@ -243,6 +243,38 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert command.main(["recall", str(GOLDEN), "--lengths", "200", "--haystack", str(tmp_path / "none")]) == 1
 
 
+def lengths_of(out: str) -> list[int]:
+    return [row["length"] for row in json.loads(out)["tables"]["choice"]]
+
+
+def test_usual_lengths_are_those_that_the_file_allows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "prose.txt").write_text(PROSE)
+    more = ["--haystack", str(tmp_path / "prose.txt"), "--depths", "1", "--samples", "1", "--no-generate", "--json"]
+    assert command.main(["recall", str(GOLDEN), *more]) == 0
+    out, err = capsys.readouterr()
+    assert lengths_of(out) == [1024, 4096]
+    assert err == (
+        "t5g-eval recall: note: sources of 16,384 and 65,536 tokens are left out: the file's limit is 4,096. --lengths "
+        "measures longer ones too\n"
+    )
+
+
+def test_lengths_for_which_there_is_no_memory_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("T5G_DEVICE", "cpu")  # others say themselves what they have
+    (tmp_path / "prose.txt").write_text(PROSE)
+    more = ["--haystack", str(tmp_path / "prose.txt"), "--depths", "1", "--samples", "1", "--no-generate", "--json"]
+    assert command.main(["recall", str(GOLDEN), "--lengths", "200,2000000k", *more]) == 0
+    out, err = capsys.readouterr()
+    assert lengths_of(out) == [200]
+    assert err.startswith("t5g-eval recall: warning: sources of 2,048,000,000 tokens are left out: out of memory")
+    assert "--source-cache='latent'" in err
+    assert err.count("\n") == 1
+    assert command.main(["recall", str(GOLDEN), "--lengths", "2000000k", *more]) == 1
+    assert "of memory are free" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("lengths", ["many", "infk", "nank", "1k,", ""])
 def test_lengths_that_are_none(capsys: pytest.CaptureFixture[str], lengths: str) -> None:
     with pytest.raises(SystemExit) as stopped:

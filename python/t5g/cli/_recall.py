@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from t5g.cli import _common, _model, _progress
+
+if TYPE_CHECKING:
+    from t5g import Model
 
 _PROG = "t5g-eval recall"
 _EPILOG = """Needles are put into prose at several depths, and one of them is asked for. Two things are counted:
@@ -21,7 +26,10 @@ def parser() -> _common.Parser:
     parser = _common.Parser(_PROG, "Measure effective context.", _EPILOG)
     parser.add_argument("model", metavar="MODEL.gguf", help="the model")
     parser.add_argument(
-        "--lengths", metavar="N,...", type=_lengths, default=(1024, 4096, 16384), help="of sources (default: 1k,4k,16k)"
+        "--lengths",
+        metavar="N,...",
+        type=_lengths,
+        help="of sources (default: those of 1k,4k,16k,64k that the file allows); above its limit too",
     )
     parser.add_argument("--depths", metavar="N", type=int, default=5, help="places of the needle (default: 5)")
     parser.add_argument(
@@ -41,6 +49,9 @@ def parser() -> _common.Parser:
     return parser
 
 
+_USUAL = (1024, 4096, 16384, 65536)
+
+
 def _lengths(text: str) -> tuple[int, ...]:
     try:
         return tuple(_length(word) for word in text.split(","))
@@ -53,8 +64,33 @@ def _length(word: str) -> int:
     return round(float(word[:-1]) * 1024) if word.endswith("k") else int(word)
 
 
+def _measured(model: Model, arguments: argparse.Namespace) -> tuple[int, ...]:
+    """Say which lengths are measured: not those that would fail, after all shorter ones have taken their hours."""
+    from t5g import OutOfMemoryError
+
+    asked: Sequence[int] | None = arguments.lengths
+    if asked is None:
+        limit = model.max_source_tokens
+        asked = [length for length in _USUAL if length <= limit] or [limit]
+        if left_out := [f"{length:,}" for length in _USUAL if length > limit]:
+            words = f"sources of {' and '.join(left_out)} tokens are left out: the file's limit is {limit:,}"
+            _common.report(_PROG, f"{words}. --lengths measures longer ones too", "note")
+    lengths = []
+    for length in asked:
+        try:
+            model._native.check_memory(length)
+            lengths.append(length)
+        except OutOfMemoryError as error:
+            if length == min(asked):
+                raise
+            why = arguments.parser.describe(error)
+            _common.report(_PROG, f"sources of {length:,} tokens are left out: {why}", "warning")
+    return tuple(lengths)
+
+
 def run(arguments: argparse.Namespace) -> None:
     from contextlib import ExitStack
+    from dataclasses import replace
 
     from t5g import Model
     from t5g.errors import InvalidArgumentError
@@ -64,7 +100,7 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         settings = Settings(
             task=arguments.task,
-            lengths=arguments.lengths,
+            lengths=arguments.lengths or _USUAL,
             n_depths=arguments.depths,
             n_samples=arguments.samples,
             generate=not arguments.no_generate,
@@ -87,6 +123,8 @@ def run(arguments: argparse.Namespace) -> None:
             return stack.enter_context(Model(path, **options, max_source_tokens=max(settings.lengths)))
 
         options = _model.options(arguments)
+        with Model(arguments.model, **options) as model:
+            settings = replace(settings, lengths=_measured(model, arguments))
         model = opened(arguments.model)
         _model.load_adapters(model, arguments.lora)
         reference = None if arguments.type_reference is None else opened(arguments.type_reference)

@@ -44,7 +44,7 @@ class Settings:
     """
 
     task: str = "single"
-    lengths: tuple[int, ...] = (1024, 4096, 16384)
+    lengths: tuple[int, ...] = (1024, 4096, 16384, 65536)
     n_depths: int = 5
     n_samples: int = 2
     generate: bool = True
