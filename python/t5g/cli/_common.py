@@ -1,5 +1,9 @@
 """What all commands share: how they end. One line on stderr for a failure, 0 done, 1 failed, 2 wrong usage, 130 Ctrl-C.
 
+Wrong usage is what the command line alone is to blame for: words that argparse refuses, options that contradict each
+other, and values that the library refuses as arguments of its own. Whatever a file, a model or the machine is to blame
+for is a failure.
+
 A command's module imports nothing heavy at its top, so that --help answers at once: its body imports what it needs.
 """
 
@@ -34,8 +38,18 @@ class Parser(argparse.ArgumentParser):
         from t5g import __version__
 
         self.advice = ""  # for words that are no option's
-        self.set_defaults(describe=self.describe)
+        self.may_be_empty: set[str] = set()  # names of options of which the empty text is one too
+        self.set_defaults(parser=self)
         self.add_argument("--version", action="version", version=f"{prog} {__version__}")
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse the empty text too where an option must have one: a variable of a shell's that is not set."""
+        arguments = super().parse_args(args, namespace)
+        for action in self._actions:
+            given = getattr(arguments, action.dest, None)
+            if action.dest not in self.may_be_empty and "" in (given if isinstance(given, list) else [given]):
+                self.error(f"argument {'/'.join(action.option_strings) or action.metavar}: must not be empty")
+        return arguments
 
     def describe(self, error: Exception) -> str:
         """Say what went wrong as :func:`describe` does, and name this command's flags.
@@ -113,8 +127,13 @@ def run(parser: Parser, body: Callable[[argparse.Namespace], int | None], argv: 
     except Exception as error:
         if os.environ.get("T5G_DEBUG"):
             raise
-        report(parser.prog, arguments.describe(error))
-        return FAILED
+        chosen: Parser = arguments.parser  # which a word in front may have made another one
+        message = chosen.describe(error)
+        if _flags.at_fault(error, chosen._option_string_actions) is None:
+            report(parser.prog, message)
+            return FAILED
+        report(parser.prog, f"{message} (see {chosen.prog} --help)")
+        return WRONG_USAGE
     finally:
         _streams.drop_what_is_left()
         if previous is not None:

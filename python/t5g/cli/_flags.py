@@ -23,18 +23,21 @@ _OTHERWISE = {
     "eos_token_ids": "--eos-token",
     "parse_special": "--special",
     "max_batch_size": "--batch-size",
+    "scale": "--lora",
 }
 # Those that are words of their own, and mean the argument only where a message begins with it or gives it a value.
 _WORDS = {
     "temperature", "choices", "images", "adapters", "reference", "seed", "stop", "device", "truncation", "regex",
     "grammar", "timeout", "logprobs", "alternatives", "draft", "encoding", "load", "lengths", "depths", "samples",
+    "layer", "scale",
 }  # fmt: skip
 # A name, and not part of a path, of a file's name or of a place in a list.
 _NAME = r"(?<![\w/.\[-])([a-z]\w*)(?![\w/\[-]|\.\w)"
 _TO_GIVE = re.compile(_NAME + r"=(?:\.\.\.)?(?=[;:,. ]|$)")  # `truncation=` or `truncation=...`: an invitation
 _GIVEN = re.compile(_NAME + r"(?= ?=)")
-_AT_THE_BEGINNING = re.compile(r"^([a-z]\w*)(?=: )")
+_AT_THE_BEGINNING = re.compile(r"^([a-z]\w*)(?=: | is ')")
 _ANYWHERE = re.compile(_NAME)
+_ARGUMENT = re.compile(r"([a-z]\w*)(?:\[\d+\])?(?:: | is )")
 
 
 def flag(name: str, flags: Iterable[str]) -> str | None:
@@ -66,6 +69,16 @@ def in_flags(message: str, flags: Iterable[str], *, also_words: bool = False) ->
     for pattern in (_TO_GIVE, _GIVEN, _AT_THE_BEGINNING):
         message = pattern.sub(as_argument, message)
     return _ANYWHERE.sub(certain, message)
+
+
+def at_fault(error: Exception, flags: Iterable[str]) -> str | None:
+    """Give the flag whose value the library refuses: errors of arguments begin with the argument's name."""
+    from t5g.errors import ArgumentTypeError, InputTooLongError, InvalidArgumentError
+
+    if not isinstance(error, InvalidArgumentError | ArgumentTypeError) or isinstance(error, InputTooLongError):
+        return None
+    name = _ARGUMENT.match(str(error))
+    return flag(name[1], flags) if name is not None else None
 
 
 def advice(unknown: str, flags: Iterable[str]) -> str | None:

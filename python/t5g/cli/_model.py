@@ -7,6 +7,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from t5g.cli import _common
+
 if TYPE_CHECKING:
     from t5g import Model
 
@@ -150,6 +152,8 @@ def load_adapters(model: Model, given: Sequence[str]) -> list[tuple[str, float]]
             factor = None
         if factor is None:
             path, factor = text, 1.0
+        if not path:
+            raise _common.UsageError(f"--lora {text}: names no file")
         stem, file = usual_name(path), find_adapter(path)
         name = stem if stem not in model.adapters else f"{stem}-{number + 1}"
         model.load_adapter(file, name, factor)

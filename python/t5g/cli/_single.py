@@ -143,7 +143,7 @@ def converse(model: Model, arguments: argparse.Namespace, options: dict[str, Any
         except Exception as error:  # the next line may be right
             if os.environ.get("T5G_DEBUG"):
                 raise
-            _common.report(PROG, arguments.describe(error))
+            _common.report(PROG, arguments.parser.describe(error))
 
 
 def _ask(prompt: str) -> str:

@@ -32,6 +32,7 @@ examples:
 def _parser() -> _common.Parser:
     parser = _common.Parser(PROG, "Generate text with a T5Gemma or T5Gemma 2 model.", _EPILOG)
     parser.advice = "give the text with -p"
+    parser.may_be_empty = {"prompt", "decoder_prefix", "system"}
     parser.add_argument("model", metavar="MODEL.gguf", nargs="?", help="the model (default: the bundled one)")
 
     source = parser.add_argument_group("source")
