@@ -63,7 +63,7 @@ def lines_of(folder: Path) -> str:
         (["eval", "recall", MODEL, "--depths", "0"], "--depths: must be 1 or more"),
         (["eval", "recall", MODEL, "--lengths", "5"], "--lengths: must be 96 tokens or more"),
         (["eval", "recall", MODEL, "--device", "nonsense"], "--device is 'nonsense'"),
-        (["info"], "the following arguments are required: MODEL.gguf"),
+        (["eval", MODEL], "the following arguments are required: PAIRS.jsonl"),
         (["info", MODEL, "--nonsense"], "unrecognized arguments: --nonsense"),
         (["quantize", MODEL, "out.gguf", "q9"], "unknown type 'q9'"),
         (["quantize", MODEL, "out.gguf", "q8_0", "--threads", "0"], "--threads is 0"),
