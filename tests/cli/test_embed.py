@@ -60,6 +60,18 @@ def test_parquet(tmp_path: Path, lines: Path, expected: np.ndarray) -> None:
     np.testing.assert_array_equal(np.array(table["embedding"].to_pylist(), np.float32), expected)
 
 
+def test_what_is_cut_is_said(tmp_path: Path) -> None:
+    texts, out = tmp_path / "long", tmp_path / "v.npy"
+    texts.write_text("a text of more words than five\na\n")
+    result = run("embed", "-f", texts, "-o", out, "--max-source-tokens", "5", "--truncation", "start")
+    with t5g.Model(max_source_tokens=5) as model:
+        expected = model.embed(texts.read_text().splitlines(), truncation="start")
+        n_cut = model.encode("a text of more words than five", truncation="start").n_truncated
+    np.testing.assert_array_equal(np.load(out), expected)
+    warning = f"{n_cut} tokens are cut from the beginning of 1 of 2 texts, which are longer than 5\n"
+    assert result.stderr.decode() == f"t5g-embed: warning: {warning}"
+
+
 def test_options_are_those_of_embed(tmp_path: Path, lines: Path) -> None:
     options = ("--pooling", "max", "--no-normalize", "--layer", "-2", "--batch-size", "3")
     assert run("embed", "-f", lines, "-o", tmp_path / "v.npy", *options).returncode == 0

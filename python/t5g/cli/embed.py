@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from t5g import Model
+    from t5g.truncation import Truncation
 
 _PROG = "t5g-embed"
 _EPILOG = """The input has one text a line, or with --jsonl one JSON object:
@@ -92,6 +93,7 @@ def _embed(arguments: argparse.Namespace) -> None:
         check_output(arguments.output, [path for path in inputs if path.exists()])
     with Model(arguments.model, **_model.options(arguments)) as model:
         adapters = _model.load_adapters(model, arguments.lora)
+        _tell_what_is_cut(model, texts, arguments.truncation)
         if arguments.output is None:
             for text, vector in _vectors(model, texts, arguments, 0):
                 print(_line(text, vector))
@@ -179,6 +181,20 @@ def _places_named(texts: Sequence[_Text]) -> Iterator[None]:
         kind, number, after = found.groups()
         what = f"image{after}" if kind == "image" else ""
         raise InvalidArgumentError(f"{texts[int(number)].where}: {what}{str(error)[found.end() :]}") from error
+
+
+def _tell_what_is_cut(model: Model, texts: Sequence[_Text], how: Truncation) -> None:
+    """Warn before the work; sources with images are never cut."""
+    if how == "error":
+        return
+    from t5g.sources import Reader, n_truncated
+
+    reader = Reader(model, truncation=how)
+    cut = [n for text in texts if not text.images and (n := n_truncated(reader.request(text.text, None)))]
+    if cut:
+        part = {"end": "end", "start": "beginning", "middle": "middle"}[how]
+        message = f"{sum(cut):,} tokens are cut from the {part} of {len(cut):,} of {len(texts):,} texts"
+        _common.report(_PROG, f"{message}, which are longer than {model.max_source_tokens:,}", "warning")
 
 
 def _description(
