@@ -208,6 +208,23 @@ def test_a_producer_that_is_silent_does_not_hold_up_the_end() -> None:
     assert (process.returncode, err) == (130, b"t5g-run: error: interrupted\n")
 
 
+def test_an_interruption_just_before_it_waits_for_a_line_is_not_lost() -> None:
+    """interrupt_main() marks Ctrl-C as pressed and wakes nobody, as a signal does that comes just before the wait."""
+    script = (
+        "import _thread, sys, threading; from t5g.cli.run import main; "
+        "threading.Timer(2, _thread.interrupt_main).start(); sys.exit(main(sys.argv[1:]))"
+    )
+    theirs, ours = os.pipe()
+    line = [sys.executable, "-c", script, MODEL, "--jsonl"]
+    with os.fdopen(ours, "wb"), subprocess.Popen(line, stdin=theirs, stderr=subprocess.PIPE) as process:
+        os.close(theirs)
+        try:
+            _, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert (process.returncode, err) == (130, b"t5g-run: error: interrupted\n")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of its memory from /proc")
 def test_memory_does_not_grow_with_the_input() -> None:
     """20 times as many lines: 30 MB of them, and as much of results."""

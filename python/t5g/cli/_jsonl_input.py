@@ -6,6 +6,7 @@ answer before it writes on gets it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import queue
 import threading
@@ -20,6 +21,7 @@ from t5g.text_files import Errors, JsonLine, json_lines, printable
 
 _FIELDS = ("text", "images", "decoder_prefix", "id")
 _LINES_AHEAD = 64  # that are read before their turn comes
+_SECONDS_BETWEEN_SIGNALS = 0.1
 _MAX_STRANGERS = 10  # fields that are told of
 
 
@@ -80,7 +82,7 @@ class Rows:
             A file cannot be read.
         """
         try:
-            item = self._queue.get(wait)
+            item = self._wait() if wait else self._queue.get_nowait()
         except queue.Empty:
             return Nothing.YET
         if item is None or isinstance(item, Exception):
@@ -89,6 +91,12 @@ class Rows:
                 raise item
             return Nothing.LEFT
         return self._row(*item)
+
+    def _wait(self) -> tuple[int, JsonLine] | Exception | None:
+        """Take what comes next. Python tells nobody who waits for a lock of a Ctrl-C that came just before."""
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._queue.get(timeout=_SECONDS_BETWEEN_SIGNALS)
 
     # ---- Lines, in a thread ----
 
