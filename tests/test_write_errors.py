@@ -90,6 +90,6 @@ def test_a_folder_in_a_file(tmp_path: Path) -> None:
 
 
 def test_a_full_device() -> None:
-    with pytest.raises(OSError, match=r"^\[Errno 28\] /dev/full: writing failed: .*Free some space, or write"):  # noqa: SIM117
-        with writing_in_place("/dev/full") as file:
-            file.write(b"x")
+    told = r"^\[Errno 28\] /dev/full: writing failed: .*Free some space, or write"
+    with pytest.raises(OSError, match=told), writing_in_place("/dev/full") as file:
+        file.write(b"x")

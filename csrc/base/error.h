@@ -61,7 +61,7 @@ class IoError : public Error {
   int errno_value;
 };
 
-// What to do about a full disk and the like, " as a sentence with a space in front"; empty where nothing is known.
+// What to do about a full disk and the like: a sentence with a space in front, or nothing where nothing is known.
 std::string remedy_of_writing(int errno_value);
 
 // What is asked for needs more memory than there is. Python: t5g.OutOfMemoryError, also a MemoryError.

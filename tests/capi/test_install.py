@@ -117,10 +117,9 @@ def test_find_package(programs: Path) -> None:
     assert run(programs / "generate", GOLDENS / "v2-gqa-w5.gguf", TEXT) == expected("v2-gqa-w5") + "\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
 @pytest.mark.parametrize("program", ["generate", "candidates"])
 def test_a_text_that_cannot_be_written_is_no_success(programs: Path, program: str) -> None:
-    if not Path("/dev/full").exists():
-        pytest.skip("there is no /dev/full")
     with Path("/dev/full").open("w") as full:
         result = subprocess.run(
             [programs / program, GOLDENS / "v2-gqa-w5.gguf", TEXT], stdout=full, stderr=subprocess.PIPE, text=True

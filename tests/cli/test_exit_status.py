@@ -20,6 +20,12 @@ def ended(command: str, *arguments: str) -> int:
     return status
 
 
+def needs(command: str) -> None:
+    """Skip where the package of a command's extra is not installed."""
+    for package in {"serve": ["uvicorn"], "quantize": ["gguf"], "convert": ["gguf"]}.get(command, []):
+        pytest.importorskip(package)
+
+
 def lines_of(folder: Path) -> str:
     (folder / "pairs.jsonl").write_text('{"source": "a", "target": "b"}\n')
     return str(folder / "pairs.jsonl")
@@ -82,10 +88,7 @@ def test_a_wrong_value_is_wrong_usage(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if words[0] == "serve":
-        pytest.importorskip("uvicorn")
-    if "quantize" in words or "convert" in words:
-        pytest.importorskip("gguf")
+    needs(words[0])
     monkeypatch.chdir(tmp_path)
     words = [lines_of(tmp_path) if word == "PAIRS" else word for word in words]
     assert ended(*words) == 2
@@ -164,10 +167,7 @@ def test_what_fails_while_working_is_a_failure(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if words[0] == "serve":
-        pytest.importorskip("uvicorn")
-    if "quantize" in words or "convert" in words:
-        pytest.importorskip("gguf")
+    needs(words[0])
     monkeypatch.chdir(tmp_path)
     assert ended(*words) == 1
     out, err = capsys.readouterr()

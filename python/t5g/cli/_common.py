@@ -71,6 +71,10 @@ class Parser(argparse.ArgumentParser):
         sys.exit(WRONG_USAGE)
 
 
+# What --truncation cuts away, in messages.
+CUT_PARTS = {"end": "end", "start": "beginning", "middle": "middle"}
+
+
 def add_truncation(parser: argparse._ActionsContainer) -> None:
     """Add --truncation."""
     parser.add_argument(

@@ -62,7 +62,7 @@ def generate(
 def _tell_what_is_missing(result: Generation, arguments: argparse.Namespace) -> None:
     """Say what of the source was not read, and what of the result is not shown."""
     if result.n_truncated:
-        cut = {"end": "end", "start": "beginning", "middle": "middle"}[arguments.truncation]
+        cut = _common.CUT_PARTS[arguments.truncation]
         _common.report(PROG, f"{result.n_truncated:,} tokens were cut from the {cut} of the source", "warning")
     if arguments.json:
         return

@@ -192,7 +192,7 @@ def _tell_what_is_cut(model: Model, texts: Sequence[_Text], how: Truncation) -> 
     reader = Reader(model, truncation=how)
     cut = [n for text in texts if not text.images and (n := n_truncated(reader.request(text.text, None)))]
     if cut:
-        part = {"end": "end", "start": "beginning", "middle": "middle"}[how]
+        part = _common.CUT_PARTS[how]
         message = f"{sum(cut):,} tokens are cut from the {part} of {len(cut):,} of {len(texts):,} texts"
         _common.report(_PROG, f"{message}, which are longer than {model.max_source_tokens:,}", "warning")
 
