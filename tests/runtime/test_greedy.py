@@ -1,4 +1,4 @@
-"""Greedy decoding: the tokens of one full step after the other, with few logits computed and many tokens drafted."""
+"""Greedy decoding, with few logits computed and many tokens drafted, finds what all logits choose."""
 
 from __future__ import annotations
 
@@ -25,20 +25,29 @@ SOURCES = [[2, *((37 * i) % 60 + 3 for i in range(70))], [2, 5, 6, 7, 5, 6, 7, 5
 N = 40
 
 
-def plain_steps(model: t5g.Model, source: list[int], prefix: list[int], options: dict[str, float]) -> list[int]:
-    """Greedy decoding by all logits of one position after the other."""
+def chosen(
+    model: t5g.Model, source: list[int], prefix: list[int], options: dict[str, float], text: list[int]
+) -> list[int]:
+    """What all logits make of each place of a text, given what it has before: the text itself, where that is right.
+
+    A row of logits depends on the tokens before it alone, so that one call gives the rows of all places.
+    """
     from support.testing_module import sampling
 
     config = sampling.GenerationConfig(max_new_tokens=N, eos_token_ids=list(model.config.eos_token_id), **options)
-    encoded = model.encode(source)
     ids = [model.config.decoder_start_token_id, *prefix]
+    rows = model.logits(model.encode(source), [*ids, *text[:-1]])[len(prefix) :]
     sampler = sampling.Sampler(config, len(ids))
     found: list[int] = []
-    while len(found) < N and not (found and found[-1] in model.config.eos_token_id):
-        token, _ = sampler.next(model.logits(encoded, ids)[-1], ids)
+    for row, token in zip(rows, text, strict=True):
+        found.append(sampler.next(row, ids)[0])
         ids.append(token)
-        found.append(token)
     return found
+
+
+def ends_where_it_must(model: t5g.Model, text: list[int]) -> bool:
+    ends = [token in model.config.eos_token_id for token in text]
+    return not any(ends[:-1]) and (ends[-1] or len(text) == N)
 
 
 @pytest.fixture(scope="module")
@@ -65,17 +74,15 @@ def large_model(large_path: Path) -> Iterator[t5g.Model]:
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_drafts_change_nothing(tiny_model: t5g.Model, options: dict[str, float]) -> None:
     for source, prefix in itertools.product(SOURCES, ([], [9, 9, 9])):
-        expected = plain_steps(tiny_model, source, prefix, options)
-        results = [
+        off, on = (
             tiny_model.generate(source, decoder_prefix=prefix, max_new_tokens=N, draft=draft, **options)
             for draft in ("off", "source")
-        ]
-        for out in results:
-            assert out.token_ids == expected
-            assert out.logprob == results[0].logprob
-            assert out.text == results[0].text
-            assert out.finish_reason == results[0].finish_reason
-            assert out.timings.n_new_tokens == len(expected)
+        )
+        assert off.token_ids == chosen(tiny_model, source, prefix, options, off.token_ids)
+        assert ends_where_it_must(tiny_model, off.token_ids)
+        assert on.token_ids == off.token_ids
+        assert (on.logprob, on.text, on.finish_reason) == (off.logprob, off.text, off.finish_reason)
+        assert on.timings.n_new_tokens == off.timings.n_new_tokens == len(off.token_ids)
 
 
 @pytest.mark.parametrize("kv_type", ["f32", "f16", "q8_0"])
@@ -138,7 +145,8 @@ def test_a_searched_head_finds_the_tokens_of_all_logits(
 ) -> None:
     for source in SOURCES:
         out = large_model.generate(source, max_new_tokens=N, draft=draft, **options)
-        assert out.token_ids == plain_steps(large_model, source, [], options)
+        assert out.token_ids == chosen(large_model, source, [], options, out.token_ids)
+        assert ends_where_it_must(large_model, out.token_ids)
         assert out.logprob == large_model.score(source, out.token_ids).logprob
 
 
