@@ -24,6 +24,7 @@ WHEEL_LIMIT_BYTES = 7_500_000  # the bundled model and the kernels for GPUs incl
 INSTALLED_LIMIT_BYTES = 15_000_000
 # What the kernels for GPUs add to the wheel, packed.
 GPU_LIMIT_BYTES = 1_500_000
+GPU_ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_90", "sm_120", "compute_80")  # 8.9 runs the code of 8.6
 
 
 def output(*command: str | Path, cwd: Path = ROOT) -> str:
@@ -81,20 +82,38 @@ def module_faults(module: Path) -> list[str]:
     return faults + [f"the module exports {name}" for name in exported if name != "PyInit__core"]
 
 
+def architectures(image: bytes) -> list[str]:
+    """What a file of nvcc's has: "sm_80" for machine code, "compute_80" for PTX.
+
+    Entries follow the file's header of 16 bytes: kind (1: PTX, 2: machine code), size of their own header, size.
+    """
+    found, at = [], 16
+    while at < len(image):
+        kind, _, header, size = struct.unpack_from("<HHIQ", image, at)
+        (number,) = struct.unpack_from("<I", image, at + 28)
+        found.append(f"{'compute' if kind == 1 else 'sm'}_{number}")
+        at += header + size
+    return found
+
+
 def gpu_faults(module: Path) -> list[str]:
-    """Find the CUDA kernels in the native module, by how nvcc's files begin, and weigh them."""
+    """Find the CUDA kernels in the native module, by how nvcc's files begin, weigh them, and see what they are for."""
     content = module.read_bytes()
     images = []
     for match in re.finditer(b"\\x50\\xed\\x55\\xba\\x01\\x00\\x10\\x00", content):
         (size,) = struct.unpack_from("<Q", content, match.start() + 8)
         images.append(content[match.start() : match.start() + 16 + size])
+    if not images:
+        return ["the module has no CUDA kernels, though there is an nvcc"] if shutil.which("nvcc") is not None else []
     packed = sum(len(zlib.compress(image, 9)) for image in images)
-    print(f"{module.name}: {len(images)} images of CUDA kernels, {packed:,} bytes packed")
+    found = sorted(name for image in images for name in architectures(image))
+    print(f"{module.name}: CUDA kernels for {', '.join(found)}; {packed:,} bytes packed")
+    faults = []
     if packed > GPU_LIMIT_BYTES:
-        return [f"the CUDA kernels take {packed:,} bytes; the limit is {GPU_LIMIT_BYTES:,}"]
-    if not images and shutil.which("nvcc") is not None:
-        return ["the module has no CUDA kernels, though there is an nvcc"]
-    return []
+        faults.append(f"the CUDA kernels take {packed:,} bytes; the limit is {GPU_LIMIT_BYTES:,}")
+    if found != sorted(GPU_ARCHITECTURES):
+        faults.append(f"the CUDA kernels are for {', '.join(found)}, expected {', '.join(sorted(GPU_ARCHITECTURES))}")
+    return faults
 
 
 def wheel_faults(wheel: Path) -> list[str]:
