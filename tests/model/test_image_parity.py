@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import t5g
 from support.cases import CASES, Case
-from support.oracle import ask_about_images, draw_images, draw_target, ids_with_images, relative_error
+from support.oracle import ask_about_images, draw_images, draw_target, ids_with_images, relative_error, tolerance
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers", minversion="5.4")
@@ -19,7 +19,7 @@ pytest.importorskip("tokenizers")
 pytest.importorskip("gguf")
 pytestmark = pytest.mark.oracle
 
-TOLERANCE = 3e-4
+TOLERANCE = 3e-4  # on the CPU
 TEXT_CASE = next(case for case in CASES if case.architecture == "t5gemma2")
 TOWERS: dict[str, dict[str, int]] = {
     "tiny": {"image_size": 16},
@@ -57,10 +57,11 @@ def test_hidden_states_and_logits(pair: Pair, n_images: int) -> None:
     target = draw_target(pair.case, 7, 3)
     expected = ask_about_images(pair.theirs, ids, images, target)
     source = pair.ours._native.encode(ids, images=list(images))
-    assert relative_error(source.hidden_states, expected.hidden_states) < TOLERANCE
-    assert relative_error(pair.ours._native.logits(source, target), expected.logits) < TOLERANCE
+    allowed = tolerance(pair.ours, TOLERANCE)
+    assert relative_error(source.hidden_states, expected.hidden_states) < allowed
+    assert relative_error(pair.ours._native.logits(source, target), expected.logits) < allowed
     mirrored = pair.ours._native.encode(ids, images=[image[:, ::-1] for image in images])
-    assert relative_error(mirrored.hidden_states, source.hidden_states) > 10 * TOLERANCE
+    assert relative_error(mirrored.hidden_states, source.hidden_states) > 10 * allowed
 
 
 def test_any_number_of_threads_sees_the_same(pair: Pair) -> None:

@@ -3,18 +3,19 @@
 #
 #   tools/gpu/check.sh [--quick] [--no-peers]      --quick: no benchmarks;  --no-peers: no transformers, CTranslate2, llama.cpp
 #
-# Needs Linux, Python 3.10 or newer with its headers, a C++20 compiler and NVIDIA's driver. nvcc is taken from PyPI where
-# there is none. LLAMA_BENCH names a llama-bench of a CUDA build. Writes benchmarks/results/<date>-<card>/; goes on after a
-# failure, and ends with status 1 if there was one.
+# Needs Linux, Python 3.10 or newer with its headers and venv, a C++20 compiler and NVIDIA's driver. nvcc and
+# compute-sanitizer are taken from PyPI where there are none, or nvcc is too old. LLAMA_BENCH names a llama-bench of a CUDA
+# build. Writes benchmarks/results/<date>-<card>/; goes on after a failure, and ends with status 1 if there was one.
 set -uo pipefail
-cd "$(dirname "$0")/../.."
+usage=$(sed -n '2,8s/^# \{0,1\}//p' "$0")
+cd "$(dirname "$0")/../.." || exit 1
 
 quick=false peers=true
 for argument in "$@"; do
   case $argument in
     --quick) quick=true ;;
     --no-peers) peers=false ;;
-    *) sed -n 's/^# \{0,1\}//p' "$0" | head -n 8 >&2; exit 2 ;;
+    *) echo "$usage" >&2; exit 2 ;;
   esac
 done
 
@@ -22,17 +23,20 @@ WORK=$PWD/build/gpu-check
 PYTHON=$WORK/env/bin/python
 mkdir -p "$WORK"
 card=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1) || { echo "nvidia-smi finds no GPU" >&2; exit 1; }
+python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "python3 is not Python 3.10 or newer" >&2; exit 1; }
 OUT=$PWD/benchmarks/results/$(date +%F)-$(echo "$card" | tr -cs '[:alnum:]' '-' | sed 's/-$//' | tr '[:upper:]' '[:lower:]')
 mkdir -p "$OUT"
 FAILED=()
 
-# step <name> <command>...: runs it and keeps its output in the results.
+# step <name> <command>...: runs it and keeps its output in the results -> whether all went well.
 step() {
   local name=$1
   shift
   printf '\n==== %s\n' "$name"
   "$@" 2>&1 < /dev/null | tee "$OUT/${name// /-}.log"
-  [ "${PIPESTATUS[0]}" -eq 0 ] || FAILED+=("$name")
+  [ "${PIPESTATUS[0]}" -eq 0 ] && return
+  FAILED+=("$name")
+  return 1
 }
 
 machine() {
@@ -46,13 +50,13 @@ packages() {
   [ -x "$PYTHON" ] || python3 -m venv "$WORK/env"
   "$PYTHON" -m pip install -q -U pip && "$PYTHON" -m pip install -q --group dev "numpy" "pytest>=8" "hypothesis>=6" "gguf>=0.17" \
     "sentencepiece>=0.2" "tqdm>=4.60" "Pillow>=10" "jinja2>=3.1.6" || return 1
-  command -v nvcc > /dev/null || [ -x /usr/local/cuda/bin/nvcc ] || "$PYTHON" -m pip install -q --group cuda
+  PYTHON=$PYTHON tools/gpu/nvcc.sh > "$WORK/nvcc" && "$(cat "$WORK/nvcc")" --version
 }
 
 build() {
   export VIRTUAL_ENV=$WORK/env PATH=$WORK/env/bin:$PATH
   cmake -S . -B "$WORK/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DT5G_CUDA=ON -DT5G_EMULATED_GPU=ON \
-    -DT5G_TESTING=ON -DT5G_BUILD_NATIVE_TESTS=ON \
+    -DT5G_NVCC="$(cat "$WORK/nvcc")" -DT5G_TESTING=ON -DT5G_BUILD_NATIVE_TESTS=ON \
     -DPython_EXECUTABLE="$PYTHON" > "$WORK/cmake.log" && cmake --build "$WORK/build"
 }
 
@@ -69,12 +73,20 @@ runtime() {
     --deselect tests/runtime/test_closing.py::test_the_memory_is_gone
 }
 
+# Prints the path of NVIDIA's sanitizer, or nothing.
+find_sanitizer() {
+  command -v compute-sanitizer && return
+  ls /usr/local/cuda/bin/compute-sanitizer 2> /dev/null && return
+  "$PYTHON" -m pip install -q 'nvidia-cuda-sanitizer-api==13.0.*' >&2
+  find "$WORK/env" -path '*/bin/compute-sanitizer' | head -n 1
+}
+
 # sanitizer <tool>: every op, and a whole tiny model of each family.
 sanitizer() {
   local model
-  compute-sanitizer --tool "$1" --error-exitcode 9 "$WORK/build/tests/native/conformance" cuda || return 1
+  "$SANITIZER" --tool "$1" --error-exitcode 9 "$WORK/build/tests/native/conformance" cuda || return 1
   for model in v1-mqa-w5 v2-images; do
-    PYTHONPATH=python compute-sanitizer --tool "$1" --target-processes all --error-exitcode 9 \
+    PYTHONPATH=python "$SANITIZER" --tool "$1" --target-processes all --error-exitcode 9 \
       "$PYTHON" -m t5g.cli.bench --check --device cuda "tests/goldens/$model.gguf" || return 1
   done
 }
@@ -95,14 +107,13 @@ benchmarks() {
 }
 
 step machine machine
-step packages packages
-step build build
-if [ ${#FAILED[@]} -eq 0 ]; then
+if step packages packages && step build build; then
   step probe probe
   step conformance conformance
   step goldens goldens
   step runtime runtime
-  if command -v compute-sanitizer > /dev/null; then
+  SANITIZER=$(find_sanitizer)
+  if [ -n "$SANITIZER" ]; then
     for tool in memcheck racecheck synccheck initcheck; do step "sanitizer $tool" sanitizer "$tool"; done
   else
     echo "no compute-sanitizer: left out"
