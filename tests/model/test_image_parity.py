@@ -19,7 +19,7 @@ pytest.importorskip("tokenizers")
 pytest.importorskip("gguf")
 pytestmark = pytest.mark.oracle
 
-TOLERANCE = 3e-4  # on the CPU
+TOLERANCE = 3e-4
 TEXT_CASE = next(case for case in CASES if case.architecture == "t5gemma2")
 TOWERS: dict[str, dict[str, int]] = {
     "tiny": {"image_size": 16},

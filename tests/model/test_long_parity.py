@@ -18,7 +18,7 @@ pytest.importorskip("sentencepiece")
 pytest.importorskip("gguf")
 pytestmark = [pytest.mark.oracle, pytest.mark.slow]
 
-BETWEEN_CACHES = 1e-5  # on the CPU
+BETWEEN_CACHES = 1e-5
 
 
 @pytest.mark.parametrize(("name", "n_source", "n_target"), [

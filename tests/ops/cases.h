@@ -32,8 +32,6 @@ inline constexpr double kOrder = 1e-5;
 // and those of the two layers of a feed-forward.
 inline constexpr double kRounded = 1e-2;
 inline constexpr double kRoundedTwice = 3e-2;
-// Floats as sums of two bfloat16 numbers.
-inline constexpr double kTwoTerms = 1e-4;
 
 inline Values normal(size_t n, uint32_t seed) {
   std::mt19937 engine(seed);

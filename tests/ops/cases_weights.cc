@@ -47,10 +47,8 @@ class Pass {
 };
 
 void add_linear(std::vector<Case>& cases, const Product p, bool is_whole = false) {
-  const bool in_terms = is_whole && !p.is_rounded();
   cases.push_back({"linear", p.name() + (is_whole ? ", of a source" : "") + ": two at once, a bias, a sum",
-                   in_terms ? kTwoTerms : p.tolerance(), in_terms ? "floats as sums of two bfloat16" : p.reason(),
-                   [p, is_whole](const Backend& b) {
+                   p.tolerance(), p.reason(), [p, is_whole](const Backend& b) {
                      const Pass pass(b, p.m, is_whole);
                      const RandomWeight first(p.type, p.n, p.k, 1), second(p.type, p.n + 3, p.k, 2);
                      const auto w1 = b.ops->load(first.view()), w2 = b.ops->load(second.view());
@@ -66,8 +64,7 @@ void add_linear(std::vector<Case>& cases, const Product p, bool is_whole = false
 // Two adapters of other ranks and scales, each of some rows.
 void add_adapters(std::vector<Case>& cases, int64_t m, bool is_whole) {
   constexpr int64_t kIn = 75, kOut = 50;
-  cases.push_back({"add_low_rank", std::to_string(m) + " rows" + (is_whole ? ", of a source" : ""),
-                   is_whole ? kTwoTerms : kOrder, is_whole ? "floats as sums of two bfloat16" : "order",
+  cases.push_back({"add_low_rank", std::to_string(m) + " rows" + (is_whole ? ", of a source" : ""), kOrder, "order",
                    [m, is_whole](const Backend& b) {
                      const Pass pass(b, m, is_whole);
                      const auto values = [](int64_t n, uint32_t seed) { return normal(static_cast<size_t>(n), seed); };

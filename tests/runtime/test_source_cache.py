@@ -35,8 +35,8 @@ def latent(path: Path) -> Iterator[t5g.Model]:
 def test_logits_are_those_of_keys(name: str) -> None:
     file = GOLDENS / f"{name}.gguf"
     with t5g.Model(file, source_cache="keys") as keys, t5g.Model(file, source_cache="latent") as latent:
-        # A GPU makes keys of sums of two bfloat16, with an error of 2^-16; an absorbed query meets no such keys.
-        tolerance = 1e-5 if keys.device in ("cpu", "deferred") else 1e-3
+        # What roundings the matrix units of a real GPU make in keys, nobody has measured.
+        tolerance = 1e-3 if keys.device.startswith(("cuda", "metal")) else 1e-5
         for n in (1, 64, 65, 300):
             source, target = ids(keys, n, n), [2, *ids(keys, 40, n + 1)]
             expected = keys.logits(source, target)

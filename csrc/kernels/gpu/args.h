@@ -96,7 +96,7 @@ CONSTEXPR u32 kMatmulThreads = 128;
 CONSTEXPR u32 kMatmulRows = 64;
 CONSTEXPR u32 kMatmulCols = 64;
 
-// matmul_<type>: x and weights are rounded to bfloat16, or with F32 and F16 weights are the sums of two. All weights
+// matmul_<type>: x and weights are rounded to bfloat16, or with F32 and F16 weights are sums of them. All weights
 // are of the type. Grid (tiles of kMatmulCols columns of all projections, tiles of kMatmulRows rows).
 struct LinearArgs {
   GLOBAL const f32* x;  // [m, k]; any alignment of 4, and of 16 where k is a multiple of 4

@@ -6,7 +6,8 @@
 //   that
 //         one mask makes bytes of four neighbours. Q5_*: `high` has one word a block, bit i: the fifth bit of value i.
 // `scales` has one half a block, or two where there is a minimum: scale, minimum.
-// A weight is scale * (byte - kOffset) + minimum. kTerms: bfloat16 that it is the sum of, near enough (matmul.h).
+// A weight is scale * (byte - kOffset) + minimum. kTerms: bfloat16 that it is the sum of, in types with blocks near
+// enough (matmul.h).
 #pragma once
 
 #include "kernels/gpu/args.h"
@@ -29,7 +30,7 @@ GPU_FN Weight own_weight(CONSTANT Weight& w) { return Weight{w.values, w.scales,
 GPU_FN u64 row_values(u32 k) { return (static_cast<u64>(k) + kBlock - 1) / kBlock * kBlock; }
 
 struct F32 {
-  enum { kIsQuantized = 0, kTerms = 2 };
+  enum { kIsQuantized = 0, kTerms = 3 };
   static GPU_FN void load(Weight w, u64 at, PRIVATE f32 (&out)[kChunk]) {
     GLOBAL const Bytes16* from = reinterpret_cast<GLOBAL const Bytes16*>(w.values + 4 * at);
     UNROLL for (u32 i = 0; i < 4; ++i) {

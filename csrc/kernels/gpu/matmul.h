@@ -1,8 +1,8 @@
 // Linear layers of many rows, in fragments: tiles of 64 x 64 outputs, four warps with 32 x 32 each. Weights and x
 // become bfloat16 on their way to the group's memory; the next tile is fetched while this one is multiplied.
 //
-// F32 and F16 weights, and the x that they meet, are split into two bfloat16 each, high and low: products of high and
-// high, high and low, low and high are summed, which leaves an error of 2^-16.
+// F32 weights, and the x that they or F16 weights meet, are sums of three bfloat16, which have all of their 24 bits;
+// F16 weights are sums of two. Products of terms that are below 2^-24 of the first are left out.
 #pragma once
 
 #include "kernels/gpu/linear.h"
@@ -15,9 +15,14 @@ CONSTEXPR u32 kTileK = 32;
 CONSTEXPR u32 kTileStride = kTileK + 8;
 CONSTEXPR u32 kTileValues = kMatmulRows * kTileStride;
 
-// x and w, in two stages, or with two terms in one: what Metal has memory for. In the end, the results.
+CONSTEXPR u32 kMostTerms = 3;
+
+// Tiles of x and w: two of each, in turn, or one for each of the terms, at most six, which Metal has memory for. In the
+// end, the results.
+template <typename Format>
 struct MatmulShared {
-  alignas(16) u16 tiles[4 * kTileValues];
+  enum { kXTiles = Format::kTerms > 1 ? kMostTerms : 2, kWTiles = Format::kTerms > 1 ? Format::kTerms : 2 };
+  alignas(16) u16 tiles[(kXTiles + kWTiles) * kTileValues];
 };
 CONSTEXPR u32 kResultStride = kMatmulCols + 4;
 
@@ -34,7 +39,7 @@ GPU_FN void load_x(CONSTANT LinearArgs& args, u32 row, u32 k, PRIVATE f32 (&out)
   }
 }
 
-// Rounded to `high`, which then has what is left.
+// Stored as the nearest bfloat16; what is left stays in `values`.
 GPU_FN void put_rounded(PRIVATE f32 (&values)[kChunk], SHARED u16* to) {
   UNROLL for (u32 part = 0; part < 2; ++part) {
     Bytes16 eight;
@@ -62,7 +67,7 @@ GPU_FN void multiply_tiles(SHARED const u16* x, SHARED const u16* w, PRIVATE Fra
 }
 
 template <typename Format>
-GPU_FN void matmul(CONSTANT LinearArgs& args, SHARED MatmulShared& shared, Thread t) {
+GPU_FN void matmul(CONSTANT LinearArgs& args, SHARED MatmulShared<Format>& shared, Thread t) {
   CONSTANT Projection& p = args.projections[find_projection(args, t.group_x)];
   const Weight weight = own_weight(p.weight);
   const u32 first_row = t.group_y * kMatmulRows, first_col = (t.group_x - p.first_tile) * kMatmulCols;
@@ -78,17 +83,14 @@ GPU_FN void matmul(CONSTANT LinearArgs& args, SHARED MatmulShared& shared, Threa
   UNROLL for (u32 i = 0; i < 2; ++i) { UNROLL for (u32 j = 0; j < 4; ++j) clear(sums[i][j]); }
   load_x(args, x_row, own_k, x);
   Format::load(weight, w_row + own_k, w);
-  // Two tiles of each.
   SHARED u16* x_tiles = shared.tiles;
-  SHARED u16* w_tiles = shared.tiles + 2 * kTileValues;
+  SHARED u16* w_tiles = shared.tiles + MatmulShared<Format>::kXTiles * kTileValues;
   u32 stage = 0;
   NO_UNROLL for (u32 k = 0; k < padded; k += kTileK) {
-    if (Format::kTerms == 2) {
+    if (Format::kTerms > 1) {
       group_barrier();  // everyone is through with the tiles before
-      put_rounded(x, x_tiles + own_at);
-      put_rounded(x, x_tiles + kTileValues + own_at);
-      put_rounded(w, w_tiles + own_at);
-      put_rounded(w, w_tiles + kTileValues + own_at);
+      UNROLL for (u32 i = 0; i < kMostTerms; ++i) put_rounded(x, x_tiles + i * kTileValues + own_at);
+      UNROLL for (u32 j = 0; j < Format::kTerms; ++j) put_rounded(w, w_tiles + j * kTileValues + own_at);
     } else {
       put_rounded(x, x_tiles + stage + own_at);
       put_rounded(w, w_tiles + stage + own_at);
@@ -100,11 +102,14 @@ GPU_FN void matmul(CONSTANT LinearArgs& args, SHARED MatmulShared& shared, Threa
     }
     SHARED const u16* own_x = x_tiles + stage + warp_row * kTileStride;
     SHARED const u16* own_w = w_tiles + stage + warp_col * kTileStride;
-    multiply_tiles(own_x, own_w, sums, t);
-    if (Format::kTerms == 2) {
-      multiply_tiles(own_x, own_w + kTileValues, sums, t);
-      multiply_tiles(own_x + kTileValues, own_w, sums, t);
+    if (Format::kTerms > 1) {
+      UNROLL for (u32 i = 0; i < kMostTerms; ++i) {
+        UNROLL for (u32 j = 0; j < Format::kTerms; ++j) {
+          if (i + j < kMostTerms) multiply_tiles(own_x + i * kTileValues, own_w + j * kTileValues, sums, t);
+        }
+      }
     } else {
+      multiply_tiles(own_x, own_w, sums, t);
       stage = kTileValues - stage;
     }
   }
