@@ -69,6 +69,25 @@ def test_top_p_zero_keeps_one_token_even_among_equals(n):
     assert len(left(np.zeros(n), top_p=0.0)) == 1
 
 
+@pytest.mark.parametrize("top_p", [0.3, 0.9, 0.9999])
+@pytest.mark.parametrize("scale", [0.0, 1e-3, 0.5, 3.0])
+def test_top_p_of_a_large_and_flat_vocabulary_is_that_of_sorting(scale, top_p):
+    logits = (np.random.default_rng(7).normal(size=50_000) * scale).astype(np.float32)
+    assert left(logits, top_p=top_p).keys() == reference(logits, top_p=top_p).keys()
+
+
+@pytest.mark.parametrize("typical_p", [0.01, 0.5, 0.99])
+@pytest.mark.parametrize("scale", [0.5, 3.0])
+def test_typical_p_of_a_large_vocabulary_is_that_of_sorting(scale, typical_p):
+    logits = (np.random.default_rng(8).normal(size=50_000) * scale).astype(np.float32)
+    p = softmax(logits.astype(np.float64))
+    distances = np.abs(-np.log(p) + (p * np.log(p)).sum())
+    order = np.argsort(distances, kind="stable")
+    n = int((np.cumsum(p[order]) < typical_p).sum()) + 1
+    found = left(logits, typical_p=typical_p).keys()
+    assert len(found ^ set(order[:n].tolist())) <= 1  # float32 weights: the last one may be on either side
+
+
 def test_min_p_is_a_share_of_the_most_likely():
     logits = np.log([0.5, 0.3, 0.15, 0.05])
     assert left(logits, min_p=0.29).keys() == {0, 1, 2}

@@ -2,10 +2,10 @@
 
 python tools/checks/wheels.py [NAME ...] [--test-only]
 
-Names are those of WHEELS; without any, all. For the Python that runs this. A wheel for this machine is installed into
-an environment of its own, which runs README's first command and some tests; one for ARM64 does that under qemu
-(tools/checks/arm_under_qemu.sh); of musl's, everything that its module asks for must be there. Needs the dependency
-group `wheels` (pyproject.toml); CUDA kernels are in the wheel for x86-64 where nvcc is found. Works in build/platforms.
+Names are those of WHEELS; without any, all. For the Python that runs this. Each wheel runs README's first command and
+some tests: on this system in an environment of its own; in a root with nothing but an old C library, or musl, and a
+Python built for it (pythons.py); those for ARM64 under qemu. Needs the dependency group `wheels` (pyproject.toml), and
+as root Debian's packages; CUDA kernels are in the wheel for x86-64 where nvcc is found. Works in build/platforms.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
 from exports import dynamic_symbols, glibc_faults
-from roots import root_for
-from zig import ROOT, WORK, environment
+from pythons import PREFIX, VERSION, python_for
+from roots import can_change_root, copy_into, root_for
+from zig import ROOT, TARGETS, WORK, environment
 
 PYTHON = f"{sys.version_info.major}{sys.version_info.minor}"
 LIMIT_BYTES = 7_500_000
@@ -33,6 +34,7 @@ TEXT = (
     "support for both HTTP/1.1 and HTTP/2, and provides both sync and async APIs."
 )
 SUMMARY = "HTTP client library for Python 3"
+PACKAGES = ["numpy", "pytest>=8", "hypothesis>=6", "gguf>=0.17", "sentencepiece>=0.2"]
 TESTS = ["tests/test_package.py", "tests/runtime/test_bundled.py", "tests/model/test_parity.py"]
 
 
@@ -149,20 +151,7 @@ def test_here(name: str, wheel: Path) -> None:
     python = folder / "bin" / "python"
     # PYTHONPATH may name the sources, and would hide what is installed.
     alone = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    run(
-        python,
-        "-m",
-        "pip",
-        "install",
-        "-q",
-        wheel,
-        "pytest>=8",
-        "hypothesis>=6",
-        "gguf>=0.17",
-        "sentencepiece>=0.2",
-        cwd=folder,
-        env=alone,
-    )
+    run(python, "-m", "pip", "install", "-q", wheel, *PACKAGES, cwd=folder, env=alone)
     printed = run(folder / "bin" / "t5g-run", "-p", TEXT, cwd=folder, env=alone)
     assert printed == SUMMARY + "\n", printed
     printed = run(python, "-m", "pytest", "-p", "no:cacheprovider", *TESTS, cwd=ROOT, env=alone)
@@ -180,6 +169,44 @@ def test_on_arm(wheel: Path) -> None:
     assert printed == SUMMARY + "\n", printed
 
 
+def install_in_root(name: str, wheel: Path, root: Path) -> Path:
+    """Give a root's Python the wheel, what its tests need, and the tests -> the folder of the packages."""
+    site = root / PREFIX[1:] / "site"
+    shutil.rmtree(site, ignore_errors=True)
+    platforms = [WHEELS[name].platform]
+    if WHEELS[name].libc == "gnu":  # the root's C library is newer than the oldest that ours runs on
+        platforms += [f"manylinux_2_{minor}_{WHEELS[name].machine}" for minor in (27, 28, 31)]
+    words = [word for platform in (*platforms, "any") for word in ("--platform", platform)]
+    run(
+        sys.executable, "-m", "pip", "install", "-q", "--target", site, "--only-binary=:all:", "--implementation", "cp",
+        "--python-version", VERSION, *words, wheel, *PACKAGES,
+    )  # fmt: skip
+    copy_into(root, [ROOT / "tests", ROOT / "pyproject.toml"])
+    (root / "dev").mkdir(exist_ok=True)
+    (root / "dev" / "null").touch()  # a file serves
+    return site
+
+
+def test_in_root(name: str, wheel: Path) -> None:
+    """Use it in a root with nothing but a C library and a Python."""
+    target = TARGETS[WHEELS[name].target]
+    root = python_for(WHEELS[name].target)
+    site = install_in_root(name, wheel, root)
+    python = f"{PREFIX}/bin/python{VERSION}"
+    if target.runner == "qemu":
+        start, site_inside, tests = ["qemu-aarch64", "-cpu", "max", "-L", root, f"{root}{python}"], site, ROOT
+    else:
+        start, site_inside, tests = ["chroot", root, python], site.relative_to(root), ROOT
+    alone = os.environ | {"PYTHONPATH": f"/{str(site_inside).lstrip('/')}", "PYTHONDONTWRITEBYTECODE": "1"}
+    libc = "import platform; print(platform.python_version(), *platform.libc_ver(), platform.machine())"
+    print(f"{name} in a root: Python", run(*start, "-c", libc, env=alone).strip(), flush=True)
+    printed = run(*start, "-m", "t5g.cli.run", "-p", TEXT, env=alone)
+    assert printed == SUMMARY + "\n", printed
+    words = ["-p", "no:cacheprovider", *TESTS]
+    call = f"import os, sys, pytest; os.chdir({str(tests)!r}); sys.exit(pytest.main({words}))"
+    print(run(*start, "-c", call, env=alone).splitlines()[-1], flush=True)
+
+
 def check(name: str, is_built: bool) -> list[str]:
     """Build one wheel and use it -> what is wrong."""
     wheel = next((WORK / "wheels" / name / "dist").glob("*.whl")) if is_built else build(name)
@@ -188,6 +215,8 @@ def check(name: str, is_built: bool) -> list[str]:
         test_here(name, wheel)
     if name == "manylinux-arm64":
         test_on_arm(wheel)
+    if can_change_root():
+        test_in_root(name, wheel)
     return found
 
 
