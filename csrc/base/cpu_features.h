@@ -24,8 +24,8 @@ enum CpuFeature : uint64_t {
 // Bit set of CpuFeature.
 uint64_t cpu_features();
 
-// Asks the operating system once to let this process use tiles, for good. Called only where they are wanted: with them,
-// signal stacks that a program has set up may become too small.
+// Asks the operating system once to let this process use tiles, for good. Linux refuses where a thread has a signal
+// stack that would be too small for what is then saved there, and refuses such stacks afterwards.
 bool may_use_amx();
 
 // Names of the bits that are set, in the order above; for system_info().

@@ -69,6 +69,9 @@ std::string names_of_levels() {
   return runs + (others.empty() ? "" : " (built, but not for this CPU: " + others + ")");
 }
 
+// Asks the operating system, for a level that it has to permit.
+bool is_permitted(const KernelTable& table) { return (table.required_features & kCpuAmxInt8) == 0 || may_use_amx(); }
+
 const KernelTable& choose() {
   if (const char* forced = std::getenv("T5G_CPU"); forced != nullptr && *forced != '\0') {
     const KernelTable& table = level(forced);
@@ -81,7 +84,7 @@ const KernelTable& choose() {
   const KernelTable* best = nullptr;
   for (const KernelTable* table : all_levels()) {
     const bool is_worth_it = (cpu_features() & table->worth_features) == table->worth_features;
-    if (!table->on_request && is_worth_it && runs_here(*table)) best = table;
+    if (is_worth_it && runs_here(*table) && is_permitted(*table)) best = table;
   }
   return *best;  // the generic level runs everywhere
 }
@@ -110,7 +113,7 @@ std::vector<std::string> empty_entries(const KernelTable& table) {
 const KernelTable& level(const std::string& name) {
   for (const KernelTable* table : all_levels()) {
     if (name != table->name) continue;
-    if ((table->required_features & kCpuAmxInt8) && runs_here(*table) && !may_use_amx()) {
+    if (runs_here(*table) && !is_permitted(*table)) {
       throw Unsupported("T5G_CPU: this system does not let the process use the tiles that the level '" + name +
                         "' needs. Choose another level.");
     }

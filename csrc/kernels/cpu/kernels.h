@@ -165,7 +165,6 @@ struct KernelTable {
   const char* name = "";           // as in T5G_CPU: "generic", "avx2", "avx512", "neon_dotprod", ...
   uint64_t required_features = 0;  // CpuFeature bits
   uint64_t worth_features = 0;     // without these it is in use only where T5G_CPU names it: it would be slower
-  bool on_request = false;         // in use only where T5G_CPU names it
 
 #define T5G_KERNEL(kernel, result, parameters, shapes) result(*kernel) parameters = nullptr;
 #define T5G_KERNEL_OF_ARGS(kernel, Args) KernelOf<Args> kernel = nullptr;
@@ -174,9 +173,9 @@ struct KernelTable {
   std::array<KvKernels, kNumDataTypes> kv = {};  // likewise; empty for types that is_kv_type() says no to
 };
 
-// The table in use: the best level of this CPU that is worth it and not on_request, or the one named by the environment
-// variable T5G_CPU.
-// Throws Unsupported, listing what there is, when T5G_CPU names a level that is unknown or that this CPU cannot run.
+// The table in use: the best level of this CPU that is worth it and that the operating system permits, or the one named
+// by the environment variable T5G_CPU.
+// Throws Unsupported, listing what there is, when T5G_CPU names a level that is unknown or that cannot run here.
 const KernelTable& active();
 
 // Every level built in, lowest first; those this CPU cannot run too.
@@ -184,8 +183,7 @@ std::vector<const KernelTable*> all_levels();
 bool runs_here(const KernelTable& table);
 // Names of the table's entries that are null. A level of all_levels() has none.
 std::vector<std::string> empty_entries(const KernelTable& table);
-// By name, throwing Unsupported as active() does. For a level that the operating system has to permit, it is asked
-// here.
+// By name, throwing Unsupported as active() does.
 const KernelTable& level(const std::string& name);
 
 }  // namespace t5g::kernels

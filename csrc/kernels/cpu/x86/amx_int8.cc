@@ -1,6 +1,6 @@
 // AMX INT8: the products of quantised types with many rows of activations; the rest is inherited, but not the pairs of
 // avx512_bf16: on the CPUs that have tiles, VDPBF16PS takes two cycles, and the two multiply-adds that it replaces one.
-// Only used where T5G_CPU names it: the system has to permit tiles to the process, for good (see may_use_amx).
+// The system has to permit tiles to the process (see may_use_amx).
 #include "kernels/cpu/levels.h"
 
 #define T5G_VECTORS "kernels/cpu/x86/vectors_avx512.h"
@@ -9,17 +9,7 @@
 #include "kernels/cpu/x86/tiles_amx.h"
 
 namespace t5g::kernels {
-namespace {
-
-constexpr KernelTable table_of_tiles() {
-  KernelTable table =
-      table_of_many<TileUnit<AmxTiles>, kAvx512VnniLevel>("amx_int8", kCpuAvx512 | kCpuAvx512Vnni | kCpuAmxInt8);
-  table.on_request = true;
-  return table;
-}
-
-}  // namespace
-
-constinit const KernelTable kAmxInt8Level = table_of_tiles();
+constinit const KernelTable kAmxInt8Level =
+    table_of_many<TileUnit<AmxTiles>, kAvx512VnniLevel>("amx_int8", kCpuAvx512 | kCpuAvx512Vnni | kCpuAmxInt8);
 
 }  // namespace t5g::kernels
