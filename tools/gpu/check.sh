@@ -69,7 +69,8 @@ goldens() { PYTHONPATH=python "$PYTHON" -m pytest tests/model/test_parity.py -k 
 # What holds whatever the device: as .ci/run asks the emulated one. Not how much memory the host keeps.
 runtime() {
   PYTHONPATH=python T5G_DEVICE=cuda "$PYTHON" -m pytest tests/runtime/test_quantized.py tests/runtime/test_generate.py tests/runtime/test_sources.py \
-    tests/runtime/test_image_sources.py tests/runtime/test_adapters.py tests/runtime/test_closing.py -m "not slow and not oracle" \
+    tests/runtime/test_image_sources.py tests/runtime/test_adapters.py tests/runtime/test_closing.py tests/runtime/test_greedy.py \
+    tests/runtime/test_source_cache.py -m "not slow and not oracle" \
     --deselect tests/runtime/test_closing.py::test_the_memory_is_gone
 }
 

@@ -1,5 +1,7 @@
 """Compiles the GPU kernels with nvcc and fails where a kernel spills registers or one of kernels.inc is missing.
 
+It fails, too, where the PTX has what the version that it is labelled with (cmake/relabel_ptx.cmake) has not.
+
 python tools/gpu/spills.py [--nvcc NVCC] [ARCHITECTURE ...]      default: all that are built for
 
 Machine code is only made, not run: no GPU is needed.
@@ -8,7 +10,9 @@ Machine code is only made, not run: no GPU is needed.
 from __future__ import annotations
 
 import argparse
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,6 +22,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 CSRC = ROOT / "csrc"
+SOURCE = CSRC / "kernels" / "gpu" / "all.cu"
 ARCHITECTURES = ("75", "80", "86", "89", "90", "120")
 # How the kernels are compiled for CUDA: a product and a sum are rounded once only where they say so.
 FLAGS = ("-std=c++17", "-fmad=false", "-I", str(CSRC))
@@ -52,11 +57,29 @@ def compile_for(nvcc: str, architecture: str) -> str:
     """The log of ptxas. Raises CalledProcessError."""
     with tempfile.TemporaryDirectory() as folder:
         command = [nvcc, *FLAGS, "-cubin", f"-arch=sm_{architecture}", "-Xptxas", "-v"]
-        command += [str(CSRC / "kernels" / "gpu" / "all.cu"), "-o", str(Path(folder) / "kernels.cubin")]
+        command += [str(SOURCE), "-o", str(Path(folder) / "kernels.cubin")]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(f"sm_{architecture}: nvcc failed\n{done.stdout}{done.stderr}")
     return done.stdout + done.stderr
+
+
+def ptx_complaints(nvcc: str) -> list[str]:
+    """What ptxas, which only reads it, says of the PTX for drivers that are older than the compiler."""
+    said = subprocess.run(
+        [nvcc, "--dryrun", "-ptx", "-x", "cu", "/dev/null"], capture_output=True, text=True, check=True
+    )
+    (top,) = re.findall(r"^#\$ TOP=(.*)$", said.stderr, re.MULTILINE)
+    cmake = shutil.which("cmake", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    if cmake is None:
+        return ["no cmake, which relabels it"]
+    with tempfile.TemporaryDirectory() as folder:
+        ptx = Path(folder) / "kernels.ptx"
+        subprocess.run([nvcc, *FLAGS, "-ptx", "-arch=compute_80", str(SOURCE), "-o", str(ptx)], check=True)
+        subprocess.run([cmake, f"-DFILE={ptx}", "-P", str(ROOT / "cmake" / "relabel_ptx.cmake")], check=True)
+        read = [str(Path(top) / "bin" / "ptxas"), "-arch=compute_80", str(ptx), "-o", str(Path(folder) / "nothing")]
+        done = subprocess.run(read, capture_output=True, text=True, check=False)
+    return [] if done.returncode == 0 else sorted(set(re.findall(r"error\s+: (.+)", done.stderr))) or [done.stderr]
 
 
 def complaints(found: dict[str, Usage], names: list[str]) -> list[str]:
@@ -85,7 +108,10 @@ def main() -> int:
                 flush=True,
             )
             print("".join(f"  {text}\n" for text in wrong), end="")
-    return 1 if bad else 0
+    wrong = ptx_complaints(arguments.nvcc)
+    print(f"PTX: {len(wrong)} complaints")
+    print("".join(f"  {text}\n" for text in wrong), end="")
+    return 1 if bad or wrong else 0
 
 
 if __name__ == "__main__":
