@@ -50,10 +50,18 @@ def ask(url: str, key: str | None = None, **body: object) -> str:
         return text
 
 
+def model_name(url: str, key: str | None = None) -> str:
+    request = urllib.request.Request(f"{url}/v1/models", headers={"Authorization": f"Bearer {key}"} if key else {})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        name: str = json.load(answer)["data"][0]["id"]
+        return name
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_answers_and_stops_when_it_is_told_to(number: signal.Signals) -> None:
     with serving() as (process, url, lines):
         assert lines == []
+        assert model_name(url) == "bundled"
         text = ask(url, prompt="a tool that reads files", max_tokens=5)
         assert text
         answers: list[str] = []
@@ -69,7 +77,7 @@ def test_it_answers_and_stops_when_it_is_told_to(number: signal.Signals) -> None
         thread.join()
         assert answers  # it ended before the server did
         log = [json.loads(line) for line in process.stderr.read().splitlines()]
-        assert {line["path"] for line in log} <= {"/v1/completions", "/metrics"}
+        assert {line["path"] for line in log} <= {"/v1/models", "/v1/completions", "/metrics"}
 
 
 def test_it_warns_when_everybody_may_use_it() -> None:
@@ -78,6 +86,7 @@ def test_it_warns_when_everybody_may_use_it() -> None:
     with serving("--host", "0.0.0.0", T5G_API_KEY="right") as (_, url, lines):
         assert lines == []
         assert ask(url, "right", prompt="a", max_tokens=1) is not None
+        assert model_name(url, "right") == "bundled"
         with pytest.raises(urllib.error.HTTPError, match="401"):
             ask(url, "wrong", prompt="a")
 

@@ -76,12 +76,12 @@ def _settings(arguments: argparse.Namespace, name: str) -> Settings:
             raise _common.UsageError(f"--{flag.replace('_', '-')} must not be negative")
     if not 0 <= arguments.port < 65536:
         raise _common.UsageError(f"--port must be a number from 0 to 65535, got {arguments.port}")
-    key, name = arguments.api_key, "api_key"
+    key, where = arguments.api_key, "api_key"
     if key is None:
-        key, name = os.environ.get("T5G_API_KEY") or None, "T5G_API_KEY"
+        key, where = os.environ.get("T5G_API_KEY") or None, "T5G_API_KEY"
     return Settings(
         arguments.served_name or name,
-        api_key=None if key is None else check_key(key, name),
+        api_key=None if key is None else check_key(key, where),
         host=arguments.host,
         allowed_hosts=tuple(arguments.allowed_host),
         cors_origins=tuple(arguments.cors_origin),
