@@ -6,10 +6,10 @@ import itertools
 import math
 import os
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from t5g.text_files import Errors, JsonLine, json_lines, printable
 
 if TYPE_CHECKING:
     from t5g.model import Model
+    from t5g.truncation import Truncation
 
 Logits = npt.NDArray[np.float32]
 
@@ -52,6 +53,8 @@ class Evaluation:
         positions with the same most likely token, 0 to 100. ``None`` without a reference.
     outputs
         The generated texts.
+    n_truncated_sources, n_truncated_tokens
+        How many sources ``truncation`` has cut, and how many tokens of them.
     """
 
     n_pairs: int
@@ -65,6 +68,8 @@ class Evaluation:
     kl_divergence: float | None
     top1_agreement: float | None
     outputs: list[str]
+    n_truncated_sources: int = 0
+    n_truncated_tokens: int = 0
 
 
 def read_pairs(
@@ -121,6 +126,7 @@ def evaluate(
     generate: bool = True,
     max_new_tokens: int = 256,
     num_beams: int = 1,
+    truncation: Truncation = "error",
     max_batch_size: int = 16,
     progress: Callable[[int], object] = lambda n: None,
 ) -> Evaluation:
@@ -136,7 +142,7 @@ def evaluate(
         Another file of the same model, normally in f32, to compare distributions with.
     generate
         Generate texts too; without, only the teacher-forced numbers are made.
-    max_new_tokens, num_beams, max_batch_size
+    max_new_tokens, num_beams, truncation, max_batch_size
         As in :meth:`t5g.Model.generate_batch`.
     progress
         Called with the number of pairs that have been finished since the last call.
@@ -144,8 +150,14 @@ def evaluate(
     if reference is not None and reference.config.vocab_size != model.config.vocab_size:
         raise InvalidArgumentError("reference: has another vocabulary, so it is not the same model in another type.")
     outputs: list[str] = []
-    forced = _Forced()
-    texts = _outputs(model, pairs, max_new_tokens, num_beams, max_batch_size) if generate else itertools.repeat("")
+    forced = _Forced(truncation)
+    options: dict[str, Any] = {
+        "max_batch_size": max_batch_size,
+        "max_new_tokens": max_new_tokens,
+        "num_beams": num_beams,
+        "truncation": truncation,
+    }
+    texts = _outputs(model, pairs, options) if generate else itertools.repeat("")
     for pair, text in zip(pairs, texts, strict=False):
         if generate:
             outputs.append(text.strip())
@@ -166,33 +178,33 @@ def evaluate(
         kl_divergence=forced.divergence / forced.n_tokens if reference is not None else None,
         top1_agreement=100 * forced.n_agreed / forced.n_tokens if reference is not None else None,
         outputs=outputs,
+        n_truncated_sources=len(forced.n_truncated),
+        n_truncated_tokens=sum(forced.n_truncated),
     )
 
 
-def _outputs(
-    model: Model, pairs: Sequence[Pair], max_new_tokens: int, num_beams: int, max_batch_size: int
-) -> Iterator[str]:
-    generations = model.generate_iter(
-        (pair.source for pair in pairs),
-        max_batch_size=max_batch_size,
-        max_new_tokens=max_new_tokens,
-        num_beams=num_beams,
-    )
+def _outputs(model: Model, pairs: Sequence[Pair], options: Mapping[str, Any]) -> Iterator[str]:
+    generations = model.generate_iter((pair.source for pair in pairs), **options)
     return (generation.text for generation in generations)
 
 
 class _Forced:
     """Sums over all target positions, with the target given."""
 
-    def __init__(self) -> None:
+    def __init__(self, truncation: Truncation) -> None:
+        self._truncation = truncation
+        self.n_truncated: list[int] = []  # of each source that was cut
         self.n_tokens = 0
         self.n_agreed = 0
         self.loss = 0.0
         self.divergence = 0.0
 
     def add(self, model: Model, reference: Model | None, pair: Pair) -> None:
+        source = model.encode(pair.source, truncation=self._truncation)
+        if source.n_truncated:
+            self.n_truncated.append(source.n_truncated)
         if reference is None:
-            logprobs = model.score(pair.source, pair.target, add_eos=True).token_logprobs
+            logprobs = model.score(source, pair.target, add_eos=True).token_logprobs
             self.n_tokens += len(logprobs)
             self.loss -= float(logprobs.sum(dtype=np.float64))
             return
@@ -200,8 +212,8 @@ class _Forced:
         start = model.config.decoder_start_token_id
         assert start is not None  # there is a decoder
         inputs = [start, *target[:-1]]
-        found = _log_softmax(model.logits(pair.source, inputs))
-        expected = _log_softmax(reference.logits(pair.source, inputs))
+        found = _log_softmax(model.logits(source, inputs))
+        expected = _log_softmax(reference.logits(pair.source, inputs, truncation=self._truncation))
         self.n_tokens += len(target)
         self.loss -= float(found[range(len(target)), target].sum())
         self.divergence += float((np.exp(expected) * (expected - found)).sum())

@@ -116,6 +116,12 @@ class Model:
             max_source_tokens=arguments.limit("max_source_tokens", max_source_tokens),
             max_target_tokens=arguments.limit("max_target_tokens", max_target_tokens),
         )
+        self.encoder_window = str(encoder_window)
+        """As it was given, as the next two are."""
+        self.source_cache = str(source_cache)
+        """What is kept of a source for the decoder."""
+        self.source_cache_budget = int(source_cache_budget)
+        """Bytes of one source's keys and values up to which ``"auto"`` keeps those."""
         self.load_seconds = time.perf_counter() - start
         """Time that opening the file took."""
         self.config: Config = Config._from_core(self._core.config)

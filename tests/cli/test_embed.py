@@ -109,6 +109,8 @@ sys.exit(embed.main(sys.argv[1:]))
     np.testing.assert_array_equal(np.load(out), expected)
     assert not part.exists()
     part.write_bytes(half)
+    shorter = run("embed", "-f", lines, "-o", out, "--resume", "--truncation", "error", "--max-source-tokens", "4000")
+    assert shorter.returncode == 1
     other = run("embed", "-f", lines, "-o", out, "--resume", "--pooling", "max")
     assert other.returncode == 1
     assert b"is of another model, other texts or options" in other.stderr

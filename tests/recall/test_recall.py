@@ -15,6 +15,7 @@ import pytest
 import t5g
 from t5g.cli import eval as command
 from t5g.recall import Report, Settings, measure
+from t5g.recall.finished import header_of
 from t5g.recall.haystack import Haystack, manual, sentences_of
 from t5g.recall.measure import ask
 from t5g.recall.tasks import TASKS, Maker
@@ -150,11 +151,12 @@ def test_a_file_of_another_run_is_refused_and_kept(model: t5g.Model, tmp_path: P
         measure(model, settings, haystack=PROSE + " More.", resume=file)
     with pytest.raises(ValueError, match="settings: reference is null, expected "):
         measure(model, settings, haystack=PROSE, resume=file, reference=model)
-    with (
-        t5g.Model(GOLDEN, kv_type="q8_0") as other,
-        pytest.raises(ValueError, match=r'kv_type is "[a-z0-9]+", expected "q8_0"'),
-    ):
-        measure(other, settings, haystack=PROSE, resume=file)
+    for name, value in (("kv_type", "q8_0"), ("source_cache", "latent"), ("source_cache_budget", 1)):
+        with (
+            t5g.Model(GOLDEN, **{name: value}) as other,  # type: ignore[arg-type]
+            pytest.raises(ValueError, match=f"settings: {name} is .*, expected {json.dumps(value)}"),
+        ):
+            measure(other, settings, haystack=PROSE, resume=file)
     assert file.read_bytes() == before
     for content in (b"some text\n", bytes(range(256)), b"[]\n", b'{"settings": 1}\n'):
         file.write_bytes(content)
@@ -168,6 +170,12 @@ def test_a_file_of_another_run_is_refused_and_kept(model: t5g.Model, tmp_path: P
     shutil.copy(GOLDEN, copy)
     with t5g.Model(copy) as other, pytest.raises(ValueError, match="is the input"):
         measure(other, settings, haystack=PROSE, resume=copy)
+
+
+def test_a_file_says_where_its_examples_ran_and_how_windows_were_read() -> None:
+    with t5g.Model(GOLDEN.with_name("v1-mha-w4.gguf"), encoder_window="inclusive", device="cpu") as first:
+        header = header_of(Settings(lengths=(200,)), first, None, PROSE)
+    assert (header["device"], header["encoder_window"]) == ("cpu", "inclusive")
 
 
 def test_a_reference_with_another_vocabulary(model: t5g.Model) -> None:
@@ -334,6 +342,31 @@ def test_pairs_with_and_without_their_word(tmp_path: Path, capsys: pytest.Captur
         results.append(json.loads(capsys.readouterr().out))
     assert results[0] == results[1]
     assert results[0]["n_pairs"] == 1
+
+
+def test_pairs_are_cut_where_that_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pairs = [{"source": "ab " * 30, "target": "cd"}, {"source": "ab", "target": "cd"}]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    run = ["pairs", str(GOLDEN), str(tmp_path / "pairs.jsonl"), "--max-source-tokens", "9", "-n", "3", "--json"]
+    assert command.main(run) == 1
+    assert "cut it with --truncation" in capsys.readouterr().err
+    losses = {}
+    for what in ("end", "start"):
+        assert command.main([*run, "--truncation", what, "--reference", str(GOLDEN)]) == 0
+        out, err = capsys.readouterr()
+        found = json.loads(out)
+        losses[what] = found["loss"]
+        with t5g.Model(GOLDEN, max_source_tokens=9) as model:
+            sources = [model.encode(pair["source"], truncation=what) for pair in pairs]  # type: ignore[arg-type]
+            scores = [model.score(source, "cd", add_eos=True) for source in sources]
+        assert found["loss"] == pytest.approx(-sum(s.logprob for s in scores) / sum(len(s.token_ids) for s in scores))
+        assert found["kl_divergence"] == pytest.approx(0, abs=1e-6)
+        n_cut = sources[0].n_truncated
+        assert (found["n_truncated_sources"], found["n_truncated_tokens"]) == (1, n_cut)
+        part = {"end": "end", "start": "beginning"}[what]
+        told = f"{n_cut} tokens were cut from the {part} of 1 of 2 sources, which are longer than 9"
+        assert err == f"t5g-eval: warning: {told}\n"
+    assert losses["end"] != losses["start"]
 
 
 def test_a_heat_map(model: t5g.Model, tmp_path: Path) -> None:

@@ -207,6 +207,8 @@ def _description(
         "adapters": [[_version(path), scale] for path, scale in adapters],
         "texts": [len(texts), digest],
         "options": [getattr(arguments, name) for name in _MATTERING],
+        "device": model.device,
+        "max_source_tokens": model.max_source_tokens,
     }
     return json.dumps(facts).encode() + b"\n"
 

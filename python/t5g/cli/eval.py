@@ -49,6 +49,7 @@ def _parser() -> _common.Parser:
     parser.add_argument("--num-beams", metavar="N", type=int, default=1, help="default: 1")
     parser.add_argument("--no-generate", action="store_true", help="teacher-forced numbers only, much faster")
     parser.add_argument("--outputs", metavar="FILE", help="write sources, targets and outputs as JSONL")
+    _common.add_truncation(parser)
     _common.add_text_options(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object")
     _model.add_options(parser)
@@ -91,10 +92,16 @@ def _eval(arguments: argparse.Namespace) -> None:
             generate=not arguments.no_generate,
             max_new_tokens=arguments.max_new_tokens,
             num_beams=arguments.num_beams,
+            truncation=arguments.truncation,
             progress=advance,
         )
+        limit = model.max_source_tokens
     if arguments.outputs is not None:
         _write_outputs(arguments.outputs, pairs, result)
+    if n := result.n_truncated_sources:
+        part = _common.CUT_PARTS[arguments.truncation]
+        cut = f"{result.n_truncated_tokens:,} tokens were cut from the {part} of {n:,} of {len(pairs):,} sources"
+        _common.report(_PROG, f"{cut}, which are longer than {limit:,}", "warning")
     _print(result, as_json=arguments.json)
 
 
@@ -112,8 +119,8 @@ def _print(result: Evaluation, *, as_json: bool) -> None:
         print()
         return
     for name, value in numbers.items():
-        if value is not None:
-            print(f"{name:<16} {value:>12,}" if isinstance(value, int) else f"{name:<16} {value:>12.4f}")
+        if value is not None and not (name.startswith("n_truncated") and value == 0):
+            print(f"{name:<19} {value:>12,}" if isinstance(value, int) else f"{name:<19} {value:>12.4f}")
 
 
 if __name__ == "__main__":
