@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import t5g
+from t5g import options
 from t5g.cli import _flags, embed
 from t5g.cli.run import _parser
 
@@ -65,6 +66,31 @@ def test_warnings_are_about_arguments_wherever_they_name_them() -> None:
     assert _flags.in_flags(message, RUN, also_words=True) == message.replace("top_k", "--top-k").replace(
         "temperature", "--temp"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["--temperature", "1", "--top-k=3"], ["--temp", "1", "--top-k=3"]),
+        (
+            ["--repetition-penalty=1.2", "--no-repeat-ngram-size", "3"],
+            ["--repeat-penalty=1.2", "--no-repeat-ngram", "3"],
+        ),
+        (["--choices", "a", "--bad-words", "b"], ["--choice", "a", "--bad-word", "b"]),
+        (["--forced-bos-token-id", "7", "--eos-token-ids=1,2"], ["--forced-bos", "7", "--eos-token=1,2"]),
+        (["--adapters", "x", "--scale", "2"], ["--adapters", "x", "--scale", "2"]),
+        (["-p", "a", "--", "--temperature"], ["-p", "a", "--", "--temperature"]),
+    ],
+)
+def test_the_librarys_names_are_flags_too(given: list[str], meant: list[str]) -> None:
+    assert _flags.in_own_spelling(given, RUN) == meant
+
+
+def test_every_option_of_generation_is_a_flag_under_its_own_name() -> None:
+    elsewhere = {"allowed_tokens", "json_schema", "grammar", "regex"}  # a function; those that are flags as they are
+    for name in set(options.names()) - elsewhere:
+        (flag,) = _flags.in_own_spelling([f"--{name.replace('_', '-')}"], RUN)
+        assert flag in RUN, name
 
 
 @pytest.mark.parametrize(

@@ -48,15 +48,16 @@ def test_options_reach_the_model(model: t5g.Model) -> None:
     assert found["token_ids"] == expected.token_ids
     sampled = model.generate("text", temperature=0.9, top_k=20, top_p=0.9, min_p=0.01, seed=4, repetition_penalty=1.2)
     flags = ["--temp", 0.9, "--top-k", 20, "--top-p", 0.9, "--min-p", 0.01, "--seed", 4, "--repeat-penalty", 1.2]
-    found = json.loads(run("run", MODEL, "-p", "text", *flags, "--json").stdout)
-    assert found["token_ids"] == sampled.token_ids
+    for spelled in (flags, ["--temperature", *flags[1:-2], "--repetition-penalty", 1.2]):
+        found = json.loads(run("run", MODEL, "-p", "text", *spelled, "--json").stdout)
+        assert found["token_ids"] == sampled.token_ids
 
 
 def test_errors_name_flags_and_unknown_flags_are_answered() -> None:
     for arguments, told in (
         (["--max-new-tokens", 0], "t5g-run: error: --max-new-tokens: must be at least 1, got 0."),
         (["--num-beams", 2, "--temp", 1], "t5g-run: error: --num-beams: beam search does not sample"),
-        (["--temperature", 1], "t5g-run: error: unrecognized arguments: --temperature 1. Did you mean --temp?"),
+        (["--top_k", 1], "t5g-run: error: unrecognized arguments: --top_k 1. Did you mean --top-k?"),
     ):
         result = run("run", MODEL, "-p", "text", *arguments)
         assert result.returncode != 0

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @method
 def encode(
     self: Model,
-    source: TextOrIds,
+    text_or_ids: TextOrIds,
     *,
     images: Images | None = None,
     pan_and_scan: bool = False,
@@ -42,9 +42,9 @@ def encode(
 
     Parameters
     ----------
-    source
-        A text, or token ids, which are taken as they are (nothing is added; there may be none): a sequence, an
-        array or a tensor [n] or [1, n] of integers.
+    text_or_ids
+        The source: a text, or token ids, which are taken as they are (nothing is added; there may be none): a
+        sequence, an array or a tensor [n] or [1, n] of integers.
     images
         Images that go with it, one or a list: paths, the bytes of image files, files open for reading bytes, data
         URIs, PIL images, or arrays and tensors of uint8 or of floats from 0 to 1, [H, W], [H, W, C] or [C, H, W]
@@ -69,8 +69,8 @@ def encode(
         ``"middle"`` say which part of them is cut away, and ``n_truncated`` of the source how many those were. What
         the tokenizer puts before and after a text stays. Sources with images are not cut.
     progress
-        Called with (done, total), in tokens: with 0 at first, now and then, and with all at the end. What it raises
-        ends the call.
+        Called with (done, total), in tokens: with 0 at first, now and then, and with all at the end. It counts the
+        work of the image tower too, where there are images. What it raises ends the call.
 
     Returns
     -------
@@ -89,15 +89,15 @@ def encode(
     TypeError
         An argument of another type. The message names it, here as in all calls.
     """
-    if isinstance(source, EncodedSource):
-        raise ArgumentTypeError("source is already encoded; expected a text or token ids.")
+    if isinstance(text_or_ids, EncodedSource):
+        raise ArgumentTypeError("text_or_ids is already encoded; expected a text or token ids.")
     reader = Reader(
         self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation, adapters=adapters
     )
     if progress is not None and not callable(progress):
         raise arguments.wrong_type("progress", "a function of two numbers", progress)
     native_layer = _layer(self, layer)
-    request = reader.request(source, images)
+    request = reader.request(text_or_ids, images)
     assert isinstance(request, tuple)
     n_padding = 0 if pad_to is None else _padding(self, pad_to, len(request[0]))
     encoded = EncodedSource(

@@ -44,7 +44,8 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Refuse the empty text too where an option must have one: a variable of a shell's that is not set."""
-        arguments = super().parse_args(args, namespace)
+        words = _flags.in_own_spelling(sys.argv[1:] if args is None else args, self._option_string_actions)
+        arguments = super().parse_args(words, namespace)
         for action in self._actions:
             given = getattr(arguments, action.dest, None)
             if action.dest not in self.may_be_empty and "" in (given if isinstance(given, list) else [given]):

@@ -6,7 +6,7 @@ Most flags are an argument's name with dashes; those that are not stand here.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _OTHERWISE = {
     "n_threads": "--threads",
@@ -25,6 +25,8 @@ _OTHERWISE = {
     "max_batch_size": "--batch-size",
     "scale": "--lora",
 }
+# What these take is not what the flag does.
+_OF_ANOTHER_KIND = ("adapters", "scale")
 # Those that are words of their own, and mean the argument only where a message begins with it or gives it a value.
 _WORDS = {
     "temperature", "choices", "images", "adapters", "reference", "seed", "stop", "device", "truncation", "regex",
@@ -44,6 +46,24 @@ def flag(name: str, flags: Iterable[str]) -> str | None:
     """Give that of `flags` for an argument of the library."""
     found = _OTHERWISE.get(name, f"--{name.replace('_', '-')}")
     return found if found in flags else None
+
+
+def in_own_spelling(words: Sequence[str], flags: Iterable[str]) -> list[str]:
+    """Spell flags that are called as the library's arguments are (`--repetition-penalty`) as a command has them."""
+    known = frozenset(flags)
+    others = {
+        f"--{name.replace('_', '-')}": found
+        for name, found in _OTHERWISE.items()
+        if found in known and name not in _OF_ANOTHER_KIND
+    }
+    spelled = list(words)
+    for i, word in enumerate(spelled):
+        if word == "--":
+            break
+        name, equals, value = word.partition("=")
+        if name not in known and name in others:
+            spelled[i] = f"{others[name]}{equals}{value}"
+    return spelled
 
 
 def in_flags(message: str, flags: Iterable[str], *, also_words: bool = False) -> str:
