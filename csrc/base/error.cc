@@ -12,10 +12,22 @@ namespace t5g {
 ModelFormatError::ModelFormatError(const std::string& where, const std::string& what)
     : Error(printable(where + ": " + what)) {}
 
+namespace {
+
+// Only sources are cut where a caller wants that.
+const char* remedy_of_length(const std::string& side) {
+  const bool is_target = side.find("target") != std::string::npos || side.find("prefix") != std::string::npos;
+  return is_target
+             ? ". Shorten it; nothing is cut silently. Opening the model with max_target_tokens= sets another limit."
+             : ". Shorten it, or cut it with truncation=; nothing is cut silently. Opening the model with "
+               "max_source_tokens= sets another limit.";
+}
+
+}  // namespace
+
 InputTooLong::InputTooLong(const std::string& side, int64_t n, int64_t max)
     : InvalidArgument(side + " has " + std::to_string(n) + " tokens, but the model's limit is " + std::to_string(max) +
-                      ". Shorten it, or cut it with truncation=; nothing is cut silently. max_source_tokens= and "
-                      "max_target_tokens= of the model set other limits."),
+                      remedy_of_length(side)),
       n_tokens(n),
       limit(max) {}
 

@@ -10,6 +10,7 @@
 #include "capi/image_prompt.h"
 #include "capi/structs.h"
 #include "capi/truncation.h"
+#include "runtime/reading_progress.h"
 
 namespace t5g::capi {
 namespace {
@@ -68,9 +69,11 @@ void encode(t5g_model* model, const t5g_encode_options* given, t5g_source** out,
     Model::check_ids("source", ids, m.config().encoder);
     m.check_images(ids, pixels.size());
     Model::Unread unread{std::move(ids), {}, m.adapters().choose(chosen), 0, n_truncated};
-    for (const auto& image : pixels) unread.images.push_back(m.encode_image(image, stop, unread.adapters));
-    Told progress(options);
-    give_source(m.encode({std::move(unread)}, SourceOrigin::kFinal, stop, &progress).front(), out);
+    Told told(options);
+    SourceProgress reading(m.config(), std::ssize(unread.ids), pixels.size(), &told);
+    for (const auto& image : pixels)
+      unread.images.push_back(m.encode_image(image, stop, unread.adapters, reading.next()));
+    give_source(m.encode({std::move(unread)}, SourceOrigin::kFinal, stop, reading.next()).front(), out);
   });
 }
 

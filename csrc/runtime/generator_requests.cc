@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "runtime/generator_entry.h"
+#include "runtime/reading_progress.h"
 
 namespace t5g {
 namespace {
@@ -95,7 +96,9 @@ void Generator::start(Model& model, Interrupt* interrupt) {
   GenerationRequest& request = entry.request;
   Model::Images images;
   auto begin = Clock::now();
-  for (const auto& pixels : request.images) images.push_back(model.encode_image(pixels, interrupt, entry.adapters));
+  SourceProgress reading(model.config(), std::ssize(request.source_ids), request.images.size(), progress_.get());
+  for (const auto& pixels : request.images)
+    images.push_back(model.encode_image(pixels, interrupt, entry.adapters, reading.next()));
   entry.result.image_seconds = request.images.empty() ? 0 : seconds_since(begin);
   begin = Clock::now();
   const bool reusable = request.source != nullptr;
@@ -103,7 +106,7 @@ void Generator::start(Model& model, Interrupt* interrupt) {
       reusable ? request.source
                : model
                      .encode({Model::Unread{request.source_ids, images, entry.adapters, 0, request.n_truncated}},
-                             SourceOrigin::kFinal, interrupt, progress_.get())
+                             SourceOrigin::kFinal, interrupt, reading.next())
                      .front();
   const auto projected = reusable ? model.project_and_keep(*encoded, entry.adapters, interrupt)
                                   : model.project(*encoded, entry.adapters, interrupt);

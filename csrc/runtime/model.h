@@ -84,9 +84,10 @@ class Model {
   bool keeps_latent(int64_t n_tokens) const;
 
   // An image, 8-bit pixels [image_size, image_size, 3] -> its features; from the cache, where it was seen just before.
-  // Throws Unsupported for a file without image tower, InvalidArgument for another size, Cancelled.
+  // Throws Unsupported for a file without image tower, InvalidArgument for another size, Cancelled. progress: told from
+  // 0 to all, in patches, or of all at once.
   std::shared_ptr<const ImageFeatures> encode_image(std::span<const uint8_t> pixels, Interrupt* interrupt = nullptr,
-                                                    const ActiveAdapters& adapters = {});
+                                                    const ActiveAdapters& adapters = {}, Progress* progress = nullptr);
 
   // ids [S] and the features of the images they mention -> hidden states. S may be 0. Throws InvalidArgument for an id
   // outside the vocabulary or another number of image tokens than the images have, InputTooLong, Cancelled.

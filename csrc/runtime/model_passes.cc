@@ -7,6 +7,7 @@
 #include "runtime/attention_weights.h"
 #include "runtime/encoder_pass.h"
 #include "runtime/model.h"
+#include "runtime/reading_progress.h"
 
 namespace t5g {
 namespace {
@@ -22,7 +23,7 @@ void add_adapted(const SourceCache& source, int64_t first, int64_t n, std::vecto
 }  // namespace
 
 std::shared_ptr<const ImageFeatures> Model::encode_image(std::span<const uint8_t> pixels, Interrupt* interrupt,
-                                                         const ActiveAdapters& adapters) {
+                                                         const ActiveAdapters& adapters, Progress* progress) {
   check_pixels(pixels);
   ImageCache::Adapters key;
   std::vector<AdaptedRows> adapted;
@@ -35,14 +36,21 @@ std::shared_ptr<const ImageFeatures> Model::encode_image(std::span<const uint8_t
   std::optional<VisionWorkspace> workspace;
   std::shared_ptr<ImageFeatures> features;
   Device::Lease lease(*backend_.device, interrupt);
-  if (auto found = image_cache_.find(pixels, key)) return found;
+  if (auto found = image_cache_.find(pixels, key)) {
+    if (progress != nullptr) progress->update(1, 1);
+    return found;
+  }
   workspace.emplace(*config_.vision, backend_, image_pool_);
   features = std::make_shared<ImageFeatures>(*backend_.device, config_.vision->mm_tokens_per_image,
                                              config_.encoder.hidden_size);
+  ReadingProgress reading(image_work(*config_.vision), config_.vision->num_patches(), backend_.ops->block_rows(),
+                          progress);
   vision_->forward(pixels, features->view(), adapted, *workspace, [&] {
+    reading.block_done();
     if (lease.give_way()) backend_.ops->upload(workspace->batch());
   });
   backend_.device->wait();
+  reading.end();
   if (auto found = image_cache_.find(pixels, key)) return found;  // somebody else was quicker
   image_cache_.insert(pixels, key, features);
   return features;
@@ -122,7 +130,8 @@ void Model::run_encoder(std::span<const Unread> sources, int layer, std::span<fl
   const int n_layers = layer == SourceOrigin::kFinal ? config_.encoder.num_hidden_layers : layer;
   Device::Lease lease(*backend_.device, interrupt);
   backend_.ops->upload(batch);
-  ReadingProgress reading(config_.encoder, batch.n_rows(), backend_.ops->block_rows(), progress);
+  ReadingProgress reading(encoder_work(config_.encoder, batch.n_rows()), batch.n_rows(), backend_.ops->block_rows(),
+                          progress);
   encoder_.forward(batch, {features, n_layers, adapted}, x.view(), encoder_workspace_, [&] {
     reading.block_done();
     if (lease.give_way()) backend_.ops->upload(batch);

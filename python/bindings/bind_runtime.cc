@@ -21,6 +21,7 @@
 #include "runtime/encoded_source.h"
 #include "runtime/generation_defaults.h"
 #include "runtime/model_handle.h"
+#include "runtime/reading_progress.h"
 #include "runtime/scoring.h"
 #include "text/chat.h"
 #include "token_ids.h"
@@ -123,12 +124,13 @@ struct CopiedUnread {
   AdapterChoices adapters;
 };
 
-Model::Unread read_images(Model& model, CopiedUnread& source, Interrupt* interrupt) {
+Model::Unread read_images(Model& model, CopiedUnread& source, Interrupt* interrupt, SourceProgress* reading = nullptr) {
   Model::check_ids("source", source.ids, model.config().encoder);
   model.check_images(source.ids, source.images.size());
   Model::Unread unread{std::move(source.ids), {}, model.adapters().choose(source.adapters)};
   for (const auto& image : source.images)
-    unread.images.push_back(model.encode_image(image, interrupt, unread.adapters));
+    unread.images.push_back(
+        model.encode_image(image, interrupt, unread.adapters, reading != nullptr ? reading->next() : nullptr));
   return unread;
 }
 
@@ -140,10 +142,11 @@ std::shared_ptr<EncodedSource> encode(ModelHandle& handle, Ids ids, const std::v
   if (!progress.is_none()) told.emplace(progress);
   CopiedUnread source{std::move(ids), copy_pixels(images), as_choices(adapters)};
   return compute_unless(stop, handle, [&](Model& model, Interrupt* interrupt) {
-    Model::Unread unread = read_images(model, source, interrupt);
+    SourceProgress reading(model.config(), std::ssize(source.ids), source.images.size(), told ? &*told : nullptr);
+    Model::Unread unread = read_images(model, source, interrupt, &reading);
     unread.n_padding = n_padding;
     unread.n_truncated = n_truncated;
-    return as_holder(model.encode({std::move(unread)}, layer, interrupt, told ? &*told : nullptr).front());
+    return as_holder(model.encode({std::move(unread)}, layer, interrupt, reading.next()).front());
   });
 }
 

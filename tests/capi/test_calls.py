@@ -378,6 +378,23 @@ def test_cancelling(lib: Library, model: int) -> None:
     lib.source_free(source)
 
 
+def test_progress_counts_the_work_on_images(lib: Library, model: int, python: t5g.Model) -> None:
+    if python.config.vision is None:
+        return
+    n_images = 20
+    pixels = np.arange(n_images, dtype=np.uint8).repeat(24 * 24 * 3).reshape(n_images, -1)
+    images = np.array([[row.ctypes.data, 24, 24, 0] for row in pixels], np.int64)
+    told: list[tuple[int, int]] = []
+    progress = ProgressCallback(lambda _, done, total: told.append((done, total)) or 0)
+    options = lib.options("encode", on_progress=progress, images=images.ctypes.data, n_images=n_images)
+    lib.source_free(lib.make("encode_text", model, b"", 0, ctypes.byref(options)))
+    total = told[0][1]
+    assert (told[0], told[-1]) == ((0, total), (total, total))
+    assert told == sorted(set(told))
+    # The encoder alone would tell of each layer twice.
+    assert sum(0 < done < total for done, _ in told) > n_images > 2 * python.config.encoder.num_hidden_layers
+
+
 def test_logs(lib: Library, path: Path) -> None:
     lines: list[tuple[int, str]] = []
     log = LogCallback(lambda _, level, message: lines.append((level, message.decode())))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -242,6 +243,15 @@ def opened(name: str, *arguments: Any) -> Callable[[Library, Handles], int]:
     return lambda lib, _: int(lib.raw(name, *arguments, None, ctypes.byref(ctypes.c_void_p())))
 
 
+def with_device(name: bytes) -> Callable[[Library, Handles], int]:
+    def call(lib: Library, handles: Handles) -> int:
+        options = lib.options("model", device=ctypes.cast(ctypes.c_char_p(name), ctypes.c_void_p))
+        path = str(GOLDENS / "v1-wide-encoder.gguf").encode()
+        return int(lib.raw("t5g_model_open", path, ctypes.byref(options), ctypes.byref(ctypes.c_void_p())))
+
+    return call
+
+
 CASES: list[tuple[str, str, Callable[[Library, Handles], int]]] = [
     ("T5G_OK", "", lambda lib, h: int(lib.raw("t5g_cancel_reset", h.cancel))),
     ("T5G_INVALID_ARGUMENT", "is not UTF-8: byte 2", lambda lib, h: int(
@@ -256,6 +266,11 @@ CASES: list[tuple[str, str, Callable[[Library, Handles], int]]] = [
         lib.raw("t5g_logits", h.model, h.source, ids_array([3]), 1, None, (ctypes.c_float * 4)(), 4))),
     ("T5G_INPUT_TOO_LONG", "5000 tokens", lambda lib, h: int(
         lib.raw("t5g_encode_ids", h.model, ids_array([9] * 5000), 5000, None, ctypes.byref(ctypes.c_void_p())))),
+    ("T5G_INPUT_TOO_LONG", "cut it with truncation; nothing", lambda lib, h: int(
+        lib.raw("t5g_encode_ids", h.model, ids_array([9] * 5000), 5000, None, ctypes.byref(ctypes.c_void_p())))),
+    ("T5G_INPUT_TOO_LONG", "with max_target_tokens sets another limit", lambda lib, h: int(
+        lib.raw("t5g_score", h.model, h.source, ids_array([9] * 5000), 5000, None, (ctypes.c_float * 5000)()))),
+    ("T5G_UNSUPPORTED", 'Use device = "cpu"', with_device(b"metal")),
     ("T5G_NOT_FOUND", "no such file", opened("t5g_model_open", b"/nowhere/model.gguf")),
     ("T5G_NOT_FOUND", "no metadata key", lambda lib, h: int(
         lib.raw("t5g_model_get_metadata", h.model, b"general.nothing", ctypes.byref(ctypes.c_void_p())))),
@@ -282,6 +297,7 @@ def test_each_status(
 ) -> None:
     found = lib.status_name(call(lib, handles))
     assert (found, words if words in lib.message() else lib.message()) == (status, words)
+    assert not re.search(r"\b[a-z_]+=(['; .,]|$)", lib.message())  # as Python spells its arguments
 
 
 def test_an_encoder_alone(lib: Library, tmp_path: Path) -> None:

@@ -44,6 +44,18 @@ def test_progress_goes_from_nothing_to_all(model: t5g.Model) -> None:
         model.encode(ids(3), progress=5)  # type: ignore[arg-type]
 
 
+def test_progress_of_a_source_with_images_goes_one_way() -> None:
+    images = [np.full((24, 24, 3), shade, np.uint8) for shade in range(3)]
+    told: list[tuple[int, int]] = []
+    with t5g.Model(GOLDENS / "v2-images.gguf") as model:
+        for _ in range(2):  # the second time the images are still known
+            told.clear()
+            source = model.encode("", images=images, progress=lambda done, total: told.append((done, total)))
+            assert (told[0], told[-1]) == ((0, source.n_tokens), (source.n_tokens, source.n_tokens))
+            assert told == sorted(set(told))
+        np.testing.assert_array_equal(source.hidden_states, model.encode("", images=images).hidden_states)
+
+
 def test_what_progress_raises_ends_the_call(model: t5g.Model) -> None:
     class Enough(Exception):
         pass
@@ -68,7 +80,13 @@ def test_a_limit_above_the_files_own() -> None:
         with pytest.raises(t5g.InputTooLongError, match="source has 5001 tokens, but the model's limit is 5000") as e:
             model.encode(ids(5001))
         assert e.value.limit == 5000
-        assert "truncation=" in str(e.value)
+        assert "cut it with truncation=" in str(e.value)
+        assert "max_source_tokens=" in str(e.value)
+        for too_long in (lambda: model.score("a", ids(5001)), lambda: model.generate("a", decoder_prefix=ids(5001))):
+            with pytest.raises(t5g.InputTooLongError, match="has 5001 tokens, but the model's limit is 5000") as e:
+                too_long()
+            assert "truncation" not in str(e.value)  # which cuts sources alone
+            assert "max_target_tokens=" in str(e.value)
     for wrong in (0, -1, 2**22 + 1, 2**70):
         with pytest.raises(ValueError, match="max_target_tokens"):
             t5g.Model(path, max_target_tokens=wrong)
