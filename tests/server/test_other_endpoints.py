@@ -148,6 +148,10 @@ def test_wrong_tokens(path: str, fields: dict[str, Any], server: Running) -> Non
         ("/v1/embeddings", {"input": "a", "truncation": "all"}, "truncation", "truncation: must be 'error'"),
         ("/v1/completions", {"prompt": "a", "source": "b"}, "prompt", "prompt: is there beside a source"),
         ("/v1/chat/completions", {"messages": []}, "messages", "must be a list of messages, got an empty one"),
+        ("/v1/embeddings", {"input": [5] * 5000}, "input", "input has 5000 tokens, but the model's limit is 4096"),
+        ("/v1/embeddings", {"input": [[5], [10**6]]}, "input", "input[1] token 0 is 1000000, outside"),
+        ("/v1/sources", {"input": [5] * 5000}, "input", "input has 5000 tokens, but the model's limit is 4096"),
+        ("/v1/sources", {"input": [10**6]}, "input", "input token 0 is 1000000, outside"),
     ],
 )
 def test_errors_name_the_field(path: str, fields: dict[str, Any], param: str, message: str, server: Running) -> None:

@@ -71,7 +71,7 @@ class ApiError(Exception):
 
 
 # Errors of arguments begin with the argument's name, which is the field's.
-_NAMED = re.compile(r"(\w+)(\[\d+\])?: ")
+_NAMED = re.compile(r"(\w+)(\[\d+\])?(: | has \d+ tokens, | token \d+ is )")
 
 
 def wrong(param: str | None, message: str, code: str | None = None) -> ApiError:
@@ -88,11 +88,10 @@ def as_api_error(error: BaseException, param: str | None = None) -> ApiError:
         return ApiError(
             error.status_code, _HTTP.get(error.status_code, error.detail), code="http_error", headers=headers
         )
-    if isinstance(error, InputTooLongError):
-        return wrong(param, str(error), "context_length_exceeded")
     if isinstance(error, InvalidArgumentError | ArgumentTypeError | UnsupportedError):
         named = _NAMED.match(str(error))
-        return wrong(named[1] if param is None and named else param, str(error))
+        code = "context_length_exceeded" if isinstance(error, InputTooLongError) else None
+        return wrong(named[1] if param is None and named else param, str(error), code)
     if isinstance(error, ImportError):
         return ApiError(501, str(error), param=param, code="not_installed")
     if isinstance(error, MemoryError):
