@@ -111,6 +111,8 @@ class Adapter:
         Where it is.
     base_name
         What it calls its base.
+    base_class
+        The base's class in transformers, where peft has noted it.
     deltas
         By the canonical name of the weight that each changes.
     replaced
@@ -123,6 +125,7 @@ class Adapter:
 
     folder: Path
     base_name: str
+    base_class: str
     deltas: Mapping[str, Delta]
     replaced: Mapping[str, SourceTensor]
     copies: Mapping[str, SourceTensor]  # of the base's own embeddings
@@ -159,9 +162,11 @@ def read_adapter(folder: Path) -> Adapter:
     deltas = {canonical_name(f"{name}.weight"): _delta(weights, name, part, config) for name, part in parts.items()}
     if not deltas and not replaced:
         raise ModelFormatError(f"{weights}: has no adapter's tensors.")
+    noted = config.get("auto_mapping")
     return Adapter(
         folder=folder,
         base_name=str(config.get("base_model_name_or_path") or ""),
+        base_class=str(noted.get("base_model_class") or "") if isinstance(noted, dict) else "",
         deltas=deltas,
         replaced=replaced,
         copies=copies,

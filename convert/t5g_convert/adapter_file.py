@@ -35,6 +35,9 @@ _VISION = {
     "mlp.fc1": "ffn_up",
     "mlp.fc2": "ffn_down",
 }
+# The 2 is of the family, and not of a size: google/t5gemma-2-270m-270m, google/t5gemma-2b-2b-ul2-it.
+_CLASS = re.compile(r"T5Gemma(2)?(?=[A-Z])")
+_RELEASE = re.compile(r"google/t5gemma-(?:(2)-)?[a-z0-9]+-[a-z0-9]+")
 _CROSS = {f"cross_attn.{x}_proj": f"cross_attn_{x}" for x in "qkvo"}
 
 
@@ -111,6 +114,9 @@ def _architecture(adapter: Adapter) -> str:
         return T5GEMMA2
     if any(".encoder.layers." in name or ".cross_attn." in name for name in names):
         return T5GEMMA
+    # Of a decoder alone, whose modules are called alike. A mistake does no harm: a model takes only its own kind.
+    if found := _CLASS.match(adapter.base_class) or _RELEASE.match(adapter.base_name):
+        return T5GEMMA2 if found[1] else T5GEMMA
     raise ModelFormatError(
         f"{adapter.folder}: its names do not tell whether it is of a T5Gemma or a T5Gemma 2. Say which is its base: "
         "--base BASE_DIR."

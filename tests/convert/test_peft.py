@@ -100,6 +100,30 @@ def test_another_base_is_refused(tmp_path: Path, base: Path) -> None:
             t5g.convert(deep, tmp_path / "m.gguf", base=base, **options)
 
 
+@pytest.mark.parametrize(
+    ("changes", "architecture"),
+    [
+        ({"auto_mapping": {"base_model_class": "T5GemmaForConditionalGeneration"}}, "t5gemma"),
+        ({"auto_mapping": {"base_model_class": "T5Gemma2ForConditionalGeneration"}}, "t5gemma2"),
+        ({"base_model_name_or_path": "google/t5gemma-2-270m-270m"}, "t5gemma2"),
+        ({"base_model_name_or_path": "google/t5gemma-2b-2b-ul2-it"}, "t5gemma"),
+        ({"base_model_name_or_path": "google/t5gemma-ml-ml-prefixlm"}, "t5gemma"),
+        ({"base_model_name_or_path": "mine/t5gemma-2-small"}, None),
+        ({"auto_mapping": "T5Gemma2ForConditionalGeneration", "base_model_name_or_path": None}, None),
+    ],
+)
+def test_adapters_of_a_decoder_alone_are_of_the_family_that_peft_has_noted(
+    tmp_path: Path, changes: dict[str, Any], architecture: str | None
+) -> None:
+    folder = adapter(tmp_path, ("model.decoder.layers.0.self_attn.q_proj",), **changes)
+    if architecture is None:
+        with pytest.raises(t5g.ModelFormatError, match="Say which is its base: --base BASE_DIR"):
+            t5g.convert(folder, tmp_path / "apart.gguf", adapter=True)
+        return
+    t5g.convert(folder, tmp_path / "apart.gguf", adapter=True)
+    assert gguf.GGUFReader(tmp_path / "apart.gguf").get_field("general.architecture").contents() == architecture
+
+
 def test_what_only_a_merge_can_do(tmp_path: Path, base: Path) -> None:
     made = factors({QUERY: (64, 64)})
     whole = {"base_model.model.model.encoder.norm.weight": np.full(64, 0.25, np.float32)}
