@@ -139,6 +139,18 @@ def test_results_are_utf8_in_any_locale(locale: str) -> None:
     assert prints("世", LC_ALL=locale, PYTHONIOENCODING="gb18030") == "世\n".encode("gb18030")
 
 
+def test_an_encoding_that_cannot_hold_the_text_is_named() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "t5g.cli.run", "-p", "a 世 b", "--choice", "世", "-n", "9"],
+        env=ENVIRONMENT | {"PYTHONIOENCODING": "ascii"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    told = b"standard output: '\\u4e16' cannot be written in ascii. Unset PYTHONIOENCODING for UTF-8.\n"
+    assert (result.returncode, result.stderr) == (1, b"t5g-run: error: " + told)
+
+
 def test_a_stream_of_somebody_elses_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = io.StringIO()
     monkeypatch.setattr(sys, "stdout", theirs)

@@ -168,6 +168,9 @@ def describe(error: Exception) -> str:
     """Say what went wrong in one sentence, for a user who does not read Python."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
+    if isinstance(error, UnicodeEncodeError) and error.encoding == sys.stdout.encoding:
+        character = ascii(error.object[error.start])
+        return f"standard output: {character} cannot be written in {error.encoding}. Unset PYTHONIOENCODING for UTF-8."
     if isinstance(error, MemoryError):
         return f"out of memory{f': {error}' if str(error) else ''}"
     if isinstance(error, OSError | ValueError | ImportError) or type(error).__module__.startswith("t5g"):
