@@ -185,6 +185,17 @@ def test_images_as_data_uris() -> None:
             assert answer.status == 400
             assert "passwd" not in answer.error["message"] or "data URIs" in answer.error["message"]
         assert server.post("/v1/completions", {"prompt": "", "images": [uri] * 3}).status == 400
+        damaged = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+        for path, body, param in (
+            ("/v1/completions", {"prompt": "", "images": [damaged["image_url"]["url"]]}, "images"),
+            ("/v1/sources", {"images": [uri, damaged["image_url"]["url"]]}, "images"),
+            ("/v1/chat/completions", {"messages": [{"role": "user", "content": [damaged]}]}, "messages[0].content"),
+        ):
+            error = server.post(path, body).error
+            assert (error["param"], error["message"].partition(":")[0]) == (param, param)
+            assert "not an image, expected one of PNG" in error["message"]
+        error = server.post("/v1/completions", {"prompt": "<start_of_image>" * 2, "images": [uri]}).error
+        assert (error["param"], error["message"][:20]) == ("prompt", "prompt: the text has")
 
 
 # ---- What is wrong ----

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from t5g import arguments, truncation
 from t5g import options as generation_options
 from t5g.errors import T5gError
-from t5g.server.errors import ApiError, as_api_error, wrong
+from t5g.server.errors import ApiError, as_api_error, field_of, wrong
 from t5g.server.work import Spec
 from t5g.sources import Reader
 
@@ -108,8 +108,7 @@ class Asked:
                 message = re.sub(rf"\b{name}\b", alias, message)
             told = as_api_error(error)
             told.message = message
-            if word := re.match(r"\w+", message):
-                told.param = word[0]
+            told.param = field_of(message)
             raise told from None
 
 

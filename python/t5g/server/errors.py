@@ -71,7 +71,13 @@ class ApiError(Exception):
 
 
 # Errors of arguments begin with the argument's name, which is the field's.
-_NAMED = re.compile(r"(\w+)(\[\d+\])?(: | has \d+ tokens, | token \d+ is )")
+_NAMED = re.compile(r"(\w+|\w+\[\d+\]\.\w+)(\[\d+\])?(: | has \d+ tokens, | token \d+ is )")
+
+
+def field_of(message: str) -> str | None:
+    """The field that a message begins with, where it begins with one."""
+    named = _NAMED.match(message)
+    return None if named is None else named[1]
 
 
 def wrong(param: str | None, message: str, code: str | None = None) -> ApiError:
@@ -89,9 +95,8 @@ def as_api_error(error: BaseException, param: str | None = None) -> ApiError:
             error.status_code, _HTTP.get(error.status_code, error.detail), code="http_error", headers=headers
         )
     if isinstance(error, InvalidArgumentError | ArgumentTypeError | UnsupportedError):
-        named = _NAMED.match(str(error))
         code = "context_length_exceeded" if isinstance(error, InputTooLongError) else None
-        return wrong(named[1] if param is None and named else param, str(error), code)
+        return wrong(field_of(str(error)) if param is None else param, str(error), code)
     if isinstance(error, ImportError):
         return ApiError(501, str(error), param=param, code="not_installed")
     if isinstance(error, MemoryError):

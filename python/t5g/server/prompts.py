@@ -39,7 +39,9 @@ def prompt_requests(reader: Reader, prompts: list[Any], images: list[str] | None
     if images and len(prompts) != 1:
         raise wrong("images", f"images: go with a single source, but there are {len(prompts)}.")
     names = [name if len(prompts) == 1 else f"{name}[{i}]" for i in range(len(prompts))]
-    return [reader.request(prompt, images, name=where) for prompt, where in zip(prompts, names, strict=True)]
+    return [
+        reader.request(prompt, images, name=where, of="images") for prompt, where in zip(prompts, names, strict=True)
+    ]
 
 
 def chat_request(model: Model, reader: Reader, messages: list[Any], settings: Settings) -> Request:
@@ -53,8 +55,9 @@ def chat_request(model: Model, reader: Reader, messages: list[Any], settings: Se
         if not isinstance(message, Mapping):
             chat.pairs([message])  # says what is wrong with it
         if message.get("role") == "user":
-            text, images = _content(f"messages[{i}].content", message.get("content"), settings)
-            return reader.request(text, images or None, name="messages")
+            where = f"messages[{i}].content"
+            text, images = _content(where, message.get("content"), settings)
+            return reader.request(text, images or None, name="messages", of=where)
     raise wrong("messages", 'messages: none has the role "user", whose last text is the source.')
 
 
