@@ -28,6 +28,7 @@ from t5g_convert.tensors import (
 )
 
 _COMPARE_VALUES = 4 << 20
+_CLASSIFIER = "score."  # how names of T5GemmaForSequenceClassification's head, and of its like, begin
 _VISION = ("encoder.vision_tower.", "encoder.multi_modal_projector.")
 
 
@@ -77,11 +78,15 @@ def match(
     _check(folder, specs, sources, checkpoint)
     unlisted = {canonical_name(name) for name in checkpoint.unlisted}
     dropped = [*_VISION] if not use_vision else []
+    is_classifier = any(name.startswith(_CLASSIFIER) for name in sources)
     if config.decoder is None:
-        dropped.append("decoder.")
+        dropped += ["decoder.", _CLASSIFIER]
+        if is_classifier:
+            notes.append("The classifier's head is left out: the file encodes and embeds.")
     unexpected = _unexpected(sources, {spec.source for spec in specs}, unlisted, notes, dropped)
     if unexpected:
-        raise ModelFormatError(f"{folder}: not expected in a {config.architecture}: {listing(unexpected)}.")
+        advice = " Of a classifier, convert the encoder alone: --encoder-only." if is_classifier else ""
+        raise ModelFormatError(f"{folder}: not expected in a {config.architecture}: {listing(unexpected)}.{advice}")
     return Match(config, specs, sources, notes, encoder_apart, has_head)
 
 

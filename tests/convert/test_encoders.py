@@ -80,6 +80,21 @@ def test_encoder_only_leaves_the_decoder_out(tmp_path: Path, architecture: str) 
         np.testing.assert_array_equal(alone.encode(IDS).hidden_states, model.encode(IDS).hidden_states)
 
 
+@pytest.mark.parametrize("config", [t5gemma_config, t5gemma2_config])
+def test_of_a_classifier_the_encoder_converts(tmp_path: Path, config: Any) -> None:
+    folder = Folder.of(config())
+    folder.write(tmp_path / "whole")
+    folder.tensors |= {f"score.out_proj.{part}": np.ones(3, np.float32) for part in ("weight", "bias")}
+    folder.write(tmp_path / "classifier")
+    with pytest.raises(t5g.ModelFormatError, match=r"'score\.out_proj.*convert the encoder alone: --encoder-only"):
+        t5g.convert(tmp_path / "classifier", tmp_path / "x.gguf", type="f32")
+    found = t5g.convert(tmp_path / "classifier", tmp_path / "a.gguf", type="f32", encoder_only=True)
+    assert "The classifier's head is left out: the file encodes and embeds." in found.notes
+    t5g.convert(tmp_path / "whole", tmp_path / "b.gguf", type="f32", encoder_only=True)
+    with t5g.Model(tmp_path / "a.gguf") as a, t5g.Model(tmp_path / "b.gguf") as b:
+        np.testing.assert_array_equal(a.encode([5, 6]).hidden_states, b.encode([5, 6]).hidden_states)
+
+
 def test_images_are_read(tmp_path: Path) -> None:
     whole = of_whole("t5gemma2")
     pixels = np.random.default_rng(1).integers(0, 256, (56, 56, 3), dtype=np.uint8)
