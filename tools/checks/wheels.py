@@ -176,15 +176,17 @@ def install_in_root(name: str, wheel: Path, root: Path) -> Path:
     """Give a root's Python the wheel, what its tests need, and the tests -> the folder of the packages."""
     site = root / PREFIX[1:] / "site"
     shutil.rmtree(site, ignore_errors=True)
-    platforms = [WHEELS[name].platform]
-    if WHEELS[name].libc == "gnu":  # the root's C library is newer than the oldest that ours runs on
-        platforms += [f"manylinux_2_{minor}_{WHEELS[name].machine}" for minor in (27, 28, 31)]
+    # The root's C library is newer than the oldest that ours runs on.
+    kinds = ["manylinux_2_27", "manylinux_2_28", "manylinux_2_31"] if WHEELS[name].libc == "gnu" else ["musllinux_1_1"]
+    platforms = [WHEELS[name].platform, *(f"{kind}_{WHEELS[name].machine}" for kind in kinds)]
     words = [word for platform in (*platforms, "any") for word in ("--platform", platform)]
     install = [
         sys.executable, "-m", "pip", "install", "-q", "--target", site, "--only-binary=:all:", "--implementation", "cp",
         "--python-version", VERSION, *words,
     ]  # fmt: skip
-    run(*install, wheel, *PACKAGES)
+    # Debian's musl, 1.2.3, does not know the relative relocations of what later wheels of numpy bring.
+    older = ["numpy==2.0.*"] if WHEELS[name].libc == "musl" else []
+    run(*install, wheel, *PACKAGES, *older)
     run(*install, "--no-deps", *READERS)
     copy_into(root, [ROOT / "tests", ROOT / "pyproject.toml"])
     (root / "dev").mkdir(exist_ok=True)
