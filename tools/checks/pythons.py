@@ -103,10 +103,16 @@ def build_python(target: str, libraries: Path, root: Path) -> None:
         "ac_cv_file__dev_ptmx": "yes",
         "ac_cv_file__dev_ptc": "no",
     }
-    # Asked with -v where it looks for headers, zig has CPython's setup.py put its folders in another order.
+    # CPython's setup.py asks where the compiler's headers are, or dpkg where this system's are, and names these folders
+    # before zig's own: it gets no answer.
     compiler = folder / "cc"
-    words = 'for word; do shift; [ "$word" = -v ] || set -- "$@" "$word"; done'
-    compiler.write_text(f'#!/bin/sh\n{words}\nexec {variables["CC"]} "$@"\n')
+    lines = [
+        "#!/bin/sh",
+        '[ "$1" != -print-multiarch ] || { echo none; exit; }',
+        'for word; do shift; [ "$word" = -v ] || set -- "$@" "$word"; done',
+        f'exec {variables["CC"]} "$@"',
+    ]
+    compiler.write_text("\n".join(lines) + "\n")
     compiler.chmod(0o755)
     variables["CC"] = str(compiler)
     source = source_of("Python-")

@@ -60,7 +60,8 @@ def root_for(target: str) -> Path:
     architecture = "arm64" if target.endswith("arm64") else "amd64"
     if target.startswith("musl"):
         return make_root(f"musl-{architecture}", "bookworm", architecture, ["musl"])
-    return make_root(f"glibc-{architecture}", "bullseye", architecture, ["libc6"])
+    # The others for packages that tests need: numpy and hypothesis. Nothing of ours asks for them.
+    return make_root(f"glibc-{architecture}", "bullseye", architecture, ["libc6", "libgcc-s1", "libstdc++6", "zlib1g"])
 
 
 def copy_into(root: Path, paths: list[Path]) -> None:
