@@ -81,7 +81,7 @@ def test_hugging_faces_names_say_what_to_write(tiny_model: t5g.Model, name: str,
 
 def test_other_calls_answer_too(tiny_model: t5g.Model, tmp_path: Path) -> None:
     assert "generate and its like" in answer(tiny_model.score, source=IDS, target=[5], num_return_sequences=2)
-    assert "is 'end' here" in answer(tiny_model.encode, source="a", truncation=True)
+    assert "is 'end' here" in answer(tiny_model.encode, text_or_ids="a", truncation=True)
     assert "NumPy arrays" in answer(tiny_model.tokenizer.encode, text="a", return_tensors="pt")
     assert "Did you mean skip_special_tokens?" in answer(tiny_model.tokenizer.decode, ids=[5], skip_special=True)
     assert "the model's turn" in answer(tiny_model.apply_chat_template, messages=[], add_generation_prompt=True)
