@@ -112,7 +112,7 @@ void Generator::attempt(Running& running, FunctionRef<void(GenerationJob&)> body
   } catch (const Cancelled&) {
     throw;
   } catch (...) {
-    if (!keeps_errors_) throw;
+    if (!keeps_errors_.load()) throw;
     running.error = std::current_exception();
   }
 }

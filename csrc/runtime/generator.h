@@ -78,7 +78,7 @@ class Generator final : public ModelUser {
 
   // From now on an error of one request (nothing is left to choose from; its constraint fails) is told with its result,
   // and the others go on. Otherwise it stops the generator.
-  void keep_errors() { keeps_errors_ = true; }
+  void keep_errors() { keeps_errors_.store(true); }
 
   // One request ends as cancelled, with what it has, or has never been one if it has not begun. Nothing happens to one
   // that is done. From any thread: waits for the step in hand.
@@ -172,7 +172,7 @@ class Generator final : public ModelUser {
   std::shared_ptr<Progress> progress_;
   std::vector<Model::Step> steps_;
   Buffer logits_;
-  bool keeps_errors_ = false;
+  std::atomic<bool> keeps_errors_{false};
   bool stopped_ = false;
   bool lost_model_ = false;  // before it was done, and nobody has been told
   std::atomic<bool> cancelled_{false};

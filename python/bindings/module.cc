@@ -1,7 +1,7 @@
-// The private module t5g._core.
+// The private module t5g._core. It needs no interpreter's lock: what it shares between threads has its own.
 #include "bindings.h"
 
-PYBIND11_MODULE(_core, m) {
+PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   m.doc() = "The native core of t5g. Private: use the package t5g.";
   t5g::python::bind_errors(m);
   t5g::python::bind_files(m);

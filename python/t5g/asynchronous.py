@@ -29,6 +29,8 @@ class AsyncStream(AsyncIterator[str]):
         self._stream: Stream | None = None
         self._queue: asyncio.Queue[Any] | None = None
         self._stopped = self._ended = False
+        # Of the two above: a stream that begins while this one is stopped is stopped. Signal handlers may come between.
+        self._lock = threading.RLock()
 
     def __aiter__(self) -> AsyncStream:
         return self
@@ -62,10 +64,12 @@ class AsyncStream(AsyncIterator[str]):
                 self.cancel()
 
         try:
-            self._stream = self._start()
-            if self._stopped:
-                self._stream.cancel()
-            for piece in self._stream:
+            stream = self._start()
+            with self._lock:
+                self._stream, stopped = stream, self._stopped
+            if stopped:
+                stream.cancel()
+            for piece in stream:
                 put(piece)
         except BaseException as error:
             put(error)
@@ -74,9 +78,10 @@ class AsyncStream(AsyncIterator[str]):
 
     def cancel(self) -> None:
         """Stop generating: the step in hand ends early. From any thread."""
-        self._stopped = True
-        if self._stream is not None:
-            self._stream.cancel()
+        with self._lock:
+            self._stopped, stream = True, self._stream
+        if stream is not None:
+            stream.cancel()
 
     async def aclose(self) -> None:
         """Stop generating, and wait until the work has ended. Pieces that have not been read are in :attr:`result`."""

@@ -6,11 +6,13 @@ bounded: the sequences that run, and the results that wait for an earlier one.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Generator as PythonGenerator
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from t5g import _core, arguments
 from t5g import options as generation_options
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from t5g.options import GenerateOptions
     from t5g.sources import Source, TextOrIds
     from t5g.truncation import Truncation
+
+T = TypeVar("T")
 
 # Results that may wait for an earlier one, for each row of the batch. Texts differ in length; beyond this the batch
 # would rather run with empty rows than let them pile up.
@@ -66,6 +70,36 @@ class Nothing(Enum):
 
 
 NextItem: TypeAlias = "Callable[[bool], Item | Nothing]"
+
+
+class InOrder(Iterator[Generation]):
+    """What a Python generator gives, to one thread at a time.
+
+    Python's own lets two threads into its frame where there is no interpreter's lock. The second is told so instead of
+    waiting: the first may be asking the caller for a source, and that could wait for the second.
+    """
+
+    def __init__(self, results: PythonGenerator[Generation, None, None]) -> None:
+        self._results = results
+        self._in_use = threading.Lock()
+
+    def __next__(self) -> Generation:
+        return self._alone(lambda: next(self._results))
+
+    def close(self) -> None:
+        """End it: what runs is stopped."""
+        self._alone(self._results.close)
+
+    def _alone(self, body: Callable[[], T]) -> T:
+        if not self._in_use.acquire(blocking=False):
+            raise InvalidArgumentError(
+                "generate_iter: its results are in use: by another thread, or by the very call that asks for a source. "
+                "Take them on one thread, or call generate_iter once for each."
+            )
+        try:
+            return body()
+        finally:
+            self._in_use.release()
 
 
 @dataclass
@@ -111,13 +145,13 @@ class Batch:
         """Run sources to the last; what is wrong with one is raised when its turn comes."""
         items = _items(sources, images)
 
-        def results() -> Iterator[Generation]:
+        def results() -> PythonGenerator[Generation, None, None]:
             for _, result in self.results(lambda wait: next(items, Nothing.LEFT)):
                 if isinstance(result, Exception):
                     raise result
                 yield result
 
-        return results()
+        return InOrder(results())
 
     def results(self, next_item: NextItem) -> Iterator[tuple[Any, Generation | Exception]]:
         """Run items to the last.

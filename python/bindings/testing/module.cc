@@ -2,7 +2,7 @@
 #include "bindings.h"
 #include "testing/testing.h"
 
-PYBIND11_MODULE(_testing, m) {
+PYBIND11_MODULE(_testing, m, pybind11::mod_gil_not_used()) {
   m.doc() = "Parts of the native core on their own, for tests and benchmarks (T5G_TESTING=ON).";
   const auto core = pybind11::module_::import("t5g._core");
   t5g::python::adopt_errors(core);

@@ -214,6 +214,7 @@ def generate_iter(
 
     Memory is bounded: what is held are the sources that run, and results that wait for an earlier one, at most
     eight for each row. The next source is asked for when there is room for it; nothing runs while that takes time.
+    One thread at a time takes results: a second one gets a ``ValueError``.
 
     Parameters
     ----------
