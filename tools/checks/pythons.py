@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from roots import KEYS, archive, root_for
+from roots import apt_get, root_for
 from zig import TARGETS, WORK, environment
 
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -33,23 +33,8 @@ def fetch_sources() -> None:
     """Unpack Debian's sources of what is built; kept for the next time."""
     if (SOURCES / "done").exists():
         return
-    apt = SOURCES / "apt"
-    for path in (apt / "lists" / "partial", apt / "cache" / "partial"):
-        path.mkdir(parents=True, exist_ok=True)
-    (apt / "status").touch()
-    (apt / "sources").write_text(f"deb-src [signed-by={KEYS}] {archive()} bookworm main\n")
-    settings = {
-        "APT::Sandbox::User": "root",
-        "Dir::Etc::sourcelist": apt / "sources",
-        "Dir::Etc::sourceparts": "/dev/null",
-        "Dir::State": apt,
-        "Dir::State::lists": apt / "lists",
-        "Dir::State::status": apt / "status",
-        "Dir::Cache": apt / "cache",
-    }
-    options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
-    step(SOURCES, "apt-get", "-qq", *options, "update")
-    step(SOURCES, "apt-get", "-qq", *options, "source", "--download-only", f"python{VERSION}", "zlib", "libffi")
+    command = apt_get(SOURCES / "apt", "deb-src", "bookworm", {})
+    step(SOURCES, *command, "source", "--download-only", f"python{VERSION}", "zlib", "libffi")
     for archived in sorted(SOURCES.glob("*.orig.tar.*")):
         step(SOURCES, "tar", "xf", archived)
     (SOURCES / "done").touch()

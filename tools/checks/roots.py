@@ -23,31 +23,36 @@ def archive() -> str:
     return next(line.split()[0] for line in lines if line.endswith("debian/ main"))
 
 
+def apt_get(apt: Path, kind: str, suite: str, more: dict[str, str]) -> list[str]:
+    """Read a release's list of packages ("deb") or sources ("deb-src") into a folder -> the command that knows it."""
+    for path in (apt / "lists" / "partial", apt / "cache" / "partial"):
+        path.mkdir(parents=True, exist_ok=True)
+    (apt / "status").touch()
+    (apt / "sources").write_text(f"{kind} [signed-by={KEYS}] {archive()} {suite} main\n")
+    settings = more | {
+        "APT::Sandbox::User": "root",
+        "Acquire::Languages": "none",
+        "Dir::Etc::sourcelist": str(apt / "sources"),
+        "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::State": str(apt),
+        "Dir::State::lists": str(apt / "lists"),
+        "Dir::State::status": str(apt / "status"),
+        "Dir::Cache": str(apt / "cache"),
+    }
+    command = ["apt-get", "-qq", *(word for key, value in settings.items() for word in ("-o", f"{key}={value}"))]
+    subprocess.run([*command, "update"], check=True)
+    return command
+
+
 def make_root(name: str, suite: str, architecture: str, packages: list[str]) -> Path:
     """Unpack packages of a release of Debian, without what they depend on -> the folder; kept for the next time."""
     folder = WORK / "roots" / name
     if (folder / "done").exists():
         return folder / "root"
+    (folder / "root").mkdir(parents=True, exist_ok=True)
     apt = folder / "apt"
-    for path in (apt / "lists" / "partial", apt / "cache" / "partial", folder / "root"):
-        path.mkdir(parents=True, exist_ok=True)
-    (apt / "status").touch()
-    (apt / "sources").write_text(f"deb [signed-by={KEYS}] {archive()} {suite} main\n")
-    settings = {
-        "APT::Architecture": architecture,
-        "APT::Architectures": architecture,
-        "APT::Sandbox::User": "root",
-        "Acquire::Languages": "none",
-        "Dir::Etc::sourcelist": apt / "sources",
-        "Dir::Etc::sourceparts": "/dev/null",
-        "Dir::State": apt,
-        "Dir::State::lists": apt / "lists",
-        "Dir::State::status": apt / "status",
-        "Dir::Cache": apt / "cache",
-    }
-    options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
-    subprocess.run(["apt-get", "-qq", *options, "update"], check=True)
-    subprocess.run(["apt-get", "-qq", *options, "download", *packages], check=True, cwd=apt)
+    command = apt_get(apt, "deb", suite, {"APT::Architecture": architecture, "APT::Architectures": architecture})
+    subprocess.run([*command, "download", *packages], check=True, cwd=apt)
     for package in apt.glob("*.deb"):
         subprocess.run(["dpkg", "-x", package, folder / "root"], check=True)
     (folder / "root" / "tmp").mkdir(exist_ok=True)

@@ -222,7 +222,7 @@ def check(name: str, is_built: bool) -> list[str]:
         test_here(name, wheel)
     if name == "manylinux-arm64":
         test_on_arm(wheel)
-    if can_change_root():
+    elif can_change_root():
         test_in_root(name, wheel)
     return found
 
