@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from t5g.recall.finished import header_of
 from t5g.recall.haystack import Haystack, manual, sentences_of
 from t5g.recall.measure import ask
 from t5g.recall.tasks import TASKS, Maker
+from t5g.truncation import Truncation
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "v2-gqa-w5.gguf"
 PROSE = " ".join(f"Sentence number {i} says nothing of importance." for i in range(200))
@@ -151,9 +153,11 @@ def test_a_file_of_another_run_is_refused_and_kept(model: t5g.Model, tmp_path: P
         measure(model, settings, haystack=PROSE + " More.", resume=file)
     with pytest.raises(ValueError, match="settings: reference is null, expected "):
         measure(model, settings, haystack=PROSE, resume=file, reference=model)
-    for name, value in (("kv_type", "q8_0"), ("source_cache", "latent"), ("source_cache_budget", 1)):
+    options: list[dict[str, Any]] = [{"kv_type": "q8_0"}, {"source_cache": "latent"}, {"source_cache_budget": 1}]
+    for option in options:
+        ((name, value),) = option.items()
         with (
-            t5g.Model(GOLDEN, **{name: value}) as other,  # type: ignore[arg-type]
+            t5g.Model(GOLDEN, **option) as other,
             pytest.raises(ValueError, match=f"settings: {name} is .*, expected {json.dumps(value)}"),
         ):
             measure(other, settings, haystack=PROSE, resume=file)
@@ -351,13 +355,14 @@ def test_pairs_are_cut_where_that_is_asked_for(tmp_path: Path, capsys: pytest.Ca
     assert command.main(run) == 1
     assert "cut it with --truncation" in capsys.readouterr().err
     losses = {}
-    for what in ("end", "start"):
+    ways: list[Truncation] = ["end", "start"]
+    for what in ways:
         assert command.main([*run, "--truncation", what, "--reference", str(GOLDEN)]) == 0
         out, err = capsys.readouterr()
         found = json.loads(out)
         losses[what] = found["loss"]
         with t5g.Model(GOLDEN, max_source_tokens=9) as model:
-            sources = [model.encode(pair["source"], truncation=what) for pair in pairs]  # type: ignore[arg-type]
+            sources = [model.encode(pair["source"], truncation=what) for pair in pairs]
             scores = [model.score(source, "cd", add_eos=True) for source in sources]
         assert found["loss"] == pytest.approx(-sum(s.logprob for s in scores) / sum(len(s.token_ids) for s in scores))
         assert found["kl_divergence"] == pytest.approx(0, abs=1e-6)

@@ -14,9 +14,11 @@ import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import t5g
 import t5g.asynchronous
@@ -127,7 +129,7 @@ class Work:
         return score.logprob, score.token_logprobs.tobytes(), [one.logprob for one in several]
 
     def embed(self) -> Any:
-        return self.model.embed([IDS, OTHER], adapters=[]).tobytes()  # type: ignore[union-attr]
+        return np.asarray(self.model.embed([IDS, OTHER], adapters=[])).tobytes()
 
     def look(self) -> Any:
         source = self.model.encode(OTHER, adapters=[])
@@ -170,7 +172,7 @@ def test_results_are_those_alone(models: list[t5g.Model], folders: list[Path], t
         order = [(i, kind) for kind in KINDS[first:] + KINDS[:first] for i in range(len(mine))]
         return [(i, kind) for i, kind in order if getattr(mine[i], kind)() != expected[i, kind]]
 
-    assert at_once(*(lambda n=n: run(n) for n in range(N_THREADS))) == [[]] * N_THREADS  # type: ignore[misc]
+    assert at_once(*(partial(run, n) for n in range(N_THREADS))) == [[]] * N_THREADS
     for model in models:
         assert dict(model.adapters) == {}
 
@@ -216,15 +218,18 @@ def test_what_is_computed_when_it_is_first_read(models: list[t5g.Model]) -> None
 
     for _ in range(5):
         out = model.generate(IDS, **options)
-        assert at_once(*[lambda out=out: read(out)] * N_THREADS) == [expected] * N_THREADS  # type: ignore[misc]
+        assert at_once(*[partial(read, out)] * N_THREADS) == [expected] * N_THREADS
 
 
 def test_the_result_of_one_stream(models: list[t5g.Model]) -> None:
+    def result_of(stream: t5g.Stream) -> Any:
+        return told(stream.result)
+
     expected = told(models[0].generate(IDS, **FEW))
     for _ in range(5):
         stream = models[0].stream(IDS, **FEW)
-        at_once(*[lambda stream=stream: list(stream)] * 3)  # type: ignore[misc]
-        read = [lambda stream=stream: told(stream.result)] * N_THREADS  # type: ignore[misc]
+        at_once(*[partial(list, stream)] * 3)
+        read = [partial(result_of, stream)] * N_THREADS
         assert at_once(*read, stream.close, stream.cancel)[:N_THREADS] == [expected] * N_THREADS
 
 
@@ -309,7 +314,7 @@ def test_closing_during_all_of_it(folders: list[Path], tmp_path: Path) -> None:
                 done.acquire()
             model.close()
 
-        *ends, _ = at_once(*(lambda work=work: run(work) for work in works), close)  # type: ignore[misc]
+        *ends, _ = at_once(*(partial(run, work) for work in works), close)
         assert [type(end) for end in ends] == [t5g.InvalidArgumentError] * N_THREADS, ends
         assert all("the model" in str(end) and "closed" in str(end) for end in ends), ends
 
