@@ -48,9 +48,8 @@ using namespace t5g::capi;
 t5g_status t5g_model_load_adapter(t5g_model* model, const char* path, const char* name, double scale) {
   return guarded([&] {
     const t5g_model& it = checked(model, "model");
-    const std::string file = &required(path, "path"), called = name_argument(name, "name");
-    it.handle->use(nullptr,
-                   [&](Model& m, Interrupt* stop) { m.load_adapter(file, called, static_cast<float>(scale), stop); });
+    const std::string file = path_argument(path), called = name_argument(name, "name");
+    use(it, nullptr, [&](Model& m, Interrupt* stop) { m.load_adapter(file, called, static_cast<float>(scale), stop); });
   });
 }
 
@@ -58,7 +57,7 @@ t5g_status t5g_model_unload_adapter(t5g_model* model, const char* name) {
   return guarded([&] {
     const t5g_model& it = checked(model, "model");
     const std::string called = name_argument(name, "name");
-    it.handle->use(nullptr, [&](Model& m, Interrupt*) { m.unload_adapter(called); });
+    use(it, nullptr, [&](Model& m, Interrupt*) { m.unload_adapter(called); });
   });
 }
 

@@ -139,15 +139,17 @@ class Run {
 void generate(t5g_model* model, const t5g_source* const* sources, size_t n_sources, const t5g_generate_options* given,
               t5g_result** results, bool is_batch) {
   if (is_batch && n_sources == 0) return;
+  check_items(n_sources, "sources");
   required(results, is_batch ? "results" : "result");
   std::fill_n(results, n_sources, nullptr);
   t5g_model& it = checked(model, "model");
   const t5g_generate_options options = take(given, default_options(&it), "options");
+  const double load_seconds = it.load_seconds;  // a callback may free the model
   std::vector<std::unique_ptr<t5g_result>> made;
   for (GenerationResult& result : Run(it, sources, n_sources, options, is_batch).results()) {
     made.push_back(std::make_unique<t5g_result>());
     made.back()->result = std::move(result);
-    made.back()->load_seconds = it.load_seconds;
+    made.back()->load_seconds = load_seconds;
   }
   for (size_t i = 0; i < made.size(); ++i) results[i] = made[i].release();
 }

@@ -2,14 +2,18 @@
 #include "capi/guard.h"
 
 #include <cerrno>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 
+#include "base/printable.h"
 #include "base/utf8.h"
 
 namespace t5g::capi {
 namespace {
+
+constexpr size_t kMaxCount = INT32_MAX;
 
 thread_local std::string last_message;
 // What is said where there is no memory for words.
@@ -17,7 +21,8 @@ thread_local const char* fixed_message = nullptr;
 
 t5g_status keep(t5g_status status, const char* message) noexcept {
   try {
-    last_message = message;
+    // Only a callback's exception may have brought what is no UTF-8.
+    last_message = is_utf8(message) ? message : printable(message);
     fixed_message = nullptr;
   } catch (...) {
     fixed_message = "out of memory, also for the message of an error.";
@@ -100,8 +105,17 @@ t5g_status status_of_current_exception() noexcept {
 
 void fail(const std::string& name, const std::string& what) { throw InvalidArgument(name + ": " + what); }
 
+void check_bytes(size_t size, const char* name) {
+  if (size > size_t{PTRDIFF_MAX}) fail(name, "has " + std::to_string(size) + " bytes, more than any memory has.");
+}
+
+void check_items(size_t n, const char* name) {
+  if (n > kMaxCount) fail(name, "has " + std::to_string(n) + " items, more than any memory has.");
+}
+
 std::string_view text_argument(const char* text, size_t size, const char* name) {
   if (text == nullptr && size != 0) fail(name, "is NULL.");
+  if (size != T5G_TO_ZERO) check_bytes(size, name);
   const std::string_view view(text == nullptr ? "" : text, size == T5G_TO_ZERO ? std::strlen(text) : size);
   for (size_t at = 0; at < view.size();) {
     const size_t n = utf8_character_size(view.substr(at));
@@ -109,6 +123,12 @@ std::string_view text_argument(const char* text, size_t size, const char* name) 
     at += n;
   }
   return view;
+}
+
+std::string path_argument(const char* path) {
+  const std::string copied = &required(path, "path");
+  if (copied.empty()) fail("path", "is empty.");
+  return copied;
 }
 
 void* copy_out(const void* data, size_t size_bytes) {

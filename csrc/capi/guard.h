@@ -39,8 +39,15 @@ T& required(T* pointer, const char* name) {
   return *pointer;
 }
 
+// So many bytes or items as no memory holds are a mistake of the caller's, who has counted down from 0, say.
+void check_bytes(size_t size, const char* name);
+void check_items(size_t n, const char* name);
+
 // A text that comes in, checked for UTF-8. size: T5G_TO_ZERO, or bytes.
 std::string_view text_argument(const char* text, size_t size, const char* name);
+
+// A path that comes in: what is no UTF-8 is still a path on POSIX, and messages make it printable.
+std::string path_argument(const char* path);
 
 // Memory for the caller, who gives it back with t5g_free(): a copy of so many bytes and a zero byte behind them.
 void* copy_out(const void* data, size_t size_bytes);

@@ -31,7 +31,14 @@ enum class Kind : uint64_t {
 template <Kind kKind>
 struct Handle {
   static constexpr Kind kExpected = kKind;
-  const Kind kind = kKind;
+  Kind kind = kKind;
+
+  Handle() = default;
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
+  // What was freed is no handle any more, as far as can be seen: its memory may be another's by then. Volatile, or the
+  // compiler would leave out what nobody may read.
+  ~Handle() { *const_cast<volatile Kind*>(&kind) = Kind{}; }
 };
 
 // Tells a model's user what a callback wants to hear.
@@ -49,12 +56,7 @@ struct t5g_cancel : t5g::capi::Handle<t5g::capi::Kind::kCancel> {
   std::atomic<bool> requested{false};
 };
 
-namespace t5g::capi {
-class Memory;
-}
-
 struct t5g_model : t5g::capi::Handle<t5g::capi::Kind::kModel> {
-  std::shared_ptr<const t5g::capi::Memory> memory;  // that the model lies in, where it is a copy of our own
   std::shared_ptr<t5g::ModelHandle> handle;
   // What is asked about after closing too, and pointed to by structs.
   std::shared_ptr<const t5g::Tokenizer> tokenizer;
@@ -112,10 +114,17 @@ class CancelInterrupt final : public Interrupt {
   const t5g_cancel* cancel_;
 };
 
+// Calls body(Model&, Interrupt*), as ModelHandle::use() does.
+template <class Body>
+auto use(const t5g_model& model, Interrupt* outer, Body&& body) {
+  const std::shared_ptr<ModelHandle> kept = model.handle;  // a callback may free the model
+  return kept->use(outer, std::forward<Body>(body));
+}
+
 // Asks a model for something that it knows.
 template <class Ask>
 auto known(const t5g_model& model, Ask&& ask) {
-  return model.handle->use(nullptr, [&](const Model& it, Interrupt*) { return ask(it); });
+  return use(model, nullptr, [&](const Model& it, Interrupt*) { return ask(it); });
 }
 
 // Ids that come in.

@@ -11,6 +11,8 @@
 namespace t5g::capi {
 namespace {
 
+constexpr int64_t kMaxRowBytes = 1 << 30;
+
 const VisionConfig& vision_of(const Model& model) {
   const Config& config = model.config();
   if (!config.vision) {
@@ -48,9 +50,9 @@ std::vector<uint8_t> pixels_for(const Model& model, const t5g_image& image, size
                    " pixels, expected sides of 1 to " + std::to_string(kMaxImageSide) + ".");
   }
   const int64_t row_bytes = image.row_bytes == 0 ? 3 * image.width : image.row_bytes;
-  if (row_bytes < 3 * image.width)
-    fail(name, "row_bytes is " + std::to_string(row_bytes) + ", less than a row of " + std::to_string(image.width) +
-                   " pixels has.");
+  if (row_bytes < 3 * image.width || row_bytes > kMaxRowBytes)
+    fail(name, "row_bytes is " + std::to_string(row_bytes) + ", expected " + std::to_string(3 * image.width) + " to " +
+                   std::to_string(kMaxRowBytes) + ": a row has " + std::to_string(image.width) + " pixels.");
   std::vector<uint8_t> rows;
   const uint8_t* pixels = image.pixels;
   if (row_bytes != 3 * image.width) {

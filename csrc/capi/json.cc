@@ -23,7 +23,13 @@ std::string quoted(std::string_view text) {
 std::string number(double value) {
   char text[32];
   std::snprintf(text, sizeof text, "%.9g", value);
-  return text;
+  // A program may have set a locale with another decimal point, of one byte or more.
+  std::string out;
+  for (const char c : std::string_view(text)) {
+    const bool is_json = (c >= '0' && c <= '9') || c == '-' || c == '+' || c == 'e';
+    if (is_json || !out.ends_with('.')) out += is_json ? c : '.';
+  }
+  return out;
 }
 
 }  // namespace t5g::capi

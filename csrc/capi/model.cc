@@ -15,27 +15,20 @@
 
 namespace t5g::capi {
 
-// A model whose file is copied in memory keeps the copy, wherever it has come from.
-class Memory {
- public:
-  Memory(const void* data, size_t size, bool copy) : bytes_(static_cast<const std::byte*>(data), size) {
-    if (!copy) {
-      if (reinterpret_cast<uintptr_t>(data) % alignof(uint64_t) != 0)
-        fail("data", "begins at no multiple of 8 bytes. Move it, or set load to T5G_LOAD_COPY.");
-      return;
-    }
-    copy_ = Buffer(size);
-    std::copy(bytes_.begin(), bytes_.end(), copy_.data());
-    bytes_ = {copy_.data(), size};
-  }
-  std::span<const std::byte> bytes() const { return bytes_; }
-
- private:
-  std::span<const std::byte> bytes_;
-  Buffer copy_;
-};
-
 namespace {
+
+// A file in the caller's memory, or in a copy that the model keeps.
+ModelLocation in_memory(std::string name, const void* data, size_t size, bool copy) {
+  const std::span bytes(static_cast<const std::byte*>(data), size);
+  if (!copy) {
+    if (reinterpret_cast<uintptr_t>(data) % alignof(uint64_t) != 0)
+      fail("data", "begins at no multiple of 8 bytes. Move it, or set load to T5G_LOAD_COPY.");
+    return {.path = std::move(name), .memory = bytes};
+  }
+  const auto kept = std::make_shared<Buffer>(size);
+  std::copy(bytes.begin(), bytes.end(), kept->data());
+  return {.path = std::move(name), .memory = {kept->data(), size}, .owner = kept};
+}
 
 t5g_model_options default_options() {
   t5g_model_options options{};
@@ -84,11 +77,9 @@ void learn(t5g_model& model) {
   });
 }
 
-void open(const ModelLocation& location, const t5g_model_options& options, std::shared_ptr<const Memory> memory,
-          t5g_model** out) {
+void open(const ModelLocation& location, const t5g_model_options& options, t5g_model** out) {
   const auto begin = std::chrono::steady_clock::now();
   auto model = std::make_unique<t5g_model>();
-  model->memory = std::move(memory);
   model->handle = std::make_shared<ModelHandle>(location, runtime_options(options));
   learn(*model);
   model->load_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
@@ -142,6 +133,7 @@ std::string location_name(const char* name, const char* usual) {
 }  // namespace
 
 std::vector<int32_t> ids_argument(const int32_t* ids, size_t n_ids, const char* name) {
+  check_items(n_ids, name);
   if (n_ids > 0) required(ids, name);
   return {ids, ids + n_ids};
 }
@@ -165,8 +157,7 @@ t5g_status t5g_model_options_init(t5g_model_options* options, size_t struct_size
 t5g_status t5g_model_open(const char* path, const t5g_model_options* options, t5g_model** model) {
   return guarded([&] {
     required(model, "model") = nullptr;
-    required(path, "path");
-    open({.path = path}, take(options, default_options(), "options"), nullptr, model);
+    open({.path = path_argument(path)}, take(options, default_options(), "options"), model);
   });
 }
 
@@ -177,7 +168,7 @@ t5g_status t5g_model_open_fd(int fd, uint64_t offset, uint64_t size, const char*
     if (fd < 0) fail("fd", "is " + std::to_string(fd) + ", expected a descriptor.");
     const ModelLocation location{
         .path = location_name(name, "the open file"), .descriptor = fd, .offset = offset, .size_bytes = size};
-    open(location, take(options, default_options(), "options"), nullptr, model);
+    open(location, take(options, default_options(), "options"), model);
   });
 }
 
@@ -187,10 +178,10 @@ t5g_status t5g_model_open_memory(const void* data, size_t size, const char* name
     required(model, "model") = nullptr;
     required(static_cast<const char*>(data), "data");
     if (size == 0) fail("size", "is 0: the file is empty.");
+    check_bytes(size, "data");
     const t5g_model_options all = take(options, default_options(), "options");
-    auto memory = std::make_shared<const Memory>(data, size, second_of(all.load, "load"));
-    const ModelLocation location{.path = location_name(name, "the file in memory"), .memory = memory->bytes()};
-    open(location, all, std::move(memory), model);
+    const bool copy = second_of(all.load, "load");
+    open(in_memory(location_name(name, "the file in memory"), data, size, copy), all, model);
   });
 }
 

@@ -102,7 +102,7 @@ t5g_status t5g_score(t5g_model* model, const t5g_source* source, const int32_t* 
     const std::vector<int32_t> target = ids_argument(ids, n_ids, "ids");
     if (n_ids > 0) required(logprobs, "logprobs");
     CancelInterrupt interrupt(cancel);
-    it.handle->use(&interrupt, [&](Model& m, Interrupt* stop) { score(m, encoded, target, logprobs, stop); });
+    use(it, &interrupt, [&](Model& m, Interrupt* stop) { score(m, encoded, target, logprobs, stop); });
   });
 }
 
@@ -113,7 +113,7 @@ t5g_status t5g_logits(t5g_model* model, const t5g_source* source, const int32_t*
     const EncodedSource& encoded = *checked(source, "source").source;
     const std::vector<int32_t> target = ids_argument(ids, n_ids, "ids");
     CancelInterrupt interrupt(cancel);
-    it.handle->use(&interrupt, [&](Model& m, Interrupt* stop) {
+    use(it, &interrupt, [&](Model& m, Interrupt* stop) {
       m.check_has_decoder();
       Model::check_ids("target", target, m.config().decoder);
       m.check_source(encoded);

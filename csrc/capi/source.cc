@@ -59,7 +59,7 @@ void encode(t5g_model* model, const t5g_encode_options* given, t5g_source** out,
   check_truncation(options.truncation);
   const AdapterChoices chosen = adapters_argument(options);
   CancelInterrupt interrupt(options.cancel);
-  it.handle->use(&interrupt, [&](Model& m, Interrupt* stop) {
+  use(it, &interrupt, [&](Model& m, Interrupt* stop) {
     std::vector<std::vector<uint8_t>> pixels;
     for (size_t i = 0; i < options.n_images; ++i) pixels.push_back(pixels_for(m, options.images[i], i));
     std::vector<int32_t> ids = make_ids(m, options);
@@ -113,7 +113,7 @@ t5g_status t5g_encode_ids(t5g_model* model, const int32_t* ids, size_t n_ids, co
 }
 
 t5g_status t5g_source_save(const t5g_source* source, const char* path) {
-  return guarded([&] { checked(source, "source").source->save(&required(path, "path")); });
+  return guarded([&] { checked(source, "source").source->save(path_argument(path)); });
 }
 
 t5g_status t5g_source_save_memory(const t5g_source* source, void** data, size_t* size) {
@@ -129,7 +129,7 @@ t5g_status t5g_source_save_memory(const t5g_source* source, void** data, size_t*
 t5g_status t5g_source_load(const t5g_model* model, const char* path, t5g_source** source) {
   return guarded([&] {
     required(source, "source") = nullptr;
-    const std::string name = &required(path, "path");
+    const std::string name = path_argument(path);
     give_source(known(checked(model, "model"), [&](const Model& it) { return it.load_source(name); }), source);
   });
 }
@@ -137,6 +137,7 @@ t5g_status t5g_source_load(const t5g_model* model, const char* path, t5g_source*
 t5g_status t5g_source_load_memory(const t5g_model* model, const void* data, size_t size, t5g_source** source) {
   return guarded([&] {
     required(source, "source") = nullptr;
+    check_bytes(size, "data");
     const std::span bytes(&required(static_cast<const std::byte*>(data), "data"), size);
     give_source(known(checked(model, "model"), [&](const Model& it) { return it.load_source(bytes); }), source);
   });

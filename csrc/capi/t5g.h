@@ -5,8 +5,9 @@
  * or lets an exception out, whatever it is given: NULL and handles of another kind are T5G_INVALID_ARGUMENT. A handle
  * that was freed must not be used any more.
  *
- * Text is UTF-8 in and out, paths included, on every system. Sizes are bytes; T5G_TO_ZERO stands for a text that ends
- * with a zero byte. Text that comes out has a zero byte behind it, which its size does not count.
+ * Text is UTF-8 in and out, paths included, on every system; where file names are bytes, others name files too. Sizes
+ * are bytes; T5G_TO_ZERO stands for a text that ends with a zero byte. Text that comes out has a zero byte behind it,
+ * which its size does not count.
  *
  * Memory. What a call makes is the caller's: handles go back to the _free function of their kind, arrays and texts to
  * t5g_free(). What a handle shows (const pointers) lives as long as the handle. _free functions take NULL.

@@ -25,6 +25,7 @@ bool template_begins_with_bos(const t5g_model& model) {
 }
 
 std::vector<ChatMessage> messages_argument(const t5g_chat_message* messages, size_t n_messages) {
+  check_items(n_messages, "messages");
   if (n_messages > 0) required(messages, "messages");
   std::vector<ChatMessage> copied;
   for (size_t i = 0; i < n_messages; ++i) {

@@ -144,7 +144,8 @@ GgufFile ModelLocation::open() const {
 }
 
 Model::Model(const ModelLocation& location, const ModelOptions& options)
-    : file_(location.open()),
+    : memory_owner_(location.owner),
+      file_(location.open()),
       config_(limited(load_config(file_, options.encoder_window), options)),
       tokenizer_(load_tokenizer(file_, config_)),
       source_origin_{fingerprint_of(file_), config_.encoder.sliding_attention_window.before},

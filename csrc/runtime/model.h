@@ -59,6 +59,7 @@ struct ModelLocation {
   uint64_t offset = 0, size_bytes = InputFile::kToTheEnd;
   // Aligned to 8 bytes; stays where it is as long as the model, which LoadMode does not change.
   std::span<const std::byte> memory = {};
+  std::shared_ptr<const void> owner = nullptr;  // of that memory, which the model keeps; or it is the caller's
 
   GgufFile open() const;
 };
@@ -215,6 +216,7 @@ class Model {
   // Runs the first steps, as many as go together -> their number.
   size_t run_some(std::span<const Step> steps, const FunctionRef<void()>* before_head);
 
+  const std::shared_ptr<const void> memory_owner_;
   GgufFile file_;
   const Config config_;
   const std::shared_ptr<const Tokenizer> tokenizer_;

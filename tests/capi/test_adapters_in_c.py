@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -126,3 +130,36 @@ def test_adapters_that_are_none(lib: Library, model: int, files: Path, tmp_path:
     source = encoded(lib, model, everything=True)
     assert np.frombuffer(logits(lib, model, source, lib.get("model_get_info", "t5g_model_info", model).vocab_size)).size
     lib.source_free(source)
+
+
+WITH_A_COMMA = """
+import json, locale, sys
+from support.c_library import Library
+locale.setlocale(locale.LC_NUMERIC, "xx_XX.UTF-8")
+assert locale.localeconv()["decimal_point"] == ","
+lib = Library(sys.argv[1])
+model = lib.make("model_open", sys.argv[2].encode(), None)
+lib.model_load_adapter(model, sys.argv[3].encode(), b"a", 0.5)
+print(lib.take_text("model_get_adapters", model))
+"""
+
+
+def test_numbers_are_json_in_every_locale(lib: Library, files: Path, tmp_path: Path) -> None:
+    if shutil.which("localedef") is None:
+        pytest.skip("there is no localedef, and maybe no locale with another decimal point")
+    characters = "".join(f"<U{code:04X}> /x{code:02x} X\n" for code in range(128))
+    (tmp_path / "map").write_text(
+        f"<code_set_name> UTF-8\n<comment_char> %\n<escape_char> /\nCHARMAP\n{characters}END CHARMAP\n"
+    )
+    (tmp_path / "locale").write_text(
+        'escape_char /\nLC_NUMERIC\ndecimal_point "<U002C>"\nthousands_sep ""\ngrouping -1\nEND LC_NUMERIC\n'
+    )
+    sources = ["-i", tmp_path / "locale", "-f", tmp_path / "map"]
+    subprocess.run(["localedef", "-c", "--no-archive", *sources, tmp_path / "xx_XX.UTF-8"], capture_output=True)
+    result = subprocess.run(
+        [sys.executable, "-c", WITH_A_COMMA, lib.path, files / "m.gguf", files / "a.gguf"],
+        env=os.environ | {"LOCPATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+    )
+    assert json.loads(result.stdout) == {"a": 0.5}, result.stderr

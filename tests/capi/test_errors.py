@@ -150,6 +150,57 @@ def test_struct_sizes_that_are_none(lib: Library, handles: Handles, size: int) -
     assert not out.value
 
 
+@pytest.mark.parametrize("size", [2**64 - 2, 2**63])
+def test_sizes_that_no_memory_has(lib: Library, handles: Handles, size: int) -> None:
+    """What counting down from 0 gives: refused before anything is read."""
+    out, n, one, number = (
+        ctypes.byref(ctypes.c_void_p()),
+        ctypes.byref(ctypes.c_size_t()),
+        ids_array([3]),
+        (ctypes.c_float * 1)(),
+    )
+    model, source, bytes_ = handles.model, handles.source, ctypes.create_string_buffer(64)
+    message = (ctypes.c_char_p * 2)(b"user", b"a")
+    for name, arguments in {
+        "encode_text": (model, b"a", size, None, out),
+        "tokenize": (model, b"a", size, 1, 0, out, n),
+        "model_open_memory": (bytes_, size, None, None, out),
+        "source_load_memory": (model, bytes_, size, out),
+        "encode_ids": (model, one, size, None, out),
+        "detokenize": (model, one, size, 0, out, n),
+        "score": (model, source, one, size, None, number),
+        "logits": (model, source, one, size, None, number, 1),
+        "apply_chat_template": (model, message, size, out, n),
+        "generate_batch": (model, (ctypes.c_void_p * 1)(source), size, None, (ctypes.c_void_p * 1)()),
+    }.items():
+        assert failed(lib, f"t5g_{name}", *arguments) == "T5G_INVALID_ARGUMENT", name
+        assert "more than any memory has" in lib.message(), name
+
+
+@pytest.mark.parametrize("row_bytes", [2**62, -48, 47])
+def test_rows_of_an_image_that_are_none(lib: Library, row_bytes: int) -> None:
+    model = lib.make("model_open", str(GOLDENS / "v2-images.gguf").encode(), None)
+    pixels = ctypes.create_string_buffer(3 * 16 * 16)
+    image = (ctypes.c_int64 * 4)(ctypes.addressof(pixels), 16, 16, row_bytes)
+    options = lib.options("encode", images=ctypes.addressof(image), n_images=1)
+    out = ctypes.byref(ctypes.c_void_p())
+    assert failed(lib, "t5g_encode_text", model, b"", 0, ctypes.byref(options), out) == "T5G_INVALID_ARGUMENT"
+    assert "images[0]: row_bytes" in lib.message()
+    lib.model_free(model)
+
+
+def test_an_empty_path(lib: Library, handles: Handles) -> None:
+    out = ctypes.byref(ctypes.c_void_p())
+    for name, arguments in {
+        "model_open": (b"", None, out),
+        "source_load": (handles.model, b"", out),
+        "source_save": (handles.source, b""),
+        "model_load_adapter": (handles.model, b"", b"a", 1.0),
+    }.items():
+        assert failed(lib, f"t5g_{name}", *arguments) == "T5G_INVALID_ARGUMENT", name
+        assert lib.message() == "path: is empty."
+
+
 def test_structs_of_a_newer_header(lib: Library, handles: Handles) -> None:
     known = ctypes.sizeof(STRUCTS["t5g_generate_options"])
     buffer = ctypes.create_string_buffer(b"\xff" * (known + 24), known + 24)

@@ -2,12 +2,14 @@
 // Usage: capi_checks MODEL.gguf [ROUNDS]
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -99,6 +101,66 @@ void check_calls_inside_callbacks(const char* path, t5g_model* model, const t5g_
   T5G_CHECK(state.of_same == T5G_OK || state.of_same == T5G_INVALID_ARGUMENT);
   t5g_result_free(result);
   t5g_model_free(state.other);
+}
+
+// Of a copy in memory, which goes with the model.
+t5g_model* open_copy(const std::vector<char>& file) {
+  t5g_model_options options;
+  T5G_CHECK(t5g_model_options_init(&options, sizeof options) == T5G_OK);
+  options.load = T5G_LOAD_COPY;
+  options.n_threads = 1;
+  t5g_model* model = nullptr;
+  T5G_CHECK(t5g_model_open_memory(file.data(), file.size(), nullptr, &options, &model) == T5G_OK);
+  return model;
+}
+
+std::vector<char> content_of(const char* path) {
+  std::vector<char> content;
+  std::FILE* file = std::fopen(path, "rb");
+  T5G_CHECK(file != nullptr);
+  for (int c = std::fgetc(file); c != EOF; c = std::fgetc(file)) content.push_back(static_cast<char>(c));
+  std::fclose(file);
+  return content;
+}
+
+// A callback that frees the model has ended the call that it is in.
+void check_freeing_inside_callbacks(const char* path) {
+  const std::vector<char> file = content_of(path);
+  t5g_encode_options reading;
+  T5G_CHECK(t5g_encode_options_init(&reading, sizeof reading) == T5G_OK);
+  t5g_model* model = open_copy(file);
+  reading.user_data = &model;
+  reading.on_progress = [](void* data, uint64_t, uint64_t) -> int32_t {
+    t5g_model_free(std::exchange(*static_cast<t5g_model**>(data), nullptr));
+    return 0;
+  };
+  t5g_source* source = nullptr;
+  T5G_CHECK(t5g_encode_text(model, kText, T5G_TO_ZERO, &reading, &source) == T5G_CLOSED && source == nullptr);
+  T5G_CHECK(model == nullptr);
+
+  for (const bool at_the_text : {true, false}) {
+    model = open_copy(file);
+    source = encode(model);
+    t5g_generate_options writing;
+    T5G_CHECK(t5g_generate_options_init(model, &writing, sizeof writing) == T5G_OK);
+    writing.user_data = &model;
+    if (at_the_text) {
+      writing.on_text = [](void* data, size_t, const char*, size_t) -> int32_t {
+        t5g_model_free(std::exchange(*static_cast<t5g_model**>(data), nullptr));
+        return 0;
+      };
+    } else {
+      writing.allowed_tokens = [](void* data, size_t, const int32_t*, size_t, uint32_t*, size_t) -> int32_t {
+        t5g_model_free(std::exchange(*static_cast<t5g_model**>(data), nullptr));
+        return T5G_ALLOW_ALL;
+      };
+    }
+    t5g_result* result = nullptr;
+    const t5g_status status = t5g_generate(model, source, &writing, &result);
+    T5G_CHECK(model == nullptr && (status == T5G_CLOSED || status == T5G_OK));
+    t5g_result_free(result);
+    t5g_source_free(source);
+  }
 }
 
 void check_threads(t5g_model* model, const t5g_source* source) {
@@ -202,6 +264,7 @@ int main(int argc, char** argv) {
   t5g_source* source = encode(model);
   check_callbacks_that_throw(model, source);
   check_calls_inside_callbacks(argv[1], model, source);
+  check_freeing_inside_callbacks(argv[1]);
   check_threads(model, source);
   t5g_source_free(source);
   t5g_model_free(model);
