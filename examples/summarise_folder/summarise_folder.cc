@@ -1,7 +1,8 @@
 // Summarises the texts of a folder, each into a file beside it: summarise_folder MODEL.gguf FOLDER [SUFFIX ...].
 //
-// NAME.txt becomes NAME.summary.txt, whole or not at all. A file that has one is done, unless it was written to since:
-// so the program can be stopped at any moment (Ctrl-C) and started again. Nothing leaves the machine.
+// NAME.txt becomes NAME.summary.txt, whole or not at all. NAME.md beside it would too: neither is done then. A file
+// that has one is done, unless it was written to since: so the program can be stopped at any moment (Ctrl-C) and
+// started again. Nothing leaves the machine.
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -9,6 +10,8 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -91,13 +94,19 @@ bool summarise(t5g_model* model, const fs::path& path) {
 int run(const std::string& model_path, const fs::path& folder, const std::vector<std::string>& suffixes) {
   const Model model = open(model_path);
   int status = 0;
-  for (const fs::path& path : texts_in(folder, suffixes)) {
+  const std::vector<fs::path> paths = texts_in(folder, suffixes);
+  std::map<fs::path, int> n_texts;  // by the summary that they would get
+  for (const fs::path& path : paths) ++n_texts[summary_of(path)];
+  for (const fs::path& path : paths) {
     const std::string name = utf8(path.filename());
-    if (is_done(path)) {
-      std::printf("%s: done before\n", name.c_str());
-      continue;
-    }
     try {
+      if (n_texts[summary_of(path)] > 1)
+        throw std::runtime_error("another text has the same summary, " + utf8(summary_of(path).filename()) +
+                                 ". Rename one of them.");
+      if (is_done(path)) {
+        std::printf("%s: done before\n", name.c_str());
+        continue;
+      }
       if (!summarise(model.get(), path)) return 130;
       std::printf("%s: done\n", name.c_str());
     } catch (const std::exception& error) {

@@ -171,6 +171,14 @@ def test_summarising_a_folder(programs: Path, tmp_path: Path) -> None:
     os.utime(tmp_path / "b.md", (later, later))
     assert run(program, model, tmp_path) == "a.txt: done before\nb.md: done\nü.txt: done before\n"
     assert subprocess.run([program, "/nowhere.gguf", tmp_path], capture_output=True).returncode == 1
+    # No summary in place of another's.
+    (tmp_path / "b.md").unlink()
+    (tmp_path / "a.n.txt").write_text("a dog")
+    (tmp_path / "a.md").write_text("a fox")
+    result = subprocess.run([program, model, tmp_path], capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (1, "a.n.txt: done\nü.txt: done before\n")
+    told = "another text has the same summary, a.summary.txt. Rename one of them."
+    assert result.stderr == f"summarise_folder: a.md: {told}\nsummarise_folder: a.txt: {told}\n"
 
 
 def test_summarising_can_be_interrupted(programs: Path, tmp_path: Path) -> None:
