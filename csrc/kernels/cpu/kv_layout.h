@@ -33,10 +33,11 @@ constexpr int chunks_per_part(DataType type) { return type == DataType::kBF16 ? 
 constexpr int kPairRows = 64;
 // Steps, of a pair each, in which BF16 sums a row's dimensions or a chunk's keys: as many as there is room for.
 constexpr size_t pair_steps(int head_dim) { return round_up(static_cast<size_t>(head_dim + 1) / 2, kChunkKeys / 2); }
-// Floats of attend()'s scratch: for BF16 its rows' queries and results, transposed, and a tile of operands unpacked.
+// Floats of attend()'s scratch: for BF16 its rows' queries and results, transposed, and a tile of operands; each pair
+// as two floats, as most levels multiply them.
 constexpr size_t attend_scratch(DataType type, int head_dim) {
   const size_t steps = pair_steps(head_dim);
-  return type == DataType::kBF16 ? kPairRows * (steps + static_cast<size_t>(acc_stride(head_dim))) + 32 * steps : 0;
+  return type == DataType::kBF16 ? kPairRows * (2 * steps + static_cast<size_t>(acc_stride(head_dim))) + 32 * steps : 0;
 }
 
 // Whether keys and values can be stored in this type.

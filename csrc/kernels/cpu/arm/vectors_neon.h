@@ -172,6 +172,11 @@ inline void store_f16(std::byte* to, const F32x16& a) {
 }
 
 inline uint16x4_t load_halves(const std::byte* from) { return vld1_u16(reinterpret_cast<const uint16_t*>(from)); }
+inline F32x16 load_bf16(const std::byte* from) {
+  F32x16 r;
+  for (int i = 0; i < 4; ++i) r.q[i] = vreinterpretq_f32_u32(vshll_n_u16(load_halves(from + 8 * i), 16));
+  return r;
+}
 inline F32x16 load_f16(const std::byte* from) {
   return {{vcvt_f32_f16(vreinterpret_f16_u16(load_halves(from))),
            vcvt_f32_f16(vreinterpret_f16_u16(load_halves(from + 8))),

@@ -9,13 +9,20 @@
 #include "kernels/cpu/common/transpose.h"
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/kv_layout.h"
+#include T5G_PAIRS  // the level's own, named by its source file
 
 namespace t5g::kernels {
 namespace {
 
+// Pairs of rows lie in the order in which they are read: for every kPairVectors of sixteen rows, step by step.
+constexpr int kPairLine = kPairVectors * 16 * kPairFloats;  // floats of a step
+constexpr int64_t pairs_at(size_t steps, int vector) {
+  return vector / kPairVectors * static_cast<int64_t>(steps) * kPairLine + vector % kPairVectors * 16 * kPairFloats;
+}
+
 constexpr float kHeadroom = 40.0f * kUnitsPerOctave;  // how far scores may be above the first ones
 
-// Some rows of a call. Every line holds a number, or a pair, of each.
+// Some rows of a call. A line holds a number of each.
 struct PairBlock {
   PairBlock(const AttendArgs& attend, int first)
       : args(attend),
@@ -23,7 +30,7 @@ struct PairBlock {
         rows(attend.rows - first < kPairRows ? attend.rows - first : kPairRows),
         steps((attend.head_dim + 1) / 2),
         queries(attend.scratch),
-        acc(attend.scratch + pair_steps(attend.head_dim) * kPairRows),
+        acc(attend.scratch + pair_steps(attend.head_dim) * kPairRows * kPairFloats),
         operands(acc + acc_stride(attend.head_dim) * kPairRows) {
     for (int i = 0; i < kPairRows; ++i) {
       reference[i] = 0.0f;
@@ -31,18 +38,24 @@ struct PairBlock {
     }
   }
 
+  int vectors() const { return (rows + 15) / 16; }
+  float* queries_of(int vector) const { return queries + pairs_at(pair_steps(args.head_dim), vector); }
+  // From the chunk's key `key` on, which is even.
+  float* weights_of(int vector, int key) { return weights + pairs_at(kChunkKeys / 2, vector) + key / 2 * kPairLine; }
+
   const AttendArgs& args;
-  const int row, rows;                                    // [row, row + rows) of the call
-  const int steps;                                        // pairs of dimensions
-  float* const queries;                                   // [steps] lines of pairs
-  float* const acc;                                       // [acc_stride] lines
-  float* const operands;                                  // [pair_steps, 32]: for operands_of()
-  alignas(64) float weights[kChunkKeys / 2 * kPairRows];  // a line of pairs for two keys
-  alignas(64) float begin[kPairRows], end[kPairRows];     // visible keys of the part
-  alignas(64) float reference[kPairRows];                 // the score whose weight is 1
-  alignas(64) float limit[kPairRows];                     // the largest score allowed; at first -infinity
-  alignas(64) float peak[kPairRows];                      // the largest score above the limit
-  alignas(64) float sum[kPairRows];                       // of the weights as they are after rounding
+  const int row, rows;                                                  // [row, row + rows) of the call
+  const int steps;                                                      // pairs of dimensions
+  float* const queries;                                                 // pairs of rows, pair_steps of them
+  float* const acc;                                                     // [acc_stride] lines
+  float* const operands;                                                // [pair_steps, 32]: for operands_of()
+  alignas(64) float scores[kChunkKeys * kPairRows];                     // a line for each key
+  alignas(64) float weights[kChunkKeys / 2 * kPairRows * kPairFloats];  // pairs of rows, for every two keys
+  alignas(64) float begin[kPairRows], end[kPairRows];                   // visible keys of the part
+  alignas(64) float reference[kPairRows];                               // the score whose weight is 1
+  alignas(64) float limit[kPairRows];                                   // the largest score allowed; at first -infinity
+  alignas(64) float peak[kPairRows];                                    // the largest score above the limit
+  alignas(64) float sum[kPairRows];                                     // of the weights as they are after rounding
 };
 
 inline void load_queries(PairBlock& block) {
@@ -55,7 +68,8 @@ inline void load_queries(PairBlock& block) {
         words[i] = exists ? as_bits(load_first(block.args.q[block.row + row + i] + step, left)) : splat(0);
       }
       transpose(words);
-      for (int i = 0; i < 16; ++i) store(block.queries + (step + i) * kPairRows + row, as_float(words[i]));
+      float* to = block.queries_of(row / 16) + step * kPairLine;
+      for (int i = 0; i < 16; ++i) store_rows(to + i * kPairLine, as_pairs(words[i]));
     }
   }
 }

@@ -231,6 +231,15 @@ inline F32x16 load_i8(const std::byte* from) {
   return r;
 }
 
+// 16 bfloat16.
+inline F32x16 load_bf16(const std::byte* from) {
+  uint16_t halves[16];
+  __builtin_memcpy(halves, from, sizeof halves);
+  F32x16 r;
+  T5G_LANES r.lane[i] = bits_to_float(static_cast<uint32_t>(halves[i]) << 16);
+  return r;
+}
+
 inline F32x16 load_f16(const std::byte* from) {
   uint16_t halves[16];
   __builtin_memcpy(halves, from, sizeof halves);

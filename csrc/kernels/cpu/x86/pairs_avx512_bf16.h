@@ -14,19 +14,20 @@ struct Pairs {
   __m512bh v;
 };
 
-inline Pairs load_pairs(const std::byte* from) { return {reinterpret_cast<__m512bh>(_mm512_loadu_si512(from))}; }
+inline Pairs as_pairs(I32x16 words) { return {reinterpret_cast<__m512bh>(words.v)}; }
+inline Pairs load_pairs(const std::byte* from) { return as_pairs(load_bits(from)); }
 inline Pairs splat_pair(const std::byte* from) {
   int32_t pair;
   __builtin_memcpy(&pair, from, sizeof pair);
   return {reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair))};
 }
-// Attention's operands as they lie (see attention_pairs.h), sixteen pairs a step.
-constexpr int kOperandFloats = 16;
+
+// What attention multiplies (see attention_pairs.h): pairs as they are, operands where they lie.
+constexpr int kPairOperands = 4, kPairVectors = 4, kPairFloats = 1;
+inline void store_rows(float* to, Pairs pairs) { _mm512_storeu_si512(to, reinterpret_cast<__m512i>(pairs.v)); }
+inline Pairs load_rows(const float* from) { return load_pairs(reinterpret_cast<const std::byte*>(from)); }
 inline const float* operands_of(const std::byte* from, int, float*) { return reinterpret_cast<const float*>(from); }
-inline Pairs splat_operand(const float* operands, int i) {
-  return splat_pair(reinterpret_cast<const std::byte*>(operands + i));
-}
-constexpr int kPairOperands = 4, kPairVectors = 4;
+inline Pairs splat_operand(const float* pair) { return splat_pair(reinterpret_cast<const std::byte*>(pair)); }
 
 inline F32x16 fma_pairs(Pairs a, Pairs b, F32x16 sum) { return {_mm512_dpbf16_ps(sum.v, a.v, b.v)}; }
 
@@ -46,14 +47,12 @@ constexpr WeightTables kWeightTables = [] {
 }();
 
 // As in common/pairs.h, but mantissas are looked up.
-inline Pairs pair_weights(F32x16 even, F32x16 odd, std::byte* to) {
+inline Pairs pair_weights(F32x16 even, F32x16 odd) {
   const __m512i bits = _mm512_permutex2var_epi16(
       _mm512_castps_si512(even.v), _mm512_load_si512(kWeightTables.low_halves), _mm512_castps_si512(odd.v));
   const __m512i mantissa = _mm512_permutex2var_epi8(_mm512_load_si512(kWeightTables.mantissas), bits,
                                                     _mm512_load_si512(kWeightTables.mantissas + 64));
-  const __m512i pairs = _mm512_ternarylogic_epi32(_mm512_set1_epi16(127), mantissa, bits, 0xca);
-  _mm512_storeu_si512(to, pairs);
-  return {reinterpret_cast<__m512bh>(pairs)};
+  return {reinterpret_cast<__m512bh>(_mm512_ternarylogic_epi32(_mm512_set1_epi16(127), mantissa, bits, 0xca))};
 }
 
 inline void store_bf16(std::byte* to, F32x16 a) {

@@ -152,6 +152,13 @@ inline __m128i eight_f16(__m256 a) {
   const __m256 finite = _mm256_min_ps(_mm256_max_ps(a, _mm256_set1_ps(-65504.0f)), _mm256_set1_ps(65504.0f));
   return _mm256_cvtps_ph(finite, _MM_FROUND_TO_NEAREST_INT);
 }
+inline F32x16 load_bf16(const std::byte* from) {
+  const __m128i* halves = reinterpret_cast<const __m128i*>(from);
+  const auto widen = [](const __m128i* half) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(half)), 16));
+  };
+  return {widen(halves), widen(halves + 1)};
+}
 inline void store_f16(std::byte* to, const F32x16& a) {
   __m128i* halves = reinterpret_cast<__m128i*>(to);
   _mm_storeu_si128(halves, eight_f16(a.low));

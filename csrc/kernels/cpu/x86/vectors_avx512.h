@@ -88,6 +88,10 @@ inline F32x16 load_i8(const std::byte* from) {
 inline F32x16 load_f16(const std::byte* from) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)))};
 }
+inline F32x16 load_bf16(const std::byte* from) {
+  const __m512i words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(words, 16))};
+}
 inline void store_f16(std::byte* to, F32x16 a) {
   const __m512 largest = _mm512_set1_ps(65504.0f), smallest = _mm512_set1_ps(-65504.0f);
   const __m512 finite = _mm512_min_ps(_mm512_max_ps(a.v, smallest), largest);
