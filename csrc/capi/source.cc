@@ -9,8 +9,8 @@
 #include "capi/handles.h"
 #include "capi/image_prompt.h"
 #include "capi/structs.h"
-#include "capi/truncation.h"
 #include "runtime/reading_progress.h"
+#include "text/truncation.h"
 
 namespace t5g::capi {
 namespace {
@@ -44,7 +44,25 @@ void give_source(std::shared_ptr<const EncodedSource> source, t5g_source** out) 
   *out = handle.release();
 }
 
-Added added_by(const Tokenizer& tokenizer) { return {tokenizer.prefix_ids(), tokenizer.suffix_ids()}; }
+void check_truncation(int32_t truncation) {
+  if (truncation < T5G_TRUNCATION_ERROR || truncation > T5G_TRUNCATION_MIDDLE)
+    fail("truncation", "must be one of the constants of t5g.h, got " + std::to_string(truncation) + ".");
+}
+
+// Leaves at most `limit` ids, unless it is an error to have more; says how many went. tokenizer: what has put its own
+// ids around a text, or null.
+int64_t truncate(std::vector<int32_t>& ids, int32_t truncation, int64_t limit, const Tokenizer* tokenizer) {
+  if (truncation == T5G_TRUNCATION_ERROR) return 0;
+  const auto part = static_cast<Truncation>(truncation);
+  const CutRange cut = tokenizer == nullptr
+                           ? cut_range(std::ssize(ids), limit, part, 0, 0)
+                           : cut_range(std::ssize(ids), limit, part, std::ssize(tokenizer->prefix_ids()),
+                                       std::ssize(tokenizer->suffix_ids()));
+  ids.erase(ids.begin() + cut.begin, ids.begin() + cut.begin + cut.n);
+  return cut.n;
+}
+static_assert(static_cast<int32_t>(Truncation::kEnd) == T5G_TRUNCATION_END &&
+              static_cast<int32_t>(Truncation::kMiddle) == T5G_TRUNCATION_MIDDLE);
 
 // make_ids(model, options): what the source consists of, once the images have been looked at. is_text: whether
 // something was put around it.
@@ -64,8 +82,8 @@ void encode(t5g_model* model, const t5g_encode_options* given, t5g_source** out,
     for (size_t i = 0; i < options.n_images; ++i) pixels.push_back(pixels_for(m, options.images[i], i));
     std::vector<int32_t> ids = make_ids(m, options);
     const int64_t limit = m.config().encoder.max_tokens;
-    const Added added = is_text ? added_by(*m.tokenizer()) : Added{};
-    const int64_t n_truncated = pixels.empty() ? truncate(ids, options.truncation, limit, added) : 0;
+    const Tokenizer* tokenizer = is_text ? m.tokenizer().get() : nullptr;
+    const int64_t n_truncated = pixels.empty() ? truncate(ids, options.truncation, limit, tokenizer) : 0;
     Model::check_ids("source", ids, m.config().encoder);
     m.check_images(ids, pixels.size());
     Model::Unread unread{std::move(ids), {}, m.adapters().choose(chosen), 0, n_truncated};

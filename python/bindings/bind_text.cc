@@ -12,6 +12,7 @@
 #include "bindings.h"
 #include "text/chat.h"
 #include "text/tokenizer.h"
+#include "text/truncation.h"
 #include "token_ids.h"
 #include "wrong_type.h"
 
@@ -112,10 +113,19 @@ std::vector<int32_t> chat_ids(const Tokenizer& tokenizer, const py::iterable& me
   return chat_prompt(tokenizer, copied);
 }
 
+std::pair<int64_t, int64_t> cut(int64_t n_ids, int64_t limit, const std::string& part, int64_t n_prefix,
+                                int64_t n_suffix) {
+  const Truncation word = part == "end" ? Truncation::kEnd : part == "start" ? Truncation::kStart : Truncation::kMiddle;
+  const CutRange range = cut_range(n_ids, limit, word, n_prefix, n_suffix);
+  return {range.begin, range.n};
+}
+
 }  // namespace
 
 void bind_text(py::module_& m) {
   using py::arg;
+  m.def("cut_range", &cut, arg("n_ids"), arg("limit"), arg("part"), arg("n_prefix"), arg("n_suffix"),
+        "(begin, number) of the ids that go of so many, where only `limit` may stay.");
   py::class_<Tokenizer, std::shared_ptr<Tokenizer>>(m, "Tokenizer", "Text to token ids and back. Thread-safe.")
       .def(py::init(&make_tokenizer), arg("pieces"), arg("scores"), arg("types"), py::kw_only(), arg("bos_id"),
            arg("eos_id"), arg("unk_id"), arg("pad_id"), arg("prefix_ids") = Ids{}, arg("suffix_ids") = Ids{},

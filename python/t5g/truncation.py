@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
-from t5g import arguments
+from t5g import _core, arguments
 
 Truncation: TypeAlias = "Literal['error', 'end', 'start', 'middle']"
 WORDS = ("error", "end", "start", "middle")
@@ -48,13 +48,5 @@ def cut(
     tuple
         The ids that stay, and how many went.
     """
-    n = len(ids) - limit
-    if n <= 0:
-        return ids, 0
-    first = len(prefix) if list(ids[: len(prefix)]) == list(prefix) else 0
-    last = len(suffix) if suffix and list(ids[-len(suffix) :]) == list(suffix) else 0
-    first, last = min(first, limit), min(last, max(limit - first, 0))
-    room = limit - first - last
-    before = {"end": room, "start": 0, "middle": (room + 1) // 2}[what]
-    begin = first + before
-    return ids[:begin] + ids[begin + n :], n
+    begin, n = _core.cut_range(len(ids), limit, what, len(prefix), len(suffix))
+    return (ids[:begin] + ids[begin + n :] if n else ids), n

@@ -37,6 +37,7 @@ __all__: list[str] = [
     "TextOptions",
     "Tokenizer",
     "UnsupportedError",
+    "cut_range",
     "find_output",
     "read_bandwidth",
     "resize_image",
@@ -547,6 +548,17 @@ class Generator:
         """
         Whether a source that is added now runs in the next step.
         """
+
+def cut_range(
+    n_ids: typing.SupportsInt | typing.SupportsIndex,
+    limit: typing.SupportsInt | typing.SupportsIndex,
+    part: str,
+    n_prefix: typing.SupportsInt | typing.SupportsIndex,
+    n_suffix: typing.SupportsInt | typing.SupportsIndex,
+) -> tuple[int, int]:
+    """
+    (begin, number) of the ids that go of so many, where only `limit` may stay.
+    """
 
 def find_output(path: bytes) -> OutputTarget: ...
 def read_bandwidth(n_threads: typing.SupportsInt | typing.SupportsIndex) -> float:
