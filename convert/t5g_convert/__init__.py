@@ -89,11 +89,11 @@ def convert(
     --------
     >>> t5g.convert("t5gemma-2-270m-270m", "270m-q4_0.gguf", type="q4_0")  # doctest: +SKIP
     """
-    from t5g import arguments
+    from t5g import arguments, messages
 
     vision = arguments.flag("vision", vision)
     if vision_type is not None and not vision:
-        arguments.warn_once("vision_type has no effect without vision.")
+        arguments.warn_once(messages.Argument("vision_type"), " has no effect without vision.")
     if arguments.flag("adapter", adapter):
         return _convert_adapter(hf_dir, out_path, type=type, base=base, n_threads=n_threads, progress=progress)
     with _needs_extra("t5g.convert"):

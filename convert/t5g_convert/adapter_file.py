@@ -12,6 +12,7 @@ from gguf import GGUFValueType as T
 from numpy.typing import NDArray
 from t5g._files import check_output
 from t5g.errors import InvalidArgumentError, ModelFormatError
+from t5g.messages import Argument, told
 
 from t5g_convert.adapter import Adapter, Delta, read_adapter
 from t5g_convert.config import T5GEMMA, T5GEMMA2, read_config
@@ -51,7 +52,8 @@ def convert_adapter(
     start = time.perf_counter()
     chosen = None if type is None else parse_type(type)
     if chosen is not None and chosen.is_quantised:
-        raise InvalidArgumentError(f"type is {chosen.name!r}, expected f32, f16 or bf16: adapters are not quantised.")
+        what = f" is {chosen.name!r}, expected f32, f16 or bf16: adapters are not quantised."
+        raise told(InvalidArgumentError, Argument("type"), what)
     adapter = read_adapter(folder)
     _check(adapter)
     out = check_output(out_path, [*folder.glob("*.json"), *folder.glob("*.safetensors")])

@@ -55,7 +55,9 @@ def convert(
     if base is not None:
         folder = local_folder(base)
         if not is_adapter(given):
-            raise ModelFormatError(f"{given}: is no PEFT adapter, which base= is for: there is no adapter_config.json.")
+            raise ModelFormatError(
+                f"{given}: is no PEFT adapter, which a base is for: there is no adapter_config.json."
+            )
         adapter = read_adapter(given)
     check_folder(folder)
     config = read_config(folder, encoder_only=encoder_only)

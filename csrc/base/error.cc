@@ -15,19 +15,20 @@ ModelFormatError::ModelFormatError(const std::string& where, const std::string& 
 namespace {
 
 // Only sources are cut where a caller wants that.
-const char* remedy_of_length(const std::string& side) {
-  const bool is_target = side.find("target") != std::string::npos || side.find("prefix") != std::string::npos;
-  return is_target
-             ? ". Shorten it; nothing is cut silently. Opening the model with max_target_tokens= sets another limit."
-             : ". Shorten it, or cut it with truncation=; nothing is cut silently. Opening the model with "
-               "max_source_tokens= sets another limit.";
+Message remedy_of_length(const std::string& what) {
+  const bool is_target = what.find("target") != std::string::npos || what.find("prefix") != std::string::npos;
+  if (is_target)
+    return ". Shorten it; nothing is cut silently. Opening the model with " + to_give("max_target_tokens") +
+           " sets another limit.";
+  return ". Shorten it, or cut it with " + to_give("truncation") +
+         "; nothing is cut silently. Opening the model with " + to_give("max_source_tokens") + " sets another limit.";
 }
 
 }  // namespace
 
-InputTooLong::InputTooLong(const std::string& side, int64_t n, int64_t max)
-    : InvalidArgument(side + " has " + std::to_string(n) + " tokens, but the model's limit is " + std::to_string(max) +
-                      remedy_of_length(side)),
+InputTooLong::InputTooLong(const std::string& what, int64_t n, int64_t max)
+    : InvalidArgument(Argument{what} + " has " + std::to_string(n) + " tokens, but the model's limit is " +
+                      std::to_string(max) + remedy_of_length(what)),
       n_tokens(n),
       limit(max) {}
 

@@ -2,15 +2,24 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <stdexcept>
 #include <string>
+#include <utility>
+
+#include "base/message.h"
 
 namespace t5g {
 
-// Root of the family; becomes t5g.T5gError in Python.
+// Root of the family; becomes t5g.T5gError in Python. what() names arguments as C does, others ask for message().
 class Error : public std::runtime_error {
  public:
-  using std::runtime_error::runtime_error;
+  explicit Error(Message message)
+      : std::runtime_error(message.text()), message_(std::make_shared<const Message>(std::move(message))) {}
+  const Message& message() const { return *message_; }
+
+ private:
+  std::shared_ptr<const Message> message_;  // shared, because copies of an exception must not throw
 };
 
 // A file that is not what it must be: damaged, of another architecture, inconsistent. Python: t5g.ModelFormatError.
@@ -37,8 +46,8 @@ class ModelClosed : public InvalidArgument {
 // A source or target longer than the model's limit: nothing is ever cut silently. Python: t5g.InputTooLongError.
 class InputTooLong : public InvalidArgument {
  public:
-  // side: "source" or "target".
-  InputTooLong(const std::string& side, int64_t n_tokens, int64_t limit);
+  // what: the argument that is too long, which says whether it is a source or a target.
+  InputTooLong(const std::string& what, int64_t n_tokens, int64_t limit);
   int64_t n_tokens;
   int64_t limit;
 };
@@ -57,7 +66,7 @@ class IoError : public Error {
   // Of writing: what to do about it is said too.
   static IoError of_writing(const std::string& path, const std::string& action, int errno_value);
   // With the whole message.
-  IoError(const std::string& message, int value) : Error(message), errno_value(value) {}
+  IoError(const std::string& whole, int value) : Error(whole), errno_value(value) {}
   int errno_value;
 };
 

@@ -30,52 +30,17 @@ t5g_status keep(t5g_status status, const char* message) noexcept {
   return status;
 }
 
-bool is_of_name(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_'; }
-
-// A message that is about arguments, as a C program has them: `truncation=`, as Python spells what can be given, is
-// `truncation` here, and `device='cpu'` is `device = "cpu"`.
-std::string in_c(std::string_view message) {
-  std::string said;
-  for (size_t at = 0; at < message.size();) {
-    const size_t begin = at;
-    while (at < message.size() && is_of_name(message[at])) ++at;
-    said += message.substr(begin, at - begin);
-    if (at == message.size()) break;
-    const std::string_view left = message.substr(at + 1);
-    if (message[at] == '=' && at > begin && (left.empty() || std::strchr(" .,;:", left[0]) != nullptr)) {
-      ++at;
-      continue;
-    }
-    if (const size_t end = left.find('\'', 1);
-        message[at] == '=' && at > begin && left[0] == '\'' && end != left.npos) {
-      said.append(" = \"").append(left.substr(1, end - 1)).append("\"");
-      at += end + 2;
-      continue;
-    }
-    said += message[at++];
-  }
-  return said;
-}
-
-t5g_status keep_in_c(t5g_status status, const char* message) noexcept {
-  try {
-    return keep(status, in_c(message).c_str());
-  } catch (...) {
-    return keep(status, message);
-  }
-}
-
 }  // namespace
 
 t5g_status status_of_current_exception() noexcept {
   try {
     throw;
   } catch (const InputTooLong& e) {
-    return keep_in_c(T5G_INPUT_TOO_LONG, e.what());
+    return keep(T5G_INPUT_TOO_LONG, e.what());
   } catch (const ModelClosed& e) {
     return keep(T5G_CLOSED, e.what());
   } catch (const InvalidArgument& e) {
-    return keep_in_c(T5G_INVALID_ARGUMENT, e.what());
+    return keep(T5G_INVALID_ARGUMENT, e.what());
   } catch (const FileNotFound& e) {
     return keep(T5G_NOT_FOUND, e.what());
   } catch (const NotFound& e) {
@@ -85,11 +50,11 @@ t5g_status status_of_current_exception() noexcept {
   } catch (const ModelFormatError& e) {
     return keep(T5G_FORMAT_ERROR, e.what());
   } catch (const Unsupported& e) {
-    return keep_in_c(T5G_UNSUPPORTED, e.what());
+    return keep(T5G_UNSUPPORTED, e.what());
   } catch (const DeviceError& e) {
-    return keep_in_c(T5G_DEVICE_ERROR, e.what());
+    return keep(T5G_DEVICE_ERROR, e.what());
   } catch (const OutOfMemory& e) {
-    return keep_in_c(T5G_OUT_OF_MEMORY, e.what());
+    return keep(T5G_OUT_OF_MEMORY, e.what());
   } catch (const std::bad_alloc&) {
     return keep(T5G_OUT_OF_MEMORY, "out of memory. Use a smaller model, a smaller type or a shorter input.");
   } catch (const std::length_error&) {
@@ -103,7 +68,7 @@ t5g_status status_of_current_exception() noexcept {
   }
 }
 
-void fail(const std::string& name, const std::string& what) { throw InvalidArgument(name + ": " + what); }
+void fail(const std::string& name, const std::string& what) { throw InvalidArgument(Argument{name} + ": " + what); }
 
 void check_bytes(size_t size, const char* name) {
   if (size > size_t{PTRDIFF_MAX}) fail(name, "has " + std::to_string(size) + " bytes, more than any memory has.");

@@ -26,7 +26,7 @@ std::string system_json() {
   }
   std::string devices;
   for (const DeviceState& device : device_states()) {
-    const std::string state = (device.is_available ? "available: " : "") + device.description;
+    const std::string state = (device.is_available ? "available: " : "") + device.description.text();
     devices += (devices.empty() ? "" : ", ") + quoted(device.name) + ": " + quoted(state);
   }
   return "{\"version\": " + quoted(T5G_VERSION) + ", \"kernels\": " + quoted(kernels::active().name) +

@@ -37,8 +37,8 @@ std::string names() {
   return list;
 }
 
-// what: "device", or the variable that the name comes from.
-Backend make_named(const std::string& what, const std::string& name, int n_threads) {
+// what: the argument, or the variable that the name comes from.
+Backend make_named(const Message& what, const std::string& name, int n_threads) {
   const size_t colon = name.find(':');
   const std::string_view base = std::string_view(name).substr(0, colon);
   int index = 0;
@@ -61,16 +61,16 @@ Backend make_of_environment(const std::string& name, int n_threads) {
   try {
     return make_named("T5G_DEVICE", name, n_threads);
   } catch (const Unsupported& error) {
-    throw Unsupported(where + error.what() + remedy);
+    throw Unsupported(where + error.message() + remedy);
   } catch (const DeviceError& error) {
-    throw DeviceError(where + error.what() + remedy);
+    throw DeviceError(where + error.message() + remedy);
   }
 }
 
 }  // namespace
 
 Backend make_backend(const std::string& name, int n_threads) {
-  if (name != "auto") return make_named("device", name, n_threads);
+  if (name != "auto") return make_named(Argument{"device"}, name, n_threads);
   const char* wanted = std::getenv("T5G_DEVICE");
   if (wanted != nullptr && *wanted != '\0' && std::string_view(wanted) != "auto")
     return make_of_environment(wanted, n_threads);
@@ -95,7 +95,7 @@ std::vector<DeviceState> device_states() {
       try {
         states.push_back({name, true, row.describe(index)});
       } catch (const Unsupported& error) {
-        if (index == 0) states.push_back({name, false, error.what()});
+        if (index == 0) states.push_back({name, false, error.message()});
         break;
       }
     }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/message.h"
 #include "ops/device.h"
 #include "ops/ops.h"
 
@@ -27,7 +28,7 @@ Backend make_backend(const std::string& name, int n_threads);
 struct DeviceState {
   std::string name;
   bool is_available;
-  std::string description;
+  Message description;
 };
 std::vector<DeviceState> device_states();
 

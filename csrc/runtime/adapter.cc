@@ -200,8 +200,8 @@ std::vector<AdapterUse> uses_of(const ActiveAdapters& adapters) {
 
 void AdapterStore::require_free(const std::string& name) const {
   if (std::ranges::find(entries_, name, &Entry::name) != entries_.end()) {
-    throw InvalidArgument("the adapter '" + printable(name) +
-                          "' is loaded already. Give another name=, or unload_adapter() it first.");
+    throw InvalidArgument("the adapter '" + printable(name) + "' is loaded already. Give another " + to_give("name") +
+                          ", or unload it first.");
   }
 }
 
@@ -246,7 +246,7 @@ ActiveAdapters AdapterStore::choose(const AdapterChoices& choices) const {
     for (const AdapterChoice& choice : *choices) {
       const auto found = std::ranges::find(entries_, choice.name, &Entry::name);
       if (found == entries_.end())
-        throw InvalidArgument("adapters: '" + printable(choice.name) + "' is not loaded. " + known());
+        throw InvalidArgument(Argument{"adapters"} + ": '" + printable(choice.name) + "' is not loaded. " + known());
       use(*found, choice.scale.value_or(found->scale));
     }
   }
@@ -261,7 +261,7 @@ ActiveAdapters AdapterStore::find(const std::vector<AdapterUse>& uses, const std
     const auto found =
         std::ranges::find(entries_, use.fingerprint, [](const Entry& entry) { return entry.adapter->fingerprint(); });
     if (found == entries_.end()) {
-      throw InvalidArgument(what + " was encoded with the adapter '" + printable(use.name) +
+      throw InvalidArgument(Argument{what} + " was encoded with the adapter '" + printable(use.name) +
                             "', which is not loaded. Load it again, or encode the source without it.");
     }
     active.push_back({found->adapter, use.scale, found->name});

@@ -30,7 +30,8 @@ Generator::Generator(std::shared_ptr<ModelHandle> handle, std::vector<Generation
       text_options_(std::make_shared<const TextOptions>(std::move(text_options))),
       max_batch_(max_batch),
       seed_(resolve_seed(config_)) {
-  if (max_batch < 1) throw InvalidArgument("max_batch_size is " + std::to_string(max_batch) + ", expected 1 or more.");
+  if (max_batch < 1)
+    throw InvalidArgument(Argument{"max_batch_size"} + " is " + std::to_string(max_batch) + ", expected 1 or more.");
   model_->use(nullptr, [&](const Model& model, Interrupt*) {
     model.check_has_decoder();
     check(model, config_, *text_options_);

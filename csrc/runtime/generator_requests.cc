@@ -17,8 +17,8 @@ constexpr double kLongestTimeout = 3.2e7;
 void check_vocabulary(const GenerationConfig& config, int32_t vocab_size) {
   const auto check = [vocab_size](const char* name, int32_t id) {
     if (id < vocab_size) return;
-    throw InvalidArgument(std::string(name) + ": token " + std::to_string(id) +
-                          " is outside the model's vocabulary of " + std::to_string(vocab_size) + " tokens.");
+    throw InvalidArgument(Argument{name} + ": token " + std::to_string(id) + " is outside the model's vocabulary of " +
+                          std::to_string(vocab_size) + " tokens.");
   };
   for (const LogitBias& bias : config.logit_bias) check("logit_bias", bias.token);
   for (const int32_t id : config.suppress_tokens) check("suppress_tokens", id);
@@ -40,7 +40,8 @@ size_t Generator::add(GenerationRequest request) {
 
 void Generator::check(const Model& model, GenerationConfig& config, const TextOptions& text) {
   for (const std::string& stop : text.stop) {
-    if (stop.empty()) throw InvalidArgument("stop has an empty string; it would end every text before it began.");
+    if (stop.empty())
+      throw InvalidArgument(Argument{"stop"} + " has an empty string; it would end every text before it began.");
   }
   if (!text.stop.empty()) model.tokenizer()->require_text();
   config.validate();

@@ -21,7 +21,7 @@ constexpr size_t kMaxSourceCacheBytes = size_t{4} << 30;
 
 int check_threads(int64_t n_threads) {
   if (n_threads < 0 || n_threads > kMaxThreads) {
-    throw InvalidArgument("n_threads is " + std::to_string(n_threads) + ", expected 1 to " +
+    throw InvalidArgument(Argument{"n_threads"} + " is " + std::to_string(n_threads) + ", expected 1 to " +
                           std::to_string(kMaxThreads) + ", or none for the number of physical cores.");
   }
   return n_threads == 0 ? default_thread_count() : static_cast<int>(n_threads);
@@ -42,19 +42,20 @@ DataType resolve_kv_type(const std::string& name, DataType weights) {
   if (name == "f32") return DataType::kF32;
   if (name == "f16") return DataType::kF16;
   if (name == "q8_0") return DataType::kQ8_0;
-  throw InvalidArgument("kv_type is '" + name + "', expected 'auto', 'f32', 'f16' or 'q8_0'.");
+  throw InvalidArgument(Argument{"kv_type"} + " is '" + name + "', expected 'auto', 'f32', 'f16' or 'q8_0'.");
 }
 
 SourceCacheKind resolve_source_cache(const std::string& name) {
   if (name == "auto") return SourceCacheKind::kAuto;
   if (name == "keys") return SourceCacheKind::kKeys;
   if (name == "latent") return SourceCacheKind::kLatent;
-  throw InvalidArgument("source_cache is '" + name + "', expected 'auto', 'keys' or 'latent'.");
+  throw InvalidArgument(Argument{"source_cache"} + " is '" + name + "', expected 'auto', 'keys' or 'latent'.");
 }
 
 int64_t check_budget(int64_t bytes) {
   if (bytes >= 0) return bytes;
-  throw InvalidArgument("source_cache_budget is " + std::to_string(bytes) + ", expected a number of bytes, 0 or more.");
+  throw InvalidArgument(Argument{"source_cache_budget"} + " is " + std::to_string(bytes) +
+                        ", expected a number of bytes, 0 or more.");
 }
 
 std::shared_ptr<const SlidingLayers> find_sliding_layers(const TextConfig& decoder) {
@@ -73,7 +74,7 @@ std::shared_ptr<const SlidingLayers> find_sliding_layers(const TextConfig& decod
 Config limited(Config config, const ModelOptions& options) {
   const auto set = [](const char* name, int64_t limit, int64_t& to) {
     if (limit < 0 || limit > kMostTokens)
-      throw InvalidArgument(std::string(name) + " is " + std::to_string(limit) + ", expected 1 to " +
+      throw InvalidArgument(Argument{name} + " is " + std::to_string(limit) + ", expected 1 to " +
                             std::to_string(kMostTokens) + ".");
     if (limit > 0) to = limit;
   };
@@ -203,9 +204,8 @@ void Model::check_memory(int64_t n_tokens) const {
   if (most <= free) return;
   const auto mb = [](int64_t bytes) { return std::to_string(bytes / 1000000) + " MB"; };
   throw OutOfMemory("the source has " + std::to_string(n_tokens) + " tokens, which need " + mb(most) + ", but only " +
-                    mb(free) +
-                    " of memory are free. Shorten it, or keep less of it: "
-                    "source_cache='latent', kv_type='q8_0'.");
+                    mb(free) + " of memory are free. Shorten it, or keep less of it: " +
+                    to_give("source_cache", "latent") + ", " + to_give("kv_type", "q8_0") + ".");
 }
 
 void Model::check_ids(const std::string& name, std::span<const int32_t> ids, const TextConfig& side) {
@@ -213,7 +213,7 @@ void Model::check_ids(const std::string& name, std::span<const int32_t> ids, con
   if (n > side.max_tokens) throw InputTooLong(name, n, side.max_tokens);
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || ids[i] >= side.vocab_size) {
-      throw InvalidArgument(name + " token " + std::to_string(i) + " is " + std::to_string(ids[i]) +
+      throw InvalidArgument(Argument{name} + " token " + std::to_string(i) + " is " + std::to_string(ids[i]) +
                             ", outside the model's vocabulary of " + std::to_string(side.vocab_size) + " tokens.");
     }
   }
@@ -267,20 +267,20 @@ void Model::check_pixels(std::span<const uint8_t> pixels) const {
 void Model::check_source(const EncodedSource& source, const std::string& name) const {
   const SourceOrigin& origin = source.origin();
   if (origin.model_fingerprint != source_origin_.model_fingerprint)
-    throw InvalidArgument(name + " was encoded with another model. Encode it again with this one.");
+    throw InvalidArgument(Argument{name} + " was encoded with another model. Encode it again with this one.");
   if (origin.agrees_on_window(source_origin_, std::ssize(source.ids()))) return;
   const bool inclusive = origin.sliding_reach > source_origin_.sliding_reach;
-  throw InvalidArgument(name + " was encoded with encoder_window='" +
-                        std::string(inclusive ? "inclusive" : "exclusive") +
-                        "', which this model has not, and is longer than the window. Encode it again with this one.");
+  throw InvalidArgument(Argument{name} + " was encoded with " +
+                        to_give("encoder_window", inclusive ? "inclusive" : "exclusive") +
+                        ", which this model has not, and is longer than the window. Encode it again with this one.");
 }
 
 ActiveAdapters Model::check_readable(const EncodedSource& source, const std::string& name) const {
   check_has_decoder();
   check_source(source, name);
   if (source.origin().layer != SourceOrigin::kFinal) {
-    throw InvalidArgument(name + " has the hidden states of layer " + std::to_string(source.origin().layer) +
-                          ", but the decoder reads those of the last one. Encode it without layer=.");
+    throw InvalidArgument(Argument{name} + " has the hidden states of layer " + std::to_string(source.origin().layer) +
+                          ", but the decoder reads those of the last one. Encode it without " + to_give("layer") + ".");
   }
   return adapters_.find(source.origin().adapters, name);
 }
@@ -295,15 +295,15 @@ void Model::check_adapters(const EncodedSource& source, const AdapterChoices& ch
     for (const AdapterUse& use : uses) words += (words.empty() ? "'" : ", '") + printable(use.name) + "'";
     return uses.empty() ? "no adapters" : "the adapters " + words;
   };
-  throw InvalidArgument(name + " was encoded with " + list(own) + ", and the call asks for " + list(asked) +
-                        " or other scales. Leave adapters= out, or encode the source again.");
+  throw InvalidArgument(Argument{name} + " was encoded with " + list(own) + ", and the call asks for " + list(asked) +
+                        " or other scales. Leave " + to_give("adapters") + " out, or encode the source again.");
 }
 
 void Model::load_adapter(const std::string& path, const std::string& name, float scale, Interrupt* interrupt) {
   if (!std::isfinite(scale))
-    throw InvalidArgument("scale: must be a finite number, got " + std::to_string(scale) + ".");
+    throw InvalidArgument(Argument{"scale"} + ": must be a finite number, got " + std::to_string(scale) + ".");
   if (name.find_first_not_of(" \t\r\n") == std::string::npos)
-    throw InvalidArgument("name: must be a text that is not blank, got '" + printable(name) +
+    throw InvalidArgument(Argument{"name"} + ": must be a text that is not blank, got '" + printable(name) +
                           "'. Calls name the adapter by it.");
   adapters_.check_free(name);
   std::shared_ptr<const Adapter> adapter;

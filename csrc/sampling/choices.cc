@@ -63,9 +63,10 @@ class ChosenTokens final : public AllowedTokens {
 }  // namespace
 
 Choices::Choices(std::vector<std::vector<int32_t>> choices) : sorted_(std::move(choices)) {
-  if (sorted_.empty()) throw InvalidArgument("choices: must have one text or more, got none.");
+  if (sorted_.empty()) throw InvalidArgument(Argument{"choices"} + ": must have one text or more, got none.");
   for (const auto& choice : sorted_) {
-    if (choice.empty()) throw InvalidArgument("choices: a choice must have one token or more, got an empty one.");
+    if (choice.empty())
+      throw InvalidArgument(Argument{"choices"} + ": a choice must have one token or more, got an empty one.");
   }
   std::sort(sorted_.begin(), sorted_.end());
   sorted_.erase(std::unique(sorted_.begin(), sorted_.end()), sorted_.end());

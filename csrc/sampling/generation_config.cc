@@ -31,12 +31,12 @@ void check_range(const Option& option, double value) {
   // Written so that NaN fails.
   const bool above = option.min_excluded ? value > option.min : value >= option.min;
   if (above && value <= option.max) return;
-  throw InvalidArgument(std::string(option.name) + ": must be " + range(option) + ", got " + number(value) + ".");
+  throw InvalidArgument(Argument{option.name} + ": must be " + range(option) + ", got " + number(value) + ".");
 }
 
 void check_id(const Option& option, int32_t id) {
   if (id < 0)
-    throw InvalidArgument(std::string(option.name) + ": token ids are never negative, got " + std::to_string(id) + ".");
+    throw InvalidArgument(Argument{option.name} + ": token ids are never negative, got " + std::to_string(id) + ".");
 }
 
 // ---- One check for each type of field ------------------------------------------------------------------------------
@@ -51,7 +51,7 @@ void check(const Option& option, const std::vector<int32_t>& ids) {
 }
 void check(const Option& option, const std::vector<std::vector<int32_t>>& several) {
   for (const std::vector<int32_t>& ids : several) {
-    if (ids.empty()) throw InvalidArgument(std::string(option.name) + ": has an empty one, which is in every text.");
+    if (ids.empty()) throw InvalidArgument(Argument{option.name} + ": has an empty one, which is in every text.");
     check(option, ids);
   }
 }
@@ -60,8 +60,8 @@ void check(const Option& option, const std::vector<LogitBias>& biases) {
     check_id(option, bias.token);
     // Written so that NaN fails.
     if (!(bias.bias <= sampling::kMaxReal)) {
-      throw InvalidArgument(std::string(option.name) + ": a bias must be finite, or -infinity, got " +
-                            number(bias.bias) + " for token " + std::to_string(bias.token) + ".");
+      throw InvalidArgument(Argument{option.name} + ": a bias must be finite, or -infinity, got " + number(bias.bias) +
+                            " for token " + std::to_string(bias.token) + ".");
     }
   }
 }
@@ -79,25 +79,29 @@ void GenerationConfig::validate() const {
 
   const std::string sequences = std::to_string(num_return_sequences);
   if (min_new_tokens > max_new_tokens) {
-    throw InvalidArgument("min_new_tokens: must be at most max_new_tokens = " + std::to_string(max_new_tokens) +
-                          ", got " + std::to_string(min_new_tokens) + ".");
+    throw InvalidArgument(Argument{"min_new_tokens"} + ": must be at most " + Argument{"max_new_tokens"} + " = " +
+                          std::to_string(max_new_tokens) + ", got " + std::to_string(min_new_tokens) + ".");
   }
   if (uses_beams() && samples()) {
-    throw InvalidArgument("num_beams: beam search does not sample, got num_beams = " + std::to_string(num_beams) +
-                          " with temperature = " + number(temperature) + ". Set one of them to its default.");
+    throw InvalidArgument(Argument{"num_beams"} + ": beam search does not sample, got " + Argument{"num_beams"} +
+                          " = " + std::to_string(num_beams) + " with " + Argument{"temperature"} + " = " +
+                          number(temperature) + ". Set one of them to its default.");
   }
   if (uses_beams() && num_return_sequences > num_beams) {
-    throw InvalidArgument("num_return_sequences: must be at most num_beams = " + std::to_string(num_beams) + ", got " +
-                          sequences + ".");
+    throw InvalidArgument(Argument{"num_return_sequences"} + ": must be at most " + Argument{"num_beams"} + " = " +
+                          std::to_string(num_beams) + ", got " + sequences + ".");
   }
   if (!uses_beams() && !samples() && num_return_sequences > 1) {
-    throw InvalidArgument("num_return_sequences: greedy decoding finds one sequence, got " + sequences +
-                          ". Set temperature above 0 to sample several, or num_beams to search for several.");
+    throw InvalidArgument(Argument{"num_return_sequences"} + ": greedy decoding finds one sequence, got " + sequences +
+                          ". Set " + Argument{"temperature"} + " above 0 to sample several, or " +
+                          Argument{"num_beams"} + " to search for several.");
   }
   if (alternatives > 0 && (uses_beams() || samples() || num_return_sequences > 1)) {
     throw InvalidArgument(
-        "alternatives: their first tokens are the likeliest ones, and each goes on greedily, which goes with neither "
-        "num_beams nor temperature nor num_return_sequences. Set these to their defaults.");
+        Argument{"alternatives"} +
+        ": their first tokens are the likeliest ones, and each goes on greedily, which goes with neither " +
+        Argument{"num_beams"} + " nor " + Argument{"temperature"} + " nor " + Argument{"num_return_sequences"} +
+        ". Set these to their defaults.");
   }
 }
 

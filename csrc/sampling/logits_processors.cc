@@ -15,9 +15,8 @@ constexpr float kBanned = -std::numeric_limits<float>::infinity();
 }  // namespace
 
 void throw_all_banned() {
-  throw Error(
-      "generate: every token is banned at this position. Relax no_repeat_ngram_size, the suppressed tokens or the "
-      "constraint.");
+  throw Error("generate: every token is banned at this position. Relax " + Argument{"no_repeat_ngram_size"} +
+              ", the suppressed tokens or the constraint.");
 }
 
 LogitsProcessors::LogitsProcessors(const GenerationConfig& config, int64_t prompt_length,

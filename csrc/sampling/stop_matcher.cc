@@ -26,7 +26,7 @@ std::vector<size_t> make_fallback(std::string_view text) {
 
 StopMatcher::StopMatcher(std::vector<std::string> stops) {
   for (std::string& text : stops) {
-    if (text.empty()) throw InvalidArgument("stop: a stop string must not be empty.");
+    if (text.empty()) throw InvalidArgument(Argument{"stop"} + ": a stop string must not be empty.");
     std::vector<size_t> fallback = make_fallback(text);
     patterns_.push_back({std::move(text), std::move(fallback)});
   }

@@ -2,10 +2,10 @@
 #include <pybind11/pybind11.h>
 
 #include <string>
-#include <string_view>
 
 #include "base/error.h"
 #include "bindings.h"
+#include "messages.h"
 #include "wrong_type.h"
 
 namespace t5g::python {
@@ -28,21 +28,21 @@ struct Classes {
 
 Classes classes;
 
-// A message may quote the name of a file, which on POSIX is any bytes.
-py::str message_of(const Error& error) {
-  const std::string_view what = error.what();
-  PyObject* text = PyUnicode_DecodeUTF8(what.data(), static_cast<Py_ssize_t>(what.size()), "backslashreplace");
-  if (text == nullptr) throw py::error_already_set();
-  return py::reinterpret_steal<py::str>(text);
+// Which arguments it names goes with it, for who has other names for them: see python/t5g/messages.py.
+py::object make(py::handle type, const Error& error) {
+  const PythonMessage message = in_python(error.message());
+  const py::object made = type(message.text);
+  if (!message.named.empty()) made.attr("named_arguments") = message.named;
+  return made;
 }
 
-void set(py::handle type, const Error& error) { PyErr_SetObject(type.ptr(), message_of(error).ptr()); }
+void set(py::handle type, const Error& error) { PyErr_SetObject(type.ptr(), make(type, error).ptr()); }
 
 void translate(std::exception_ptr pointer) {
   try {
     if (pointer) std::rethrow_exception(pointer);
   } catch (const InputTooLong& e) {
-    const py::object error = classes.input_too_long(message_of(e));
+    const py::object error = make(classes.input_too_long, e);
     error.attr("n_tokens") = e.n_tokens;
     error.attr("limit") = e.limit;
     PyErr_SetObject(classes.input_too_long.ptr(), error.ptr());
@@ -55,7 +55,7 @@ void translate(std::exception_ptr pointer) {
   } catch (const FileNotFound& e) {
     set(PyExc_FileNotFoundError, e);
   } catch (const IoError& e) {
-    const py::tuple arguments = py::make_tuple(e.errno_value, message_of(e));
+    const py::tuple arguments = py::make_tuple(e.errno_value, in_python(e.message()).text);
     PyErr_SetObject(PyExc_OSError, arguments.ptr());
   } catch (const Unsupported& e) {
     set(classes.unsupported, e);

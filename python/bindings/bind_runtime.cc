@@ -65,12 +65,13 @@ std::shared_ptr<ModelHandle> open_model(const std::string& path, const std::stri
   if (encoder_window == "inclusive") {
     options.encoder_window = EncoderWindow::kInclusive;
   } else if (encoder_window != "exclusive") {
-    throw InvalidArgument("encoder_window is '" + encoder_window + "', expected 'exclusive' or 'inclusive'.");
+    throw InvalidArgument(Argument{"encoder_window"} + " is '" + encoder_window +
+                          "', expected 'exclusive' or 'inclusive'.");
   }
   if (load == "copy") {
     options.load = LoadMode::kCopy;
   } else if (load != "map") {
-    throw InvalidArgument("load is '" + load + "', expected 'map' or 'copy'.");
+    throw InvalidArgument(Argument{"load"} + " is '" + load + "', expected 'map' or 'copy'.");
   }
   const py::gil_scoped_release release;
   return std::make_shared<ModelHandle>(path, options);

@@ -70,7 +70,7 @@ void from_python(const char* name, const py::handle& object, T& value) {
   try {
     value = object.cast<T>();
   } catch (const py::cast_error&) {
-    const std::string message = std::string(name) + ": must be " + expected(value) + ", got " + quoted(object) + ".";
+    const Message message = Argument{name} + ": must be " + expected(value) + ", got " + quoted(object) + ".";
     if (PyLong_Check(object.ptr())) throw InvalidArgument(message);
     throw WrongType(message);
   }
@@ -80,7 +80,7 @@ void from_python(const char* name, const py::handle& object, std::vector<LogitBi
   try {
     map = object.cast<std::map<int32_t, double>>();
   } catch (const py::cast_error&) {
-    throw WrongType(std::string(name) + ": must be a dict {token id: bias}, got " + quoted(object) + ".");
+    throw WrongType(Argument{name} + ": must be a dict {token id: bias}, got " + quoted(object) + ".");
   }
   for (const auto& [token, bias] : map) biases.push_back({token, bias});
 }
@@ -91,7 +91,7 @@ void from_python(const char* name, const py::handle& object, EarlyStopping& valu
     value = EarlyStopping::kNever;
   } else {
     const std::string found = quoted(object);
-    throw InvalidArgument(std::string(name) + ": must be True, False or \"never\", got " + found + ".");
+    throw InvalidArgument(Argument{name} + ": must be True, False or \"never\", got " + found + ".");
   }
 }
 
@@ -102,7 +102,7 @@ void from_python(const char* name, const py::handle& object, Draft& value) {
   } else if (is_word(object, "off")) {
     value = Draft::kOff;
   } else {
-    throw InvalidArgument(std::string(name) + ": must be \"source\" or \"off\", got " + found + ".");
+    throw InvalidArgument(Argument{name} + ": must be \"source\" or \"off\", got " + found + ".");
   }
 }
 

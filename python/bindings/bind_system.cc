@@ -8,6 +8,7 @@
 #include "base/thread_count.h"
 #include "bindings.h"
 #include "kernels/cpu/kernels.h"
+#include "messages.h"
 #include "ops/backends.h"
 #include "runtime/memory.h"
 
@@ -22,7 +23,7 @@ py::dict system_info() {
     if (kernels::runs_here(*table)) levels.append(table->name);
   py::dict devices;
   for (const DeviceState& device : device_states())
-    devices[device.name.c_str()] = (device.is_available ? "available: " : "") + device.description;
+    devices[device.name.c_str()] = in_python((device.is_available ? "available: " : "") + device.description).text;
   py::dict info;
   info["kernels"] = kernels::active().name;
   info["kernels_available"] = levels;

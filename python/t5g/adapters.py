@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from t5g import arguments
 from t5g.errors import InvalidArgumentError
+from t5g.messages import about
 
 Adapters: TypeAlias = "str | Mapping[str, float] | Sequence[str] | None"
 Choice: TypeAlias = "list[tuple[str, float | None]] | None"
@@ -39,9 +40,11 @@ def choices(value: object, n: int) -> list[Choice]:
     if not isinstance(value, list | tuple) or not value:
         return [choice(value)] * n
     if len(value) != n:
-        raise InvalidArgumentError(
-            f"adapters: there are {len(value)} for {n} sources. A list has one value for each source: a name, "
-            "{name: scale}, [] or None."
+        raise about(
+            InvalidArgumentError,
+            "adapters",
+            f"there are {len(value)} for {n} sources. A list has one value for each source: a name, "
+            "{name: scale}, [] or None.",
         )
     return [choice(one, f"adapters[{i}]") for i, one in enumerate(value)]
 

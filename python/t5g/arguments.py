@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from t5g.errors import ArgumentTypeError, InvalidArgumentError, T5gWarning
+from t5g.messages import Part, about, told
 
 _LONGEST = 60  # characters of a value that a message quotes
 LONGEST_PATH = 4096  # more than any system opens
@@ -39,12 +40,12 @@ def found(value: object) -> str:
 
 def wrong_type(name: str, expected: str, value: object, advice: str = "") -> ArgumentTypeError:
     """Make the error for a value of the wrong type."""
-    return ArgumentTypeError(f"{name}: must be {expected}, got {found(value)}.{f' {advice}' if advice else ''}")
+    return about(ArgumentTypeError, name, f"must be {expected}, got {found(value)}.{f' {advice}' if advice else ''}")
 
 
 def wrong_value(name: str, expected: str, value: object, advice: str = "") -> InvalidArgumentError:
     """Make the error for a value of the right type that cannot be."""
-    return InvalidArgumentError(f"{name}: must be {expected}, got {found(value)}.{f' {advice}' if advice else ''}")
+    return about(InvalidArgumentError, name, f"must be {expected}, got {found(value)}.{f' {advice}' if advice else ''}")
 
 
 # ---- Values ----
@@ -86,7 +87,7 @@ def word(name: str, value: object) -> str:
     """Take a text that is one of some words, which the native module knows."""
     taken = text(name, value)
     if len(taken) > _LONGEST:
-        raise InvalidArgumentError(f"{name}: {found(taken)} is not known.")
+        raise about(InvalidArgumentError, name, f"{found(taken)} is not known.")
     return taken
 
 
@@ -127,9 +128,11 @@ def text(name: str, value: object, expected: str = "a str", advice: str = "") ->
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            raise InvalidArgumentError(
-                f"{name}: character {error.start} is half a character, the surrogate U+{ord(value[error.start]):04X}. "
-                "Text decoded with surrogateescape or surrogatepass has those: decode it with errors='replace'."
+            raise about(
+                InvalidArgumentError,
+                name,
+                f"character {error.start} is half a character, the surrogate U+{ord(value[error.start]):04X}. "
+                "Text decoded with surrogateescape or surrogatepass has those: decode it with errors='replace'.",
             ) from None
     return value
 
@@ -142,15 +145,17 @@ def path(name: str, value: object) -> str:
         result = str(os.fsdecode(value))
         os.fsencode(result)
     except TypeError as error:  # from an object's own __fspath__
-        raise ArgumentTypeError(f"{name}: is no path: {error}.") from None
+        raise about(ArgumentTypeError, name, f"is no path: {error}.") from None
     except UnicodeError:
-        raise InvalidArgumentError(f"{name}: {found(value)} cannot be the name of a file on this system.") from None
+        raise about(
+            InvalidArgumentError, name, f"{found(value)} cannot be the name of a file on this system."
+        ) from None
     if not result:
-        raise InvalidArgumentError(f"{name}: must be a path, got an empty one.")
+        raise about(InvalidArgumentError, name, "must be a path, got an empty one.")
     if len(result) > LONGEST_PATH:
-        raise InvalidArgumentError(f"{name}: must be a path, got a text of {len(result):,} characters.")
+        raise about(InvalidArgumentError, name, f"must be a path, got a text of {len(result):,} characters.")
     if "\0" in result:
-        raise InvalidArgumentError(f"{name}: a path has no null characters, got {found(result)}.")
+        raise about(InvalidArgumentError, name, f"a path has no null characters, got {found(result)}.")
     return result
 
 
@@ -183,7 +188,7 @@ def threads(value: object) -> int:
     """Take ``n_threads``; None becomes 0, which the native module understands as the number of cores."""
     if value is None:
         return 0
-    n = integer("n_threads", value, low=1, advice="None takes the default.")
+    n = integer("n_threads", value, low=1, advice="Leave it out for the default.")
     if n > _INT64_MAX:  # the native module names all others
         raise wrong_value("n_threads", "a number of threads that a machine can have", n)
     return n
@@ -193,7 +198,7 @@ def limit(name: str, value: object) -> int:
     """Take a number of tokens; None becomes 0, which the native module understands as the file's own."""
     if value is None:
         return 0
-    return min(integer(name, value, low=1, advice="None takes the file's own limit."), _INT64_MAX)
+    return min(integer(name, value, low=1, advice="Leave it out for the file's own limit."), _INT64_MAX)
 
 
 def size(name: str, value: object) -> int:
@@ -212,16 +217,17 @@ _told: set[str] = set()
 _told_lock = threading.Lock()
 
 
-def warn_once(message: str) -> None:
+def warn_once(*parts: Part) -> None:
     """Warn, once per process, with the line of the program that called t5g, however deep this is."""
     import warnings
 
+    warning = told(T5gWarning, *parts)
     with _told_lock:
-        if message in _told:
+        if str(warning) in _told:
             return
-        _told.add(message)
+        _told.add(str(warning))
     here = os.path.dirname(__file__)  # noqa: PTH120  as frames have their file names
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_code.co_filename.startswith(here):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, T5gWarning, stacklevel=level)
+    warnings.warn(warning, stacklevel=level)

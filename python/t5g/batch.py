@@ -18,6 +18,7 @@ from t5g import _core, arguments
 from t5g import options as generation_options
 from t5g.errors import InvalidArgumentError
 from t5g.generation import Generation
+from t5g.messages import about
 from t5g.sources import Reader
 
 if TYPE_CHECKING:
@@ -232,7 +233,9 @@ def _with_images(sources: Iterator[Source], images: Iterator[Images | None]) -> 
     for i, source in enumerate(sources):
         of_source: Any = next(images, missing)
         if of_source is missing:
-            raise InvalidArgumentError(f"images: there are {i}, but more sources. Give those of each, or None.")
+            raise about(
+                InvalidArgumentError, "images", f"there are {i}, but more sources. Give those of each, or None."
+            )
         yield Item(i, source, of_source, name=f"sources[{i}]", of=f"images[{i}]")
     if next(images, missing) is not missing:
-        raise InvalidArgumentError("images: there are more than sources.")
+        raise about(InvalidArgumentError, "images", "there are more than sources.")

@@ -7,6 +7,7 @@ from typing import Any
 
 from t5g import arguments
 from t5g.errors import InvalidArgumentError
+from t5g.messages import about
 
 _EXAMPLE = '{"role": "user", "content": "..."}'
 
@@ -26,7 +27,7 @@ def _pair(name: str, message: object) -> tuple[str, str]:
         raise arguments.wrong_type(name, f"a dict such as {_EXAMPLE}", message)
     for key in ("role", "content"):
         if key not in message:
-            raise InvalidArgumentError(f'{name}: has no "{key}". A message is a dict such as {_EXAMPLE}.')
+            raise about(InvalidArgumentError, name, f'has no "{key}". A message is a dict such as {_EXAMPLE}.')
     role = arguments.text(f"{name}: role", message["role"])
     return role, _content(f"{name}: content", message["content"])
 
@@ -47,10 +48,11 @@ def _part(name: str, part: Any) -> str:
     if word in ("text", "input_text", "output_text") and "text" in part:
         return arguments.text(f"{name}: text", part["text"])
     if "image" in word:
-        raise InvalidArgumentError(
-            f"{name}: is an image, but a conversation here has text only. Give images to generate(text, images=...), "
-            "with <start_of_image> in the text where each belongs."
+        raise about(
+            InvalidArgumentError,
+            name,
+            "is an image, but a conversation here has text only. Give images to generate(text, images=...), "
+            "with <start_of_image> in the text where each belongs.",
         )
-    raise InvalidArgumentError(
-        f'{name}: has the type {arguments.found(kind)}, expected "text" with its text under "text".'
-    )
+    what = f'has the type {arguments.found(kind)}, expected "text" with its text under "text".'
+    raise about(InvalidArgumentError, name, what)

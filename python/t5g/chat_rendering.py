@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from t5g.errors import InvalidArgumentError, ModelFormatError
+from t5g.messages import about
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -49,9 +50,11 @@ def rendered_ids(
     as_it_is = render(messages)
     marked = render(marks.put_into(messages))
     if marks.take_out(marked) != as_it_is:
-        raise InvalidArgumentError(
-            f"{where}: does more than to copy the messages where they have characters of special tokens "
-            f"({' '.join(sorted(marks.characters))}), and t5g lets no message hold one. Leave these characters out."
+        raise about(
+            InvalidArgumentError,
+            where,
+            f"does more than to copy the messages where they have characters of special tokens "
+            f"({' '.join(sorted(marks.characters))}), and t5g lets no message hold one. Leave these characters out.",
         )
     ids: list[int] = []
     for part in tokenizer.split_special(marked):
@@ -70,13 +73,13 @@ def _render(template: Template, where: str, variables: Mapping[str, str], messag
                 messages=messages, add_generation_prompt=True, tools=None, documents=None, **variables
             )
     except chat_sandbox.Refusal as error:
-        raise InvalidArgumentError(f"{where}: refuses these messages: {error}") from None
+        raise about(InvalidArgumentError, where, f"refuses these messages: {error}") from None
     except chat_sandbox.TooMuch as error:
-        raise InvalidArgumentError(f"{where}: cannot be rendered with these messages: {error}.") from None
+        raise about(InvalidArgumentError, where, f"cannot be rendered with these messages: {error}.") from None
     except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
-        raise InvalidArgumentError(f"{where}: cannot be rendered with these messages: {error}") from error
+        raise about(InvalidArgumentError, where, f"cannot be rendered with these messages: {error}") from error
     except (MemoryError, RecursionError) as error:
-        raise InvalidArgumentError(f"{where}: asks for too much: {type(error).__name__}") from error
+        raise about(InvalidArgumentError, where, f"asks for too much: {type(error).__name__}") from error
 
 
 @functools.lru_cache(maxsize=16)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from t5g import chat
 from t5g.errors import InvalidArgumentError
+from t5g.messages import to_give, told
 
 if TYPE_CHECKING:
     from t5g import _core
@@ -62,7 +63,12 @@ class ChatTemplates:
             )
         names = " or ".join(repr(other) for other in self.by_name)
         found = "no default chat template" if given is None else f"no chat template {name!r}"
-        raise InvalidArgumentError(f"{self._where}: has {found}, but {names}. Write chat_template=... with its name.")
+        raise told(
+            InvalidArgumentError,
+            f"{self._where}: has {found}, but {names}. Write ",
+            to_give("chat_template", "..."),
+            " with its name.",
+        )
 
     def ids(self, model: _core.Model, messages: object, given: str | None) -> list[int]:
         """Token ids of a conversation, up to where the model's turn begins."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from t5g import _core, arguments
 from t5g.errors import ArgumentTypeError, InvalidArgumentError
+from t5g.messages import about, listed, told
 
 if TYPE_CHECKING:
     from t5g.model import Model
@@ -39,7 +40,7 @@ def make(given: Mapping[str, Any], model: Model) -> _core.sampling.Constraint | 
     if not asked:
         return None
     if len(asked) > 1:
-        raise InvalidArgumentError(f"{' and '.join(asked)}: a text has one of them at a time. Leave the others out.")
+        raise told(InvalidArgumentError, *listed(asked), ": a text has one of them at a time. Leave the others out.")
     ((name, value),) = asked.items()
     if name == "choices":
         return _choices(value, model)
@@ -58,7 +59,7 @@ def make(given: Mapping[str, Any], model: Model) -> _core.sampling.Constraint | 
 def _choices(value: Any, model: Model) -> _core.sampling.Choices:
     choices = arguments.items("choices", value, "str")
     if not choices:
-        raise InvalidArgumentError("choices: must have one text or more, got none.")
+        raise about(InvalidArgumentError, "choices", "must have one text or more, got none.")
     ids = []
     for i, choice in enumerate(choices):
         name = f"choices[{i}]"
@@ -97,27 +98,32 @@ class _Function:
             if isinstance(value, bool) or not hasattr(value, "__index__"):
                 raise self._wrong(value)
             if not 0 <= (token := value.__index__()) < self._vocab_size:
-                raise InvalidArgumentError(
-                    f"allowed_tokens: returned token {token}, outside the model's vocabulary of {self._vocab_size} "
-                    "tokens."
+                raise about(
+                    InvalidArgumentError,
+                    "allowed_tokens",
+                    f"returned token {token}, outside the model's vocabulary of {self._vocab_size} tokens.",
                 )
             ids.append(token)
         return ids
 
     def _mask(self, values: Sequence[bool]) -> bytes:
         if len(values) != self._vocab_size:
-            raise InvalidArgumentError(
-                f"allowed_tokens: returned a mask of {len(values)} values, expected one for each of the vocabulary's "
-                f"{self._vocab_size} tokens."
+            raise about(
+                InvalidArgumentError,
+                "allowed_tokens",
+                f"returned a mask of {len(values)} values, expected one for each of the vocabulary's "
+                f"{self._vocab_size} tokens.",
             )
         import numpy as np
 
         return np.packbits(np.array(values, bool), bitorder="little").tobytes()
 
     def _wrong(self, value: object) -> ArgumentTypeError:
-        return ArgumentTypeError(
-            f"allowed_tokens: must return token ids, a mask of {self._vocab_size} bools, or None for all, got "
-            f"{arguments.found(value)}."
+        return about(
+            ArgumentTypeError,
+            "allowed_tokens",
+            f"must return token ids, a mask of {self._vocab_size} bools, or None for all, got "
+            f"{arguments.found(value)}.",
         )
 
     def forced(self, generated: list[int]) -> list[int]:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from t5g.errors import InvalidArgumentError
+from t5g.messages import about
 from t5g.text_files import Errors, JsonLine, json_lines, printable
 
 if TYPE_CHECKING:
@@ -148,7 +149,9 @@ def evaluate(
         Called with the number of pairs that have been finished since the last call.
     """
     if reference is not None and reference.config.vocab_size != model.config.vocab_size:
-        raise InvalidArgumentError("reference: has another vocabulary, so it is not the same model in another type.")
+        raise about(
+            InvalidArgumentError, "reference", "has another vocabulary, so it is not the same model in another type."
+        )
     outputs: list[str] = []
     forced = _Forced(truncation)
     options: dict[str, Any] = {

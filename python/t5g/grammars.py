@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from t5g import arguments
 from t5g.errors import InvalidArgumentError
+from t5g.messages import about
 
 if TYPE_CHECKING:
     import llguidance
@@ -52,7 +53,7 @@ def _library(name: str) -> Any:
 
 def _refused(name: str, message: str) -> InvalidArgumentError:
     text = " ".join(message.split()).rstrip(".")
-    return InvalidArgumentError(f"{name}: cannot be used: {text[:_LONGEST_MESSAGE]}.")
+    return about(InvalidArgumentError, name, f"cannot be used: {text[:_LONGEST_MESSAGE]}.")
 
 
 def _source(name: str, value: Any, llguidance: Any) -> str:
@@ -76,7 +77,7 @@ def _schema(value: Any) -> str:
         try:
             json.loads(arguments.text("json_schema", value))
         except ValueError as error:
-            raise InvalidArgumentError(f"json_schema: is not JSON: {error}.") from None
+            raise about(InvalidArgumentError, "json_schema", f"is not JSON: {error}.") from None
         return value
     if callable(getattr(value, "model_json_schema", None)):  # a class of pydantic's
         value = value.model_json_schema()
@@ -85,7 +86,7 @@ def _schema(value: Any) -> str:
     try:
         return json.dumps(value if isinstance(value, bool) else dict(value))
     except (TypeError, ValueError) as error:
-        raise InvalidArgumentError(f"json_schema: is not JSON: {error}.") from None
+        raise about(InvalidArgumentError, "json_schema", f"is not JSON: {error}.") from None
 
 
 # ---- The vocabulary ----

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from t5g._files import make_folder, write_error, write_text
 from t5g.arguments import warn_once
 from t5g.errors import HubError, InvalidArgumentError
+from t5g.messages import about
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -71,14 +72,16 @@ def _name(repo: str, revision: str | None, what: str | None) -> Name:
 def named(repo: str, filename: str | None, revision: str | None, type: str | None) -> Name:
     """Make one of the arguments of `Model.from_pretrained`."""
     if not _NAME.fullmatch(repo):
-        raise InvalidArgumentError(f"repo_id: must be 'owner/repo', got {repo!r}.")
+        raise about(InvalidArgumentError, "repo_id", f"must be 'owner/repo', got {repo!r}.")
     if revision is not None and not revision.strip():
-        raise InvalidArgumentError(f"revision: must be a branch, tag or commit, got {revision!r}. None takes main.")
+        raise about(
+            InvalidArgumentError, "revision", f"must be a branch, tag or commit, got {revision!r}. None takes main."
+        )
     name = parse(repo)
     if filename is not None and not filename.endswith(".gguf"):
-        raise InvalidArgumentError(f"filename: must be a .gguf file of the repository, got {filename!r}.")
+        raise about(InvalidArgumentError, "filename", f"must be a .gguf file of the repository, got {filename!r}.")
     if type is not None and type.lower() not in _TYPES:
-        raise InvalidArgumentError(f"type: must be one of {' '.join(_TYPES)}, got {type!r}.")
+        raise about(InvalidArgumentError, "type", f"must be one of {' '.join(_TYPES)}, got {type!r}.")
     return Name(
         name.repo, revision or name.revision, filename or name.file, type.lower() if type is not None else name.type
     )

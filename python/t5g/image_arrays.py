@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from t5g.errors import ArgumentTypeError, InvalidArgumentError
+from t5g.messages import about
 
 _CHANNELS = (1, 3, 4)
 _ROWS_PER_BAND = 256  # of an array with alpha: its blending needs 100 bytes a pixel
@@ -36,8 +37,8 @@ def as_array(image: Any, where: str) -> npt.NDArray[Any]:
     try:
         return np.asarray(image)
     except Exception as error:  # whatever the library of such a tensor raises
-        message = f"{where}: a {type(image).__name__} that gives no NumPy array: {error}"
-        raise ArgumentTypeError(f"{message}. Give an array of uint8 or floats.") from error
+        what = f"a {type(image).__name__} that gives no NumPy array: {error}. Give an array of uint8 or floats."
+        raise about(ArgumentTypeError, where, what) from error
 
 
 def from_array(array: npt.NDArray[Any], where: str, *, channels_first: bool = False) -> npt.NDArray[np.uint8]:
@@ -53,10 +54,10 @@ def from_array(array: npt.NDArray[Any], where: str, *, channels_first: bool = Fa
         Read shapes that could be either as [C, H, W], as tensors mostly are, and not as [H, W, C].
     """
     if array.dtype != np.uint8 and array.dtype.kind != "f":
-        raise InvalidArgumentError(f"{where}: dtype {array.dtype}, expected uint8 (0 to 255) or floats (0 to 1).")
+        raise about(InvalidArgumentError, where, f"dtype {array.dtype}, expected uint8 (0 to 255) or floats (0 to 1).")
     pixels = _channels_last(array, where, channels_first)
     if pixels.size == 0:
-        raise InvalidArgumentError(f"{where}: shape {array.shape}, it has no pixels.")
+        raise about(InvalidArgumentError, where, f"shape {array.shape}, it has no pixels.")
     if pixels.dtype != np.uint8:
         low, high = pixels.min(), pixels.max()
         if not (low >= 0 and high <= 1):
@@ -65,7 +66,7 @@ def from_array(array: npt.NDArray[Any], where: str, *, channels_first: bool = Fa
                 hint = " Divide them by 255, or make them uint8."
             elif -10 < low < 0:
                 hint = " Give them before they are normalised: t5g does that itself."
-            raise InvalidArgumentError(f"{where}: floats from {low} to {high}, expected 0 to 1, or uint8.{hint}")
+            raise about(InvalidArgumentError, where, f"floats from {low} to {high}, expected 0 to 1, or uint8.{hint}")
     if pixels.shape[2] == 4:
         return _on_white(pixels)
     rgb = pixels if pixels.dtype == np.uint8 else np.rint(pixels * 255).astype(np.uint8)
@@ -82,7 +83,7 @@ def _channels_last(array: npt.NDArray[Any], where: str, channels_first: bool) ->
             return array.transpose(1, 2, 0)
         if last:
             return array
-    raise InvalidArgumentError(f"{where}: shape {tuple(array.shape)}, expected {_SHAPES}.")
+    raise about(InvalidArgumentError, where, f"shape {tuple(array.shape)}, expected {_SHAPES}.")
 
 
 def _on_white(pixels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:

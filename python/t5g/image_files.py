@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from t5g import arguments
 from t5g.errors import ArgumentTypeError, InvalidArgumentError
+from t5g.messages import about
 
 MAX_PIXELS = 1 << 27
 """The largest image that is decoded, 128 megapixels: beyond it Pillow alone would take more than 512 MB."""
@@ -45,16 +46,22 @@ def from_text(image: str, where: str) -> npt.NDArray[np.uint8]:
         return from_stream(io.BytesIO(_data_of(image, where)), where)
     address = _ADDRESS.match(image)
     if address and address[1].lower() == "file":
-        raise InvalidArgumentError(f"{where}: {arguments.found(image)} is an address. Give the path: {image[7:60]!r}.")
+        raise about(
+            InvalidArgumentError, where, f"{arguments.found(image)} is an address. Give the path: {image[7:60]!r}."
+        )
     if address:
-        raise InvalidArgumentError(
-            f"{where}: {arguments.found(image)} is an address on a network, which t5g never uses. "
-            "Download the image and give its bytes or its path."
+        raise about(
+            InvalidArgumentError,
+            where,
+            f"{arguments.found(image)} is an address on a network, which t5g never uses. "
+            "Download the image and give its bytes or its path.",
         )
     if len(image) > arguments.LONGEST_PATH:
-        raise InvalidArgumentError(
-            f"{where}: must be a path, got a text of {len(image):,} characters. Base64 is read as a data URI: "
-            "data:image/png;base64,..."
+        raise about(
+            InvalidArgumentError,
+            where,
+            f"must be a path, got a text of {len(image):,} characters. Base64 is read as a data URI: "
+            "data:image/png;base64,...",
         )
     return from_path(arguments.path(where, image) if image else image, where)
 
@@ -65,11 +72,13 @@ def _data_of(uri: str, where: str) -> bytes:
 
     head = _DATA_URI.match(uri)
     if head is None:
-        raise InvalidArgumentError(f"{where}: {arguments.found(uri[:60])} is a data URI of another kind. {_DECODE}")
+        raise about(
+            InvalidArgumentError, where, f"{arguments.found(uri[:60])} is a data URI of another kind. {_DECODE}"
+        )
     try:
         return base64.b64decode("".join(uri[head.end() :].split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise InvalidArgumentError(f"{where}: the data URI cannot be decoded: {error}. {_DECODE}") from None
+        raise about(InvalidArgumentError, where, f"the data URI cannot be decoded: {error}. {_DECODE}") from None
 
 
 def from_path(path: str, where: str) -> npt.NDArray[np.uint8]:
@@ -77,7 +86,7 @@ def from_path(path: str, where: str) -> npt.NDArray[np.uint8]:
     where = f"{where} ({path})"
     with open(path, "rb") as file:  # noqa: PTH123  Path("") would be a folder
         if not file.peek(1):
-            raise InvalidArgumentError(f"{where}: the file is empty, expected an image.")
+            raise about(InvalidArgumentError, where, "the file is empty, expected an image.")
         return _decode(file, where)
 
 
@@ -90,9 +99,9 @@ def from_stream(file: IO[bytes], where: str) -> npt.NDArray[np.uint8]:
     except ValueError as error:
         if isinstance(error, InvalidArgumentError):
             raise
-        raise InvalidArgumentError(f"{where}: the file cannot be read: {error}.") from None  # it is closed
+        raise about(InvalidArgumentError, where, f"the file cannot be read: {error}.") from None  # it is closed
     if not data:
-        raise InvalidArgumentError(f"{where}: there are no bytes, expected an image file.")
+        raise about(InvalidArgumentError, where, "there are no bytes, expected an image file.")
     return _decode(io.BytesIO(data), where)
 
 
@@ -102,10 +111,11 @@ def _chunks(file: IO[bytes], where: str) -> Iterator[bytes]:
     while chunk := file.read(1 << 20):
         if not isinstance(chunk, bytes | bytearray):
             kind = "text" if isinstance(chunk, str) else arguments.found(chunk)
-            raise ArgumentTypeError(f'{where}: the file gives {kind}, expected bytes. Open it with open(path, "rb").')
+            what = f'the file gives {kind}, expected bytes. Open it with open(path, "rb").'
+            raise about(ArgumentTypeError, where, what)
         size += len(chunk)
         if size > _MAX_BYTES:
-            raise InvalidArgumentError(f"{where}: has more than {_MAX_BYTES:,} bytes: no image that t5g reads.")
+            raise about(InvalidArgumentError, where, f"has more than {_MAX_BYTES:,} bytes: no image that t5g reads.")
         yield chunk
 
 
@@ -145,8 +155,8 @@ class _Decoding:
         self._warnings.__exit__(None, None, None)
         _quiet.release()
         if isinstance(error, Exception) and not isinstance(error, MemoryError | InvalidArgumentError):
-            raise InvalidArgumentError(
-                f"{self._where}: cannot be decoded: {str(error).rstrip('.')}. Is the file damaged?"
+            raise about(
+                InvalidArgumentError, self._where, f"cannot be decoded: {str(error).rstrip('.')}. Is the file damaged?"
             ) from error
 
 
@@ -158,10 +168,10 @@ def _decode(file: IO[bytes], where: str) -> npt.NDArray[np.uint8]:
             image = pillow.Image.open(file, formats=[name for name in _FORMATS if name in pillow.Image.OPEN])
         except pillow.UnidentifiedImageError:
             known = ", ".join(name for name in _FORMATS if name in pillow.Image.OPEN)
-            raise InvalidArgumentError(f"{where}: not an image, expected one of {known}.") from None
+            raise about(InvalidArgumentError, where, f"not an image, expected one of {known}.") from None
         except pillow.Image.DecompressionBombError:  # at twice Pillow's limit, which other programs change
             limit = min(MAX_PIXELS, 2 * pillow.Image.MAX_IMAGE_PIXELS)
-            raise InvalidArgumentError(f"{where}: has more than {limit:,} pixels. {_SMALLER}") from None
+            raise about(InvalidArgumentError, where, f"has more than {limit:,} pixels. {_SMALLER}") from None
         _check_size(image.size, where)
         image.load()
         return _from_pil(pillow.ImageOps.exif_transpose(image), where)
@@ -199,8 +209,10 @@ def _to_8_bits(grey: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 def _check_size(size: tuple[int, int], where: str) -> None:
     width, height = size
     if width * height > MAX_PIXELS:
-        raise InvalidArgumentError(
-            f"{where}: {width} x {height} pixels, expected at most {MAX_PIXELS:,} in all. {_SMALLER}"
+        raise about(
+            InvalidArgumentError,
+            where,
+            f"{width} x {height} pixels, expected at most {MAX_PIXELS:,} in all. {_SMALLER}",
         )
     if min(size) == 0:
-        raise InvalidArgumentError(f"{where}: {width} x {height}, it has no pixels.")
+        raise about(InvalidArgumentError, where, f"{width} x {height}, it has no pixels.")

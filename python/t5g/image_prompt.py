@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from t5g.errors import InvalidArgumentError, UnsupportedError
+from t5g.messages import about
 
 if TYPE_CHECKING:
     from t5g.config import Config, VisionConfig
@@ -25,10 +26,14 @@ def vision_config(config: Config) -> VisionConfig:
     """The model's tower; UnsupportedError where it has none, or no tokens for images."""
     if config.vision is None:
         if config.architecture == "t5gemma":
-            raise UnsupportedError("images: T5Gemma (the first) reads text only; T5Gemma 2 reads images.")
-        raise UnsupportedError("images: this file has no vision tower. Convert the checkpoint without --no-vision.")
+            raise about(UnsupportedError, "images", "T5Gemma (the first) reads text only; T5Gemma 2 reads images.")
+        raise about(
+            UnsupportedError, "images", "this file has no vision tower. Convert the checkpoint without --no-vision."
+        )
     if None in (config.boi_token_index, config.eoi_token_index, config.image_token_index):
-        raise UnsupportedError("images: this file has a vision tower, but no ids of image tokens. Convert it again.")
+        raise about(
+            UnsupportedError, "images", "this file has a vision tower, but no ids of image tokens. Convert it again."
+        )
     return config.vision
 
 
@@ -40,7 +45,13 @@ def start_of_image(tokenizer: Tokenizer, config: Config) -> str:
 
 
 def expand(
-    tokenizer: Tokenizer, config: Config, text: str, n_crops: Sequence[int], *, parse_special: bool, where: str = ""
+    tokenizer: Tokenizer,
+    config: Config,
+    text: str,
+    n_crops: Sequence[int],
+    *,
+    parse_special: bool,
+    where: str | None = None,
 ) -> list[int]:
     """Token ids of a text with images.
 
@@ -53,7 +64,7 @@ def expand(
     parse_special
         Match other special tokens in the text as well.
     where
-        What errors begin with.
+        What errors call the source, if anything but that.
 
     Raises
     ------
@@ -63,9 +74,10 @@ def expand(
     marker = start_of_image(tokenizer, config)
     texts = (text or " ".join([marker] * len(n_crops))).split(marker)
     if len(texts) - 1 != len(n_crops):
-        raise InvalidArgumentError(
-            f"{where}the text has {_count(len(texts) - 1, marker)}, but there {'is' if len(n_crops) == 1 else 'are'} "
-            f"{_count(len(n_crops), 'image')}. Write {marker} once where each image belongs."
+        raise _refused(
+            where,
+            f"the text has {_count(len(texts) - 1, marker)}, but there {'is' if len(n_crops) == 1 else 'are'} "
+            f"{_count(len(n_crops), 'image')}. Write {marker} once where each image belongs.",
         )
     between = texts[:1]
     for crops, after in zip(n_crops, texts[1:], strict=True):
@@ -86,16 +98,21 @@ def expand(
     return ids
 
 
-def check_ids(config: Config, ids: Sequence[int], n_images: int, *, where: str = "") -> None:
+def check_ids(config: Config, ids: Sequence[int], n_images: int, *, where: str | None = None) -> None:
     """Raise InvalidArgumentError unless `ids` have exactly the soft tokens of so many images, crops included."""
     tokens = _tokens_of_image(config)
     soft = tokens[1]
     found, each = list(ids).count(soft), tokens.count(soft)
     if found != n_images * each:
-        raise InvalidArgumentError(
-            f"{where}the source has {_count(found, 'image token')} ({soft}), expected "
-            f"{n_images * each}: {each} for each of {_count(n_images, 'image')}."
+        raise _refused(
+            where,
+            f"the source has {_count(found, 'image token')} ({soft}), expected "
+            f"{n_images * each}: {each} for each of {_count(n_images, 'image')}.",
         )
+
+
+def _refused(where: str | None, what: str) -> InvalidArgumentError:
+    return InvalidArgumentError(what) if where is None else about(InvalidArgumentError, where, what)
 
 
 def _tokens_of_image(config: Config) -> list[int]:

@@ -19,6 +19,7 @@ from t5g import _core, arguments
 from t5g.errors import ArgumentTypeError, InvalidArgumentError
 from t5g.image_arrays import as_array, from_array, is_array, n_images
 from t5g.image_files import MAX_PIXELS, from_path, from_pil_image, from_stream, from_text, is_pil
+from t5g.messages import about
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -56,12 +57,16 @@ def as_list(images: Images | None, *, name: str = "images") -> list[Image] | Non
 def as_lists(images: object, n: int) -> list[Any]:
     """Images of each of n sources."""
     if is_one(images):
-        raise InvalidArgumentError(f"images: expected a list of {n}, the images of each source, got a single image.")
+        raise about(
+            InvalidArgumentError, "images", f"expected a list of {n}, the images of each source, got a single image."
+        )
     several = arguments.items("images", images, "the images of each source")
     if len(several) != n:
-        raise InvalidArgumentError(
-            f"images: expected a list of {n}, the images of each source, got {len(several)}. "
-            "A source has None, an image or a list of images."
+        raise about(
+            InvalidArgumentError,
+            "images",
+            f"expected a list of {n}, the images of each source, got {len(several)}. "
+            "A source has None, an image or a list of images.",
         )
     return several
 
@@ -120,7 +125,7 @@ def _read(image: object, where: str) -> Pixels:
         advice = " Of nested lists of numbers make an array first: np.array(image, np.uint8)."
     elif isinstance(image, Mapping):
         advice = " Give what it holds: the bytes or the path."
-    raise ArgumentTypeError(f"{where}: must be {_KINDS}, got {arguments.found(image)}.{advice}")
+    raise about(ArgumentTypeError, where, f"must be {_KINDS}, got {arguments.found(image)}.{advice}")
 
 
 def _is_file(image: object) -> bool:

@@ -10,10 +10,17 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
+from t5g.messages import Part, to_give, told
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_SAMPLING = "Write temperature=...: above 0 it samples; at 0, the default, the likeliest token is taken."
+
+def _write(name: str, *rest: Part) -> tuple[Part, ...]:
+    return ("Write ", to_give(name, "..."), *rest)
+
+
+_SAMPLING = _write("temperature", ": above 0 it samples; at 0, the default, the likeliest token is taken.")
 _END = "Write eos_token_ids=[...], ids that end a text; without it the model's do. stop=[...] ends it before texts."
 _NO_PADDING = "Leave it out: nothing is padded. generate_batch takes sources of any lengths."
 _START = "Leave it out: the start token is put in front. decoder_prefix= continues a text or ids."
@@ -25,11 +32,16 @@ _CACHE = "Leave it out: keys and values are always cached. Model(kv_type=...) sa
 _RESULT = "Leave it out: a call returns a t5g.Generation, with text, token_ids, logprob and sequences."
 _CONFIG = "Write its fields as arguments of their own: model.generate(source, max_new_tokens=100)."
 _CALLBACK = "For pieces as they come, iterate over model.stream(source); its cancel() stops it."
-ADVICE = {
+_CONSTRAINTS = (
+    "Write ", to_give("choices"), ", ", to_give("regex"), ", ", to_give("json_schema"), " or ", to_give("grammar"),
+    " to say what a text must be.",
+)  # fmt: skip
+# Texts are for programs; a command says what names arguments, which are its flags.
+ADVICE: dict[str, str | tuple[Part, ...]] = {
     # Hugging Face: lengths and ends
-    "max_length": "Write max_new_tokens=...: it counts the generated tokens alone.",
-    "min_length": "Write min_new_tokens=...: it counts the generated tokens alone.",
-    "max_time": "Write timeout=..., in seconds.",
+    "max_length": _write("max_new_tokens", ": it counts the generated tokens alone."),
+    "min_length": _write("min_new_tokens", ": it counts the generated tokens alone."),
+    "max_time": _write("timeout", ", in seconds."),
     "stopping_criteria": "Write stop=[...] to end a text before texts; a model.stream(source) can be cancelled.",
     "stop_strings": "Write stop=[...].",
     "eos_token_id": _END,
@@ -41,12 +53,12 @@ ADVICE = {
     "inputs": "It is the first argument: model.generate(source).",
     "input_ids": "Ids are the first argument: model.generate(ids).",
     "attention_mask": _NO_PADDING,
-    "decoder_input_ids": "Write decoder_prefix=..., a text or ids.",
+    "decoder_input_ids": _write("decoder_prefix", ", a text or ids."),
     "decoder_attention_mask": _NO_PADDING,
     "inputs_embeds": "t5g takes text, token ids or an EncodedSource.",
     "encoder_outputs": "An EncodedSource, which model.encode(source) returns, is the first argument.",
     "labels": "model.score(source, target) gives the log-probabilities of a target.",
-    "pixel_values": "Write images=...: it takes paths, PIL images, arrays and tensors.",
+    "pixel_values": _write("images", ": it takes paths, PIL images, arrays and tensors."),
     "tokenizer": "Leave it out: the model has its own.",
     "negative_prompt_ids": "t5g has no guidance.",
     "negative_prompt_attention_mask": "t5g has no guidance.",
@@ -58,17 +70,19 @@ ADVICE = {
     "watermarking_config": _WARPERS,
     "num_beam_groups": _BEAMS,
     "diversity_penalty": _BEAMS,
-    "constraints": "Write choices=, regex=, json_schema= or grammar= to say what a text must be.",
-    "force_words_ids": "Write choices=, regex=, json_schema= or grammar= to say what a text must be.",
+    "constraints": _CONSTRAINTS,
+    "force_words_ids": _CONSTRAINTS,
     "penalty_alpha": _WARPERS,
     "dola_layers": _WARPERS,
     "guidance_scale": "t5g has no guidance.",
     "bad_words_ids": "Write bad_words=[...]: it takes texts and lists of ids.",
     "begin_suppress_tokens": _BANS,
     "sequence_bias": "Write logit_bias={id: bias}; bad_words=[...] bans runs of tokens.",
-    "exponential_decay_length_penalty": "Write max_new_tokens=..., the limit, or length_penalty=... of beam search.",
-    "logits_processor": "Write allowed_tokens=..., a function of the ids so far, or logit_bias={id: bias}.",
-    "prefix_allowed_tokens_fn": "Write allowed_tokens=..., a function of the generated ids alone.",
+    "exponential_decay_length_penalty": _write(
+        "max_new_tokens", ", the limit, or ", to_give("length_penalty", "..."), " of beam search."
+    ),
+    "logits_processor": _write("allowed_tokens", ", a function of the ids so far, or logit_bias={id: bias}."),
+    "prefix_allowed_tokens_fn": _write("allowed_tokens", ", a function of the generated ids alone."),
     "renormalize_logits": "Leave it out: beam scores are sums of log-probabilities.",
     "remove_invalid_values": "Leave it out: invalid logits are errors.",
     # ... how it runs, and what comes back
@@ -108,9 +122,9 @@ ADVICE = {
     "disable_compile": "Leave it out: there is nothing to compile.",
     "prefill_chunk_size": "Leave it out: long sources are read in blocks.",
     "continuous_batching_config": "model.generate_batch(sources, max_batch_size=...) batches continuously.",
-    "response_format": "Write json_schema=... for a text that is JSON.",
-    "guided_json": "Write json_schema=...",
-    "guided_regex": "Write regex=...",
+    "response_format": _write("json_schema", " for a text that is JSON."),
+    "guided_json": _write("json_schema"),
+    "guided_regex": _write("regex"),
     "guided_choice": "Write choices=[...].",
     "top_logprobs": "Write logprobs=k.",
     "return_alternatives": "Write alternatives=n.",
@@ -124,22 +138,22 @@ ADVICE = {
     "tokenize": "Leave it out: the result is token ids.",
     "torch_dtype": "Leave it out: the file has its types: t5g.convert(..., type=...) or t5g.quantize choose them.",
     "dtype": "Leave it out: the file has its types: t5g.convert(..., type=...) or t5g.quantize choose them.",
-    "device_map": "Write device=...: it says where the model runs.",
+    "device_map": _write("device", ": it says where the model runs."),
     # Others
-    "max_tokens": "Write max_new_tokens=...",
-    "n_predict": "Write max_new_tokens=...",
-    "max_decoding_length": "Write max_new_tokens=...",
-    "min_decoding_length": "Write min_new_tokens=...",
-    "n": "Write num_return_sequences=...",
-    "beam_size": "Write num_beams=...",
-    "repeat_penalty": "Write repetition_penalty=...",
-    "sampling_temperature": "Write temperature=...",
-    "sampling_topk": "Write top_k=...",
-    "sampling_topp": "Write top_p=...",
-    "target_prefix": "Write decoder_prefix=...",
+    "max_tokens": _write("max_new_tokens"),
+    "n_predict": _write("max_new_tokens"),
+    "max_decoding_length": _write("max_new_tokens"),
+    "min_decoding_length": _write("min_new_tokens"),
+    "n": _write("num_return_sequences"),
+    "beam_size": _write("num_beams"),
+    "repeat_penalty": _write("repetition_penalty"),
+    "sampling_temperature": _write("temperature"),
+    "sampling_topk": _write("top_k"),
+    "sampling_topp": _write("top_p"),
+    "target_prefix": _write("decoder_prefix"),
     "prompt": "It is the first argument: model.generate(source).",
     "n_ctx": "Leave it out: memory grows with the text, up to the model's limit.",
-    "n_gpu_layers": "Write device=...: it says where the model runs.",
+    "n_gpu_layers": _write("device", ": it says where the model runs."),
 }
 
 
@@ -163,7 +177,7 @@ def explained(more: Callable[[], Iterable[str]] = tuple) -> Callable[[Callable[P
                     # Here, because the converter's functions have a name before the native module is loaded.
                     from t5g.errors import ArgumentTypeError
 
-                    raise ArgumentTypeError(answer(function.__qualname__, name, names))
+                    raise told(ArgumentTypeError, *answer(function.__qualname__, name, names))
             return function(*args, **kwargs)
 
         return call
@@ -171,7 +185,7 @@ def explained(more: Callable[[], Iterable[str]] = tuple) -> Callable[[Callable[P
     return decorate
 
 
-def answer(function: str, name: str, names: Iterable[str]) -> str:
+def answer(function: str, name: str, names: Iterable[str]) -> list[Part]:
     """What to say of a keyword argument that a function does not have. names: those that it has."""
     import difflib
 
@@ -181,4 +195,5 @@ def answer(function: str, name: str, names: Iterable[str]) -> str:
     else:
         near = difflib.get_close_matches(name.lower(), known, 1, 0.5)
         advice = f"Did you mean {near[0]}?" if near else f"It has {', '.join(known)}."
-    return f"{function.removesuffix('.__init__')}: has no argument {name!r}. {advice}"
+    has_not = f"{function.removesuffix('.__init__')}: has no argument {name!r}. "
+    return [has_not, *([advice] if isinstance(advice, str) else advice)]

@@ -20,6 +20,7 @@ from t5g.errors import ArgumentTypeError, InvalidArgumentError
 from t5g.generation_defaults import GenerationDefaults
 from t5g.keywords import explained
 from t5g.memory import MemoryNeeds
+from t5g.messages import Argument
 from t5g.model_files import find_model
 from t5g.tokenizer import Tokenizer
 
@@ -132,7 +133,9 @@ class Model:
         """What generation does where an argument is not given: the options that the file has."""
         self._chat_templates = ChatTemplates(self._core, str(self.path))
         if encoder_window == "inclusive" and self.config.architecture == "t5gemma2":
-            arguments.warn_once("encoder_window has no effect on T5Gemma 2: only T5Gemma (the first) has two.")
+            arguments.warn_once(
+                Argument("encoder_window"), " has no effect on T5Gemma 2: only T5Gemma (the first) has two."
+            )
 
     @classmethod
     def from_pretrained(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from t5g import _core, arguments, constraints
+from t5g.messages import Argument, Part, listed
 from t5g.sources import one_row
 
 if TYPE_CHECKING:
@@ -161,8 +162,8 @@ def config(given: Mapping[str, Any], model: Model) -> _core.sampling.GenerationC
     constraint = constraints.make(given, model)
     limit = {} if constraint is None else {"constraint": constraint}
     made = _core.sampling.GenerationConfig(**usual | values, **limit)
-    for message in without_effect(values, usual):
-        arguments.warn_once(message)
+    for parts in without_effect(values, usual):
+        arguments.warn_once(*parts)
     return made
 
 
@@ -230,12 +231,15 @@ def text(stop: object, skip_special_tokens: object, defaults: GenerationDefaults
 
 _OF_SAMPLING = ("top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff", "seed")
 _OF_BEAM_SEARCH = ("length_penalty", "early_stopping")
-_NO_SAMPLING = "the likeliest token is taken. Set temperature above 0 to sample."
-_NO_SAMPLING_OF_BEAMS = "beam search does not sample. Set temperature above 0, and not num_beams, to sample."
-_NO_BEAM_SEARCH = "there is no beam search. Set num_beams above 1 to have it."
+_TEMPERATURE, _BEAMS = Argument("temperature"), Argument("num_beams")
+_NO_SAMPLING: list[Part] = ["the likeliest token is taken. Set ", _TEMPERATURE, " above 0 to sample."]
+_NO_SAMPLING_OF_BEAMS: list[Part] = [
+    "beam search does not sample. Set ", _TEMPERATURE, " above 0, and not ", _BEAMS, ", to sample."
+]  # fmt: skip
+_NO_BEAM_SEARCH: list[Part] = ["there is no beam search. Set ", _BEAMS, " above 1 to have it."]
 
 
-def without_effect(given: Mapping[str, Any], usual: Mapping[str, Any] | None = None) -> list[str]:
+def without_effect(given: Mapping[str, Any], usual: Mapping[str, Any] | None = None) -> list[list[Part]]:
     """Say which of some options change nothing, as the others are.
 
     Parameters
@@ -248,14 +252,14 @@ def without_effect(given: Mapping[str, Any], usual: Mapping[str, Any] | None = N
 
     Returns
     -------
-    list of str
-        A sentence for every reason, with the names of the options that it is for.
+    list
+        A message for every reason, with the names of the options that it is for.
     """
     rows = table()
     values = {name: row["default"] for name, row in rows.items()} | dict(usual or {}) | dict(given)
     asked = [name for name in given if given[name] != rows[name]["default"]]
     beams = values["num_beams"] > 1
-    reasons: list[tuple[Sequence[str], str]] = []
+    reasons: list[tuple[Sequence[str], list[Part]]] = []
     if not values["temperature"] > 0:
         reasons.append((_OF_SAMPLING, _NO_SAMPLING_OF_BEAMS if beams else _NO_SAMPLING))
     if not beams:
@@ -263,6 +267,5 @@ def without_effect(given: Mapping[str, Any], usual: Mapping[str, Any] | None = N
     found = []
     for names, reason in reasons:
         if idle := [name for name in names if name in asked]:
-            listed = " and ".join(filter(None, [", ".join(idle[:-1]), idle[-1]]))
-            found.append(f"{listed} {'has' if len(idle) == 1 else 'have'} no effect: {reason}")
+            found.append([*listed(idle), f" {'has' if len(idle) == 1 else 'have'} no effect: ", *reason])
     return found

@@ -14,6 +14,7 @@ from t5g import arguments
 from t5g import truncation as truncations
 from t5g.errors import ArgumentTypeError, InvalidArgumentError
 from t5g.image_prompt import check_ids, expand, vision_config
+from t5g.messages import Argument, about, told
 from t5g.source import EncodedSource
 
 if TYPE_CHECKING:
@@ -73,7 +74,9 @@ class Reader:
             self._images += len(given)
         if isinstance(source, EncodedSource):
             if given:
-                raise InvalidArgumentError(f"{name} is already encoded; images go with a text or token ids.")
+                raise told(
+                    InvalidArgumentError, Argument(name), " is already encoded; images go with a text or token ids."
+                )
             self._native.check_source(source._core, name)
             if adapters is not None:
                 self._native.check_adapters(source._core, adapters, name)
@@ -135,9 +138,11 @@ class Reader:
     def tell_what_had_no_effect(self) -> None:
         """Warn, once per process, of switches that nothing was there for."""
         if self._parse_special and not self._texts:
-            arguments.warn_once("parse_special has no effect: there is no text, only token ids or an encoded source.")
+            arguments.warn_once(
+                Argument("parse_special"), " has no effect: there is no text, only token ids or an encoded source."
+            )
         if self._pan_and_scan and not self._images:
-            arguments.warn_once("pan_and_scan has no effect without images.")
+            arguments.warn_once(Argument("pan_and_scan"), " has no effect without images.")
 
     def _source_ids(self, name: str, value: object) -> tuple[list[int], list[Pixels]]:
         """Ids without images, cut where they are too long and the caller has asked for that."""
@@ -173,7 +178,7 @@ class Reader:
         size = vision_config(config).image_size
         prepared = preprocess(images, size, pan_and_scan=self._pan_and_scan, name=of)
         flat = [pixels for of_image in prepared for pixels in of_image]
-        where = "" if name == "source" else f"{name}: "
+        where = None if name == "source" else name
         if isinstance(source, str):
             self._texts += 1
             text = arguments.text(name, source)
@@ -193,18 +198,20 @@ def one_row(name: str, value: Any, expected: str = "token ids") -> Iterable[Any]
         if len(shape) == 2 and shape[0] == 1 and hasattr(value, "tolist"):
             value = value[0]
         elif len(shape) != 1:
-            raise InvalidArgumentError(f"{name}: must be token ids [n] or [1, n], got the shape {shape}. {_SEVERAL}")
+            raise about(
+                InvalidArgumentError, name, f"must be token ids [n] or [1, n], got the shape {shape}. {_SEVERAL}"
+            )
         return cast("Iterable[Any]", value.tolist() if hasattr(value, "tolist") else value)
     if isinstance(value, list | tuple) and value and _is_row(value[0]):
         if len(value) > 1:
-            raise InvalidArgumentError(f"{name}: must be one row of token ids, got {len(value)} rows. {_SEVERAL}")
+            raise about(InvalidArgumentError, name, f"must be one row of token ids, got {len(value)} rows. {_SEVERAL}")
         (row,) = value
         if len(row) and _is_row(row[0]):
-            raise InvalidArgumentError(f"{name}: must be token ids [n] or [1, n], got lists in lists in a list.")
+            raise about(InvalidArgumentError, name, "must be token ids [n] or [1, n], got lists in lists in a list.")
         return cast("Iterable[Any]", row.tolist() if hasattr(row, "tolist") else row)
     if isinstance(value, list | tuple) and value and isinstance(value[0], str):
         advice = "One text is given as it is, without a list around it; generate_batch and embed take several."
-        raise ArgumentTypeError(f"{name}: token ids must be integers, got {arguments.found(value[0])}. {advice}")
+        raise about(ArgumentTypeError, name, f"token ids must be integers, got {arguments.found(value[0])}. {advice}")
     return cast("Iterable[Any]", value)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias
 
 from t5g.errors import InvalidArgumentError
+from t5g.messages import about
 
 Errors: TypeAlias = Literal["strict", "replace"]
 
@@ -41,8 +42,8 @@ def check_encoding(encoding: str) -> str:
     except UnicodeDecodeError:
         return name
     except (LookupError, ValueError) as error:
-        raise InvalidArgumentError(
-            f"encoding: {encoding!r} is not a text encoding. Examples: utf-8, latin-1, cp1252."
+        raise about(
+            InvalidArgumentError, "encoding", f"{encoding!r} is not a text encoding. Examples: utf-8, latin-1, cp1252."
         ) from error
     return name
 

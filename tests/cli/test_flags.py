@@ -2,70 +2,63 @@
 
 from __future__ import annotations
 
+import pickle
+from collections.abc import Iterable
+
 import pytest
 import t5g
 from t5g import options
+from t5g._core import sampling
 from t5g.cli import _flags, embed
 from t5g.cli.run import _parser
+from t5g.messages import Argument, Part, listed, spelled, to_give, told
 
 RUN = _parser()._option_string_actions
 EMBED = embed._parser()._option_string_actions
 
 
-@pytest.mark.parametrize(
-    ("said", "told"),
-    [
-        ("max_new_tokens: must be at least 1, got 0.", "--max-new-tokens: must be at least 1, got 0."),
-        ("n_threads: is 0. None takes the default.", "--threads: is 0. Leave it out for the default."),
-        ("Cut it with truncation=; nothing is cut.", "Cut it with --truncation; nothing is cut."),
-        ("max_source_tokens= and others", "--max-source-tokens and others"),
-        ("got num_beams = 3 with temperature = 0.5.", "got --num-beams = 3 with --temp = 0.5."),
-        ("eos_token_ids: token 9 is outside", "--eos-token: token 9 is outside"),
-        ("images: this file has no vision tower.", "--image: this file has no vision tower."),
-        ("regex: cannot be used: at 1(8)", "--regex: cannot be used: at 1(8)"),
-    ],
-)  # fmt: skip
-def test_arguments_become_flags(said: str, told: str) -> None:
-    assert _flags.in_flags(said, RUN) == told
+def in_flags(*parts: Part, flags: Iterable[str] = RUN) -> str:
+    return spelled(told(ValueError, *parts), _flags.spelling(flags))
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        "max_new_tokens.gguf: no such file.",
-        "/data/num_beams/top_k.gguf: no such file.",
-        "my-top_k: no such file.",
-        "device 'cuda': there is none.",
-        "the temperature of the room",
-        "image (seed.png): not an image.",
-        "enc.blk.0.attn_q: has another shape.",
-    ],
-)
-def test_what_is_no_argument_stays(message: str) -> None:
-    assert _flags.in_flags(message, RUN) == message
+def test_arguments_become_flags() -> None:
+    limit = Argument("max_new_tokens")
+    assert in_flags(limit, ": must be at least 1, got 0.") == "--max-new-tokens: must be at least 1, got 0."
+    assert in_flags("Cut it with ", to_give("truncation"), "; nothing is cut.") == (
+        "Cut it with --truncation; nothing is cut."
+    )
+    assert in_flags("got ", Argument("num_beams"), " = 3 with ", Argument("temperature"), " = 0.5.") == (
+        "got --num-beams = 3 with --temp = 0.5."
+    )
+    assert in_flags(Argument("choices[1]"), ": must be a text") == "--choice[1]: must be a text"
+    assert (
+        in_flags(*listed(["top_k", "top_p", "seed"]), " have no effect") == "--top-k, --top-p and --seed have no effect"
+    )
 
 
-def test_names_of_files_stay_whatever_stands_in_them() -> None:
-    parser = _parser()
-    missing = FileNotFoundError(2, "No such file or directory", "top_k=5.txt")
-    assert parser.describe(missing) == "top_k=5.txt: No such file or directory"
-    assert parser.describe(t5g.ModelFormatError("num_beams=4.gguf: is empty.")) == "num_beams=4.gguf: is empty."
-    assert parser.describe(ValueError("num_beams=4")) == "--num-beams=4"
+@pytest.mark.parametrize("words", ["max_new_tokens.gguf: no such file.", "got num_beams = 3", "truncation="])
+def test_words_that_name_no_argument_stay(words: str) -> None:
+    assert in_flags(words) == words
+    assert in_flags(Argument("image (seed.png)"), ": not an image.") == "image (seed.png): not an image."
 
 
 def test_only_flags_that_a_command_has_are_named() -> None:
-    message = "max_source_tokens= and max_target_tokens= set other limits; temperature = 1"
-    assert (
-        _flags.in_flags(message, EMBED)
-        == "--max-source-tokens and max_target_tokens= set other limits; temperature = 1"
-    )
+    parts = (to_give("max_source_tokens"), " and ", to_give("max_target_tokens"), " set other limits")
+    assert in_flags(*parts, flags=EMBED) == "--max-source-tokens and max_target_tokens= set other limits"
 
 
-def test_warnings_are_about_arguments_wherever_they_name_them() -> None:
-    message = "top_k has no effect: the likeliest token is taken. Set temperature above 0 to sample."
-    assert _flags.in_flags(message, RUN, also_words=True) == message.replace("top_k", "--top-k").replace(
-        "temperature", "--temp"
+def test_errors_of_the_native_module_name_their_arguments() -> None:
+    with pytest.raises(ValueError, match="num_beams = 2 with temperature = 1") as beams:
+        sampling.GenerationConfig(num_beams=2, temperature=1.0)
+    assert _parser().describe(beams.value) == (
+        "--num-beams: beam search does not sample, got --num-beams = 2 with --temp = 1. Set one of them to its default."
     )
+    with pytest.raises(t5g.UnsupportedError, match="Use device='cpu' or 'auto'") as device:
+        t5g.Model(device="metal")
+    assert "Use --device cpu or 'auto'." in _parser().describe(device.value)
+    assert _flags.at_fault(beams.value, RUN) == "--num-beams"
+    copied = pickle.loads(pickle.dumps(beams.value))  # as between processes
+    assert _parser().describe(copied) == _parser().describe(beams.value)
 
 
 @pytest.mark.parametrize(

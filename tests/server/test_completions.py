@@ -255,7 +255,12 @@ def test_a_source_that_is_too_long(server: Running, model: t5g.Model) -> None:
     limit = model.config.encoder.max_position_embeddings
     answer = server.post("/v1/completions", {"prompt": [5] * (limit + 1)})
     assert (answer.status, answer.error["code"]) == (400, "context_length_exceeded")
-    assert str(limit) in answer.error["message"].replace(",", "")
+    message = answer.error["message"]
+    assert str(limit) in message.replace(",", "")
+    assert answer.error["param"] == "prompt"
+    # What a client can give, and what only who has started the server can.
+    assert "cut it with truncation; nothing" in message
+    assert "with t5g-serve --max-source-tokens sets another limit" in message
 
 
 @pytest.mark.parametrize(

@@ -141,7 +141,7 @@ def test_wrong_tokens(path: str, fields: dict[str, Any], server: Running) -> Non
 @pytest.mark.parametrize(
     ("path", "fields", "param", "message"),
     [
-        ("/detokenize", {"tokens": [10**9]}, "tokens", "tokens: token 0 is 1000000000, outside"),
+        ("/detokenize", {"tokens": [10**9]}, "tokens", "tokens token 0 is 1000000000, outside"),
         ("/detokenize", {"tokens": ["a"]}, "tokens", "tokens: token ids must be integers"),
         ("/tokenize", {"content": 7}, "content", "content: must be a str"),
         ("/v1/completions", {"prompt": "a", "truncation": ""}, "truncation", "truncation: must be 'error'"),

@@ -10,7 +10,8 @@ namespace {
 
 [[noreturn]] void refuse() {
   throw Unsupported("device 'cuda': " T5G_CUDA_ABSENT
-                    ". Install a build that has them (docs/devices.md says how one is made), or use device='cpu'.");
+                    ". Install a build that has them (docs/devices.md says how one is made), or use " +
+                    to_give("device", "cpu") + ".");
 }
 
 }  // namespace

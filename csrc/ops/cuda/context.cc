@@ -67,7 +67,7 @@ DeviceFacts device_facts(int index) {
   if (facts.capability < kOldestCapability)
     throw Unsupported(where + facts.product + " has compute capability " + capability_text(facts.capability) +
                       ", and t5g needs " + capability_text(kOldestCapability) +
-                      " or later (Turing). Use another GPU, or device='cpu'.");
+                      " or later (Turing). Use another GPU, or " + to_give("device", "cpu") + ".");
   return facts;
 }
 
@@ -126,7 +126,7 @@ void SharedContext::load_kernels() {
   if (module == nullptr)
     throw Unsupported("device '" + name_ + "': the driver takes none of t5g's kernels for " + facts_.product +
                       " (compute capability " + capability_text(facts_.capability) + "): " + gpu::one_line(tried) +
-                      ". Update the driver, or use device='cpu'.");
+                      ". Update the driver, or use " + to_give("device", "cpu") + ".");
   functions_.resize(gpu::kNumKernels);
   for (size_t i = 0; i < gpu::kNumKernels; ++i) {
     const std::string kernel(gpu::kKernels[i].name);

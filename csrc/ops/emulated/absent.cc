@@ -10,7 +10,8 @@ namespace {
 [[noreturn]] void refuse() {
   throw Unsupported(
       "device 'emulated': this build of t5g has no emulated GPU, which is for tests. Build it with "
-      "-DT5G_EMULATED_GPU=ON (pip install . -Ccmake.define.T5G_EMULATED_GPU=ON), or use device='cpu' or 'auto'.");
+      "-DT5G_EMULATED_GPU=ON (pip install . -Ccmake.define.T5G_EMULATED_GPU=ON), or use " +
+      to_give("device", "cpu") + " or 'auto'.");
 }
 
 }  // namespace

@@ -32,7 +32,8 @@ std::string one_line(std::string text) {
 DeviceError out_of_memory(const std::string& device, size_t needed_bytes, const std::string& where, MemoryState state) {
   return DeviceError("device '" + device + "': out of memory: " + bytes_text(needed_bytes) + " were needed " + where +
                      ", and " + bytes_text(state.free_bytes) + " of " + bytes_text(state.total_bytes) +
-                     " are free. Close other models or programs, use a smaller file or batch, or device='cpu'.");
+                     " are free. Close other models or programs, use a smaller file or batch, or " +
+                     to_give("device", "cpu") + ".");
 }
 
 }  // namespace t5g::gpu

@@ -52,7 +52,8 @@ void WeightStore::check_room(size_t size_bytes) const {
   if (size_bytes <= free) return;
   throw DeviceError("device '" + driver.name() + "': the model's weights need " + mebibytes(size_bytes) +
                     " of its memory, and " + mebibytes(free) +
-                    " are free. Close other programs that use it, use a smaller model or type, or device='cpu'.");
+                    " are free. Close other programs that use it, use a smaller model or type, or " +
+                    to_give("device", "cpu") + ".");
 }
 
 void WeightStore::copy_noted() {

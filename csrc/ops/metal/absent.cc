@@ -9,9 +9,8 @@ namespace t5g {
 namespace {
 
 [[noreturn]] void refuse() {
-  throw Unsupported(
-      "device 'metal': this build of t5g has no Metal kernels, which only builds for macOS have. Use device='cpu' or "
-      "'auto'.");
+  throw Unsupported("device 'metal': this build of t5g has no Metal kernels, which only builds for macOS have. Use " +
+                    to_give("device", "cpu") + " or 'auto'.");
 }
 
 }  // namespace

@@ -15,20 +15,21 @@ namespace {
 
 constexpr UInteger kLanes = 32;
 
-[[noreturn]] void refuse(const std::string& what) { throw Unsupported("device 'metal': " + what); }
+[[noreturn]] void refuse(const Message& what) { throw Unsupported("device 'metal': " + what); }
 
 Owned find_device() {
   if (runtime_is_lost())
     refuse(
         "this process was forked off one that had used Metal already (t5g.system_info() is use too), and Metal does "
-        "not "
-        "work in such a child. Start processes with multiprocessing's method 'spawn', or use Metal in children only.");
+        "not work in such a child. Start processes with multiprocessing's method 'spawn', or use Metal in children "
+        "only.");
   const AutoreleasePool pool;
   Owned device(runtime().MTLCreateSystemDefaultDevice());
-  if (!device) refuse("Metal finds no GPU. Use device='cpu' or 'auto'.");
+  if (!device) refuse("Metal finds no GPU. Use " + to_give("device", "cpu") + " or 'auto'.");
   const std::string product = text_of(call::name(device.get()));
   if (!call::supports_family(device.get(), kFamilyApple7) || !call::supports_family(device.get(), kFamilyMetal3))
-    refuse(product + " is too old or not Apple's own, and t5g needs an M1 or later. Use device='cpu'.");
+    refuse(product + " is too old or not Apple's own, and t5g needs an M1 or later. Use " + to_give("device", "cpu") +
+           ".");
   return device;
 }
 
@@ -70,7 +71,7 @@ Owned MetalGpu::compile_library() const {
   Owned library(call::new_library(device_.get(), string(kernel_text().c_str()), options.get(), &error));
   if (!library)
     refuse("the kernels do not compile on this system (macOS 14 or later is needed): " +
-           printable(gpu::one_line(description_of(error)), 2000) + ". Use device='cpu'.");
+           printable(gpu::one_line(description_of(error)), 2000) + ". Use " + to_give("device", "cpu") + ".");
   return library;
 }
 
@@ -95,7 +96,7 @@ Id MetalGpu::pipeline(size_t kernel) {
   if (threads < info.threads || lanes != kLanes)
     throw DeviceError(what + "would run with " + std::to_string(threads) + " threads in groups of " +
                       std::to_string(lanes) + ", and needs " + std::to_string(info.threads) + " in groups of " +
-                      std::to_string(kLanes) + ". Use device='cpu'.");
+                      std::to_string(kLanes) + ". Use " + to_give("device", "cpu") + ".");
   pipeline = std::move(made);
   return pipeline.get();
 }

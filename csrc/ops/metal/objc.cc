@@ -32,7 +32,8 @@ std::atomic<uint32_t> opened_after{0};
 Runtime open() {
   void* objc = ::dlopen(kRuntimeLibrary, RTLD_NOW | RTLD_LOCAL);
   void* metal = objc == nullptr ? nullptr : ::dlopen(kMetalLibrary, RTLD_NOW | RTLD_LOCAL);
-  if (metal == nullptr) throw Unsupported("device 'metal': this system has no Metal. Use device='cpu' or 'auto'.");
+  if (metal == nullptr)
+    throw Unsupported("device 'metal': this system has no Metal. Use " + to_give("device", "cpu") + " or 'auto'.");
   Runtime opened;
   find(objc, "objc_msgSend", opened.objc_msgSend);
   find(objc, "objc_getClass", opened.objc_getClass);

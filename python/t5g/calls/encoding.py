@@ -9,6 +9,7 @@ from t5g import arguments
 from t5g.calls import method
 from t5g.errors import ArgumentTypeError, InvalidArgumentError
 from t5g.keywords import explained
+from t5g.messages import Argument, about, told
 from t5g.source import EncodedSource
 from t5g.sources import Reader, n_truncated
 
@@ -90,7 +91,7 @@ def encode(
         An argument of another type. The message names it, here as in all calls.
     """
     if isinstance(text_or_ids, EncodedSource):
-        raise ArgumentTypeError("text_or_ids is already encoded; expected a text or token ids.")
+        raise told(ArgumentTypeError, Argument("text_or_ids"), " is already encoded; expected a text or token ids.")
     reader = Reader(
         self, parse_special=parse_special, pan_and_scan=pan_and_scan, truncation=truncation, adapters=adapters
     )
@@ -199,5 +200,5 @@ def _padding(model: Model, pad_to: object, n_tokens: int) -> int:
     if n > limit:
         raise arguments.wrong_value("pad_to", f"at most {limit}, the longest source that the model takes", n)
     if n < n_tokens:
-        raise InvalidArgumentError(f"pad_to: is {n}, but the source has {n_tokens} tokens. Nothing is cut.")
+        raise about(InvalidArgumentError, "pad_to", f"is {n}, but the source has {n_tokens} tokens. Nothing is cut.")
     return n - n_tokens

@@ -10,6 +10,7 @@ from t5g.calls import method
 from t5g.errors import InvalidArgumentError
 from t5g.generation import Score
 from t5g.keywords import explained
+from t5g.messages import about
 from t5g.sources import Reader
 
 if TYPE_CHECKING:
@@ -105,7 +106,9 @@ def score_batch(
     requests = reader.requests(sources, images, adapters)
     several = arguments.items("targets", targets, "texts or of lists of token ids", "score takes a single one.")
     if len(several) != len(requests):
-        raise InvalidArgumentError(f"targets: must be as many as sources, {len(requests)}, got {len(several)}.")
+        raise about(
+            InvalidArgumentError, "targets", f"must be as many as sources, {len(requests)}, got {len(several)}."
+        )
     ids = [reader.target(f"targets[{i}]", target) for i, target in enumerate(several)]
     if arguments.flag("add_eos", add_eos):
         ids = [[*of_target, self.config.eos_token_id[0]] for of_target in ids]

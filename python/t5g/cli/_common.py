@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
+from t5g import messages
 from t5g.cli import _flags, _streams
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -53,13 +54,8 @@ class Parser(argparse.ArgumentParser):
         return arguments
 
     def describe(self, error: Exception) -> str:
-        """Say what went wrong as :func:`describe` does, and name this command's flags.
-
-        What is wrong with a file begins with its name, in which anything may stand.
-        """
-        is_about_a_file = isinstance(error, OSError) or type(error).__name__ == "ModelFormatError"
-        said = describe(error)
-        return said if is_about_a_file else _flags.in_flags(said, self._option_string_actions)
+        """Say what went wrong as :func:`describe` does, and name this command's flags."""
+        return describe(error, _flags.spelling(self._option_string_actions))
 
     def error(self, message: str) -> NoReturn:
         what, _, words = message.partition(": ")
@@ -154,8 +150,8 @@ def _warnings_in_lines(parser: Parser) -> Iterator[None]:
 
     def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
         if category.__module__.startswith("t5g"):
-            words = _flags.in_flags(str(message), parser._option_string_actions, also_words=True)
-            report(parser.prog, words, "warning")
+            spell = _flags.spelling(parser._option_string_actions)
+            report(parser.prog, messages.spelled(message, spell), "warning")
         else:
             show_others(message, category, *where, **more)
 
@@ -164,17 +160,18 @@ def _warnings_in_lines(parser: Parser) -> Iterator[None]:
         yield
 
 
-def describe(error: Exception) -> str:
-    """Say what went wrong in one sentence, for a user who does not read Python."""
+def describe(error: Exception, spell: Callable[[str, str | None], str | None] | None = None) -> str:
+    """Say what went wrong in one sentence, for a user who does not read Python. spell: what names arguments."""
+    said = str(error) if spell is None else messages.spelled(error, spell)
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
     if isinstance(error, UnicodeEncodeError) and error.encoding == sys.stdout.encoding:
         character = ascii(error.object[error.start])
         return f"standard output: {character} cannot be written in {error.encoding}. Unset PYTHONIOENCODING for UTF-8."
     if isinstance(error, MemoryError):
-        return f"out of memory{f': {error}' if str(error) else ''}"
+        return f"out of memory{f': {said}' if said else ''}"
     if isinstance(error, OSError | ValueError | ImportError) or type(error).__module__.startswith("t5g"):
-        return str(error) or type(error).__name__
+        return said or type(error).__name__
     return f"internal error: {type(error).__name__}: {error}. Set T5G_DEBUG=1 for a traceback."
 
 

@@ -5,8 +5,9 @@ Most flags are an argument's name with dashes; those that are not stand here.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+
+from t5g import messages
 
 _OTHERWISE = {
     "n_threads": "--threads",
@@ -24,22 +25,11 @@ _OTHERWISE = {
     "parse_special": "--special",
     "max_batch_size": "--batch-size",
     "scale": "--lora",
+    "n_depths": "--depths",
+    "n_samples": "--samples",
 }
 # What these take is not what the flag does.
 _OF_ANOTHER_KIND = ("adapters", "scale")
-# Those that are words of their own, and mean the argument only where a message begins with it or gives it a value.
-_WORDS = {
-    "temperature", "choices", "images", "adapters", "reference", "seed", "stop", "device", "truncation", "regex",
-    "grammar", "timeout", "logprobs", "alternatives", "draft", "encoding", "load", "lengths", "depths", "samples",
-    "layer", "scale",
-}  # fmt: skip
-# A name, and not part of a path, of a file's name or of a place in a list.
-_NAME = r"(?<![\w/.\[-])([a-z]\w*)(?![\w/\[-]|\.\w)"
-_TO_GIVE = re.compile(_NAME + r"=(?:\.\.\.)?(?=[;:,. ]|$)")  # `truncation=` or `truncation=...`: an invitation
-_GIVEN = re.compile(_NAME + r"(?= ?=)")
-_AT_THE_BEGINNING = re.compile(r"^([a-z]\w*)(?=: | is ')")
-_ANYWHERE = re.compile(_NAME)
-_ARGUMENT = re.compile(r"([a-z]\w*)(?:\[\d+\])?(?:: | is )")
 
 
 def flag(name: str, flags: Iterable[str]) -> str | None:
@@ -66,39 +56,25 @@ def in_own_spelling(words: Sequence[str], flags: Iterable[str]) -> list[str]:
     return spelled
 
 
-def in_flags(message: str, flags: Iterable[str], *, also_words: bool = False) -> str:
-    """Name flags in a message of the library's instead of arguments, where a command has them.
-
-    Parameters
-    ----------
-    also_words
-        Also replace names that are usual words, wherever they stand: for messages that are about arguments only.
-    """
+def spelling(flags: Iterable[str]) -> Callable[[str, str | None], str | None]:
+    """Make what spells a message's arguments as those of `flags`; those that have none stay."""
     known = frozenset(flags)
 
-    def named(match: re.Match[str]) -> str:
-        return flag(match[1], known) or match[0]
+    def spell(name: str, value: str | None) -> str | None:
+        found = flag(name, known)
+        return found if found is None or value is None else f"{found} {value}"
 
-    def as_argument(match: re.Match[str]) -> str:
-        return named(match) if "_" in match[1] or match[1] in _WORDS else match[0]
-
-    def certain(match: re.Match[str]) -> str:
-        return named(match) if "_" in match[1] or (also_words and match[1] in _WORDS) else match[0]
-
-    message = message.replace("None takes the default.", "Leave it out for the default.")
-    for pattern in (_TO_GIVE, _GIVEN, _AT_THE_BEGINNING):
-        message = pattern.sub(as_argument, message)
-    return _ANYWHERE.sub(certain, message)
+    return spell
 
 
 def at_fault(error: Exception, flags: Iterable[str]) -> str | None:
-    """Give the flag whose value the library refuses: errors of arguments begin with the argument's name."""
+    """Give the flag whose value the library refuses: that of the argument that the error is about."""
     from t5g.errors import ArgumentTypeError, InputTooLongError, InvalidArgumentError
 
     if not isinstance(error, InvalidArgumentError | ArgumentTypeError) or isinstance(error, InputTooLongError):
         return None
-    name = _ARGUMENT.match(str(error))
-    return flag(name[1], flags) if name is not None else None
+    name = messages.subject(error)
+    return None if name is None else flag(name, flags)
 
 
 def advice(unknown: str, flags: Iterable[str]) -> str | None:
@@ -110,9 +86,10 @@ def advice(unknown: str, flags: Iterable[str]) -> str | None:
     known = sorted(flags)
     name = unknown.lstrip("-").partition("=")[0].replace("-", "_")
     found = flag(name, known)
-    if found is None and name in keywords.ADVICE:
-        said = in_flags(keywords.ADVICE[name], known, also_words=True)
-        if "=" not in said and "model." not in said:  # else it is for programs
-            return said
+    said = keywords.ADVICE.get(name)
+    if found is None and isinstance(said, tuple):
+        named = [part.name for part in said if isinstance(part, messages.Argument)]
+        if all(flag(one, known) for one in named):
+            return messages.spelled(messages.told(Exception, *said), spelling(known))
     near = [found] if found else difflib.get_close_matches(unknown.partition("=")[0], known, 1, 0.7)
     return f"Did you mean {near[0]}?" if near else None

@@ -107,7 +107,7 @@ def run(arguments: argparse.Namespace) -> None:
             seed=arguments.seed,
         )
     except InvalidArgumentError as error:
-        raise _common.UsageError(f"--{str(error).removeprefix('n_').rstrip('.')}") from None
+        raise _common.UsageError(arguments.parser.describe(error).rstrip(".")) from None
     haystack = None
     if arguments.haystack is not None:
         data, name = Path(arguments.haystack).read_bytes(), printable(arguments.haystack)

@@ -170,7 +170,7 @@ def _vectors(
 @contextmanager
 def _places_named(texts: Sequence[_Text]) -> Iterator[None]:
     """Say of an error which line of the input it is about, where the library says which of these texts."""
-    from t5g import InvalidArgumentError
+    from t5g import InvalidArgumentError, messages
 
     try:
         yield
@@ -180,7 +180,8 @@ def _places_named(texts: Sequence[_Text]) -> Iterator[None]:
             raise
         kind, number, after = found.groups()
         what = f"image{after}" if kind == "image" else ""
-        raise InvalidArgumentError(f"{texts[int(number)].where}: {what}{str(error)[found.end() :]}") from error
+        where = f"{texts[int(number)].where}: {what}"
+        raise messages.elsewhere(InvalidArgumentError, error, where, found.end()) from error
 
 
 def _tell_what_is_cut(model: Model, texts: Sequence[_Text], how: Truncation) -> None:

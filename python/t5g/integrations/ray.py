@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from t5g import arguments
 from t5g.errors import InvalidArgumentError
+from t5g.messages import about
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -206,9 +207,11 @@ def _check_cores(workers: int, cpus: int) -> None:
     resources: Any = ray.cluster_resources() if ray.is_initialized() else {}  # type: ignore[no-untyped-call, unused-ignore]
     total = int(resources.get("CPU", 0))
     if total and workers * cpus >= total:
-        raise InvalidArgumentError(
-            f"workers: {workers} with {cpus} cores each leave none of Ray's {total} to read the rows. Take fewer, or "
-            f"start Ray with more: ray.init(num_cpus={workers * cpus + 1})."
+        raise about(
+            InvalidArgumentError,
+            "workers",
+            f"{workers} with {cpus} cores each leave none of Ray's {total} to read the rows. Take fewer, or "
+            f"start Ray with more: ray.init(num_cpus={workers * cpus + 1}).",
         )
 
 

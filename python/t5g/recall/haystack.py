@@ -11,6 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from t5g.errors import InvalidArgumentError
+from t5g.messages import about
 
 if TYPE_CHECKING:
     from t5g.tokenizer import Tokenizer
@@ -54,9 +55,11 @@ class Haystack:
             tokenizer.encode(" " + sentence, add_special_tokens=False) for sentence in sentences_of(text)
         ]
         if len(self._sentences) < _FEWEST_SENTENCES:
-            raise InvalidArgumentError(
-                f"haystack: has {len(self._sentences)} sentences, expected {_FEWEST_SENTENCES} or more of prose. "
-                "Give a longer text."
+            raise about(
+                InvalidArgumentError,
+                "haystack",
+                f"has {len(self._sentences)} sentences, expected {_FEWEST_SENTENCES} or more of prose. "
+                "Give a longer text.",
             )
         self.n_tokens = sum(map(len, self._sentences))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from t5g.errors import InvalidArgumentError
+from t5g.messages import about
 from t5g.recall.finished import Finished, header_of
 from t5g.recall.haystack import Haystack, manual
 from t5g.recall.report import Report
@@ -52,13 +53,13 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
-            raise InvalidArgumentError(f"task: must be one of {', '.join(TASKS)}, got {self.task!r}.")
+            raise about(InvalidArgumentError, "task", f"must be one of {', '.join(TASKS)}, got {self.task!r}.")
         for name in ("n_depths", "n_samples"):
             if getattr(self, name) < 1:
-                raise InvalidArgumentError(f"{name}: must be 1 or more, got {getattr(self, name)}.")
+                raise about(InvalidArgumentError, name, f"must be 1 or more, got {getattr(self, name)}.")
         if not self.lengths or min(self.lengths) < _FEWEST_TOKENS:
             got = min(self.lengths, default="none")
-            raise InvalidArgumentError(f"lengths: must be {_FEWEST_TOKENS} tokens or more each, got {got}.")
+            raise about(InvalidArgumentError, "lengths", f"must be {_FEWEST_TOKENS} tokens or more each, got {got}.")
 
     @property
     def depths(self) -> list[float]:
@@ -145,7 +146,9 @@ def _check_reference(model: Model, reference: Model | None) -> None:
         return
     words = [[m.tokenizer.encode(noun, add_special_tokens=False) for noun in NOUNS] for m in (model, reference)]
     if reference.config.vocab_size != model.config.vocab_size or words[0] != words[1]:
-        raise InvalidArgumentError("reference: has another vocabulary, so it is not the same model in another type.")
+        raise about(
+            InvalidArgumentError, "reference", "has another vocabulary, so it is not the same model in another type."
+        )
 
 
 def ask(model: Model, example: Example, *, generate: bool) -> dict[str, Any]:

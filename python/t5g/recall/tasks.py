@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from t5g.errors import InvalidArgumentError
+from t5g.messages import about
 from t5g.recall.haystack import Haystack
 
 if TYPE_CHECKING:
@@ -126,9 +127,11 @@ class Maker:
         tail = self._ids("\n\n" + question)
         room = length - len(self._before) - len(self._after) - len(tail) - sum(map(len, needles))
         if room < 0:
-            raise InvalidArgumentError(
-                f"lengths: {length} tokens are too few for the needles and the question of {self._task!r}. "
-                f"Give at least {length - room}."
+            raise about(
+                InvalidArgumentError,
+                "lengths",
+                f"{length} tokens are too few for the needles and the question of {self._task!r}. "
+                f"Give at least {length - room}.",
             )
         sentences = self._haystack.draw(room, rng)
         ends = [0]

@@ -5,7 +5,6 @@ Every option of t5g is a field under its own name; some have OpenAI's name or fo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from t5g import arguments, truncation
 from t5g import options as generation_options
 from t5g.errors import T5gError
-from t5g.server.errors import ApiError, as_api_error, field_of, wrong
+from t5g.server.errors import ApiError, as_api_error, wrong
 from t5g.server.work import Spec
 from t5g.sources import Reader
 
@@ -66,6 +65,8 @@ class Asked:
         What sources are read with.
     n_top
         How many of the likeliest tokens are told at each place; ``None``: no log-probabilities at all.
+    field_names
+        The request's names for options that have come under others than their own.
     """
 
     given: dict[str, Any]
@@ -79,7 +80,7 @@ class Asked:
     timeout: float
     max_rows: int
     n_top: int | None
-    aliases: dict[str, str] = field(default_factory=dict)
+    field_names: dict[str, str] = field(default_factory=dict)
     n_per_source: int = 1
 
     def reader(self, model: Model) -> Reader:
@@ -103,13 +104,7 @@ class Asked:
         try:
             yield
         except T5gError as error:
-            message = str(error)
-            for alias, name in self.aliases.items():
-                message = re.sub(rf"\b{name}\b", alias, message)
-            told = as_api_error(error)
-            told.message = message
-            told.param = field_of(message)
-            raise told from None
+            raise as_api_error(error, names=self.field_names) from None
 
 
 def take_asked(fields: Fields, model: Model, settings: Settings, *, is_chat: bool) -> Asked:
@@ -117,7 +112,7 @@ def take_asked(fields: Fields, model: Model, settings: Settings, *, is_chat: boo
     options = fields.take("stream_options", {})
     if not isinstance(options, dict):
         raise wrong("stream_options", f"stream_options: must be an object, got {arguments.found(options)}.")
-    given, aliases = _options(fields)
+    given, field_names = _options(fields)
     given |= _logprobs(fields, is_chat=is_chat) | _logit_bias(fields) | _response_format(fields, given)
     fields.neutral(_NEUTRAL)
     fields.ignore(*_IGNORED)
@@ -126,7 +121,7 @@ def take_asked(fields: Fields, model: Model, settings: Settings, *, is_chat: boo
         given["logprobs"] = 1  # those of its own tokens are then computed with each, and not when somebody asks
     return Asked(
         given=given,
-        aliases=aliases,
+        field_names=field_names,
         n_top=n_top,
         max_rows=settings.max_batch_size,
         stop=fields.take("stop"),
@@ -163,21 +158,16 @@ def _adapters(fields: Fields, model: Model, settings: Settings) -> Any:
 
 def _options(fields: Fields) -> tuple[dict[str, Any], dict[str, str]]:
     given = fields.several(name for name in generation_options.names() if name not in _OTHERS)
-    aliases: dict[str, str] = {}
+    field_names: dict[str, str] = {}
     for alias, name in _ALIASES.items():
         value = fields.take(alias)
         if value is None:
             continue
         if name in given:
-            raise wrong(alias, f"{alias}: is there beside {aliases_of(aliases, name)}. Leave one out.")
+            raise wrong(alias, f"{alias}: is there beside {field_names.get(name, name)}. Leave one out.")
         given[name] = value
-        aliases[alias] = name
-    return given, aliases
-
-
-def aliases_of(aliases: Mapping[str, str], name: str) -> str:
-    """The name under which an option has come."""
-    return next((alias for alias, of in aliases.items() if of == name), name)
+        field_names[name] = alias
+    return given, field_names
 
 
 def _logprobs(fields: Fields, *, is_chat: bool) -> dict[str, Any]:

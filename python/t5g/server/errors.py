@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from starlette.exceptions import HTTPException
 
+from t5g import messages
 from t5g.errors import (
     ArgumentTypeError,
     DeviceError,
@@ -28,6 +30,9 @@ _HTTP = {
     404: "there is no such path here. The server's page and docs/server.md list what there is.",
     405: "this path does not take this method; the header Allow has those that it takes.",
 }
+# What a request cannot change, but who has started the server can.
+_OF_THE_SERVER = ("device", "kv_type", "source_cache", "max_source_tokens", "max_target_tokens")
+NO_NAMES: Mapping[str, str] = MappingProxyType({})
 
 
 class ApiError(Exception):
@@ -70,23 +75,33 @@ class ApiError(Exception):
         return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
 
-# Errors of arguments begin with the argument's name, which is the field's.
-_NAMED = re.compile(r"(\w+|\w+\[\d+\]\.\w+)(\[\d+\])?(: | has \d+ tokens, | token \d+ is )")
-
-
-def field_of(message: str) -> str | None:
-    """The field that a message begins with, where it begins with one."""
-    named = _NAMED.match(message)
-    return None if named is None else named[1]
-
-
 def wrong(param: str | None, message: str, code: str | None = None) -> ApiError:
     """Make the error for a field that is not what it has to be."""
     return ApiError(400, message, param=param, code=code)
 
 
-def as_api_error(error: BaseException, param: str | None = None) -> ApiError:
-    """What a client is told of any exception. Those that are no fault of the request say nothing of the inside."""
+def in_fields(error: BaseException, names: Mapping[str, str]) -> str:
+    """What an error says, with the request's names for fields. Others are those of t5g's arguments."""
+
+    def spell(name: str, value: str | None) -> str:
+        if name in _OF_THE_SERVER:
+            flag = f"--{name.replace('_', '-')}"
+            return f"t5g-serve {flag}" if value is None else f"t5g-serve {flag} {value}"
+        return names.get(name, name)
+
+    return messages.spelled(error, spell)
+
+
+def as_api_error(error: BaseException, param: str | None = None, names: Mapping[str, str] = NO_NAMES) -> ApiError:
+    """What a client is told of any exception. Those that are no fault of the request say nothing of the inside.
+
+    Parameters
+    ----------
+    param
+        The field of the request that is meant; ``None``: that of the argument that the error is about.
+    names
+        The request's names for arguments of t5g's.
+    """
     if isinstance(error, ApiError):
         return error
     if isinstance(error, HTTPException):
@@ -96,16 +111,18 @@ def as_api_error(error: BaseException, param: str | None = None) -> ApiError:
         )
     if isinstance(error, InvalidArgumentError | ArgumentTypeError | UnsupportedError):
         code = "context_length_exceeded" if isinstance(error, InputTooLongError) else None
-        return wrong(field_of(str(error)) if param is None else param, str(error), code)
+        if param is None and (subject := messages.subject(error)) is not None:
+            param = names.get(subject, subject)
+        return wrong(param, in_fields(error, names), code)
     if isinstance(error, ImportError):
         return ApiError(501, str(error), param=param, code="not_installed")
     if isinstance(error, MemoryError):
-        message = str(error) if isinstance(error, T5gError) else "the server is out of memory."
+        message = in_fields(error, names) if isinstance(error, T5gError) else "the server is out of memory."
         return ApiError(503, f"{message} Try again later, or send less.", code="out_of_memory")
     if isinstance(error, DeviceError):
-        return ApiError(503, f"the device failed: {error}. Try again later.", code="device_error")
+        return ApiError(503, f"the device failed: {in_fields(error, names)} Try again later.", code="device_error")
     if isinstance(error, T5gError):  # such as a text that cannot go on, because all tokens are banned
-        return wrong(param, str(error))
+        return wrong(param, in_fields(error, names))
     return ApiError(500, "the server failed at this request; its log has the reason.", code="internal_error")
 
 

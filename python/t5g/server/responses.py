@@ -59,7 +59,8 @@ class Responses:
                 raise wrong("n", "n: a response is one text. Ask /v1/chat/completions for several.")
             return specs
 
-        asked.aliases["max_output_tokens"] = "max_tokens"
+        if asked.field_names.get("max_new_tokens") == "max_tokens":
+            asked.field_names["max_new_tokens"] = "max_output_tokens"
         with asked.naming_fields():
             specs: list[Spec] = await self._engine.in_thread(prepare)
         call = self._engine.start(specs, asked.timeout)

@@ -6,12 +6,14 @@ import ipaddress
 from dataclasses import dataclass
 
 from t5g.errors import InvalidArgumentError
+from t5g.messages import about
 
 
 def check_key(key: str, name: str) -> str:
     """Take a key that a header can hold. name: where it was given."""
     if not key.strip() or not key.isascii() or key != key.strip():
-        raise InvalidArgumentError(f"{name}: must be ASCII characters without spaces around them. Give another key.")
+        what = "must be ASCII characters without spaces around them. Give another key."
+        raise about(InvalidArgumentError, name, what)
     return key
 
 

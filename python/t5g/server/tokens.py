@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from t5g import arguments
 from t5g.errors import T5gError
 from t5g.server.bodies import Fields, read_json
-from t5g.server.errors import wrong
+from t5g.server.errors import as_api_error, wrong
 from t5g.server.events import Json
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from t5g.server.engine import Engine
     from t5g.tokenizer import Tokenizer
 
-_IDS = re.compile(r"\Aids:?")  # what the tokenizer calls them
 _NO_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -65,7 +63,7 @@ class Tokens:
             try:
                 return tokenizer.decode(ids, skip_special_tokens=skip)
             except T5gError as error:
-                raise wrong("tokens", _IDS.sub("tokens:", str(error))) from None
+                raise as_api_error(error, "tokens", {"ids": "tokens"}) from None
 
         text = await self._engine.in_thread(decode)
         answer: dict[str, object] = {"content": text}
