@@ -281,7 +281,7 @@ def test_lengths_for_which_there_is_no_memory_are_left_out(
     out, err = capsys.readouterr()
     assert lengths_of(out) == [200]
     assert err.startswith("t5g-eval recall: warning: sources of 2,048,000,000 tokens are left out: out of memory")
-    assert "--source-cache='latent'" in err
+    assert "--source-cache latent, --kv-type q8_0." in err
     assert err.count("\n") == 1
     assert command.main(["recall", str(GOLDEN), "--lengths", "2000000k", *more]) == 1
     assert "of memory are free" in capsys.readouterr().err
