@@ -26,6 +26,9 @@ void for_each_block(const Ops& ops, const Batch& batch, Body body) {
   for_each_block(ops, batch.all(), body);
 }
 
+// Of a pool of keys and values: those of one layer are not needed by the next where no target is written.
+inline constexpr int kOneLayer = 0;
+
 // Those rows of x that belong to a block.
 inline Tensor rows_of(Tensor x, BatchRows rows) { return x.slice(rows.first, rows.first + rows.n); }
 

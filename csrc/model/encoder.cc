@@ -5,12 +5,6 @@
 #include "model/blocks.h"
 
 namespace t5g {
-namespace {
-
-constexpr int kOneLayer = 0;  // of the pool: a layer's keys and values are not needed by the next one
-
-}  // namespace
-
 Encoder::Encoder(const Config& config, const Weights& weights, Ops& ops, DataType kv_type)
     : config_(config.encoder),
       model_(config),

@@ -11,8 +11,6 @@
 namespace t5g {
 namespace {
 
-constexpr int kOneLayer = 0;  // of the pool: a layer's keys and values are not needed by the next one
-
 PatchSpec patch_spec(const VisionConfig& c) {
   PatchSpec spec{.image_size = c.image_size, .patch_size = c.patch_size, .mean = {}, .std = {}};
   for (size_t i = 0; i < 3; ++i) {

@@ -8,7 +8,7 @@ namespace {
 
 // Longer matches are not told apart.
 constexpr size_t kLongestMatch = 8;
-constexpr size_t kMostTokens = 12;
+constexpr size_t kMostDrafted = 12;
 // Right tokens at a time that pay for the wrong ones: a pass over a few tokens takes that much longer than over one.
 constexpr double kPays = 0.6;
 constexpr int kMostPatience = 32;
@@ -33,7 +33,7 @@ void look(std::span<const int32_t> tokens, std::span<const int32_t> text, Match&
 }  // namespace
 
 size_t Drafter::how_many(Record& record) const {
-  if (record.right >= kPays) return std::min(kMostTokens, static_cast<size_t>(1.5 * record.right + 0.5));
+  if (record.right >= kPays) return std::min(kMostDrafted, static_cast<size_t>(1.5 * record.right + 0.5));
   if (++record.unused < record.patience) return 0;
   record.unused = 0;
   record.patience = std::min(2 * record.patience, kMostPatience);

@@ -8,12 +8,6 @@
 #include "base/error.h"
 
 namespace t5g::sampling {
-namespace {
-
-constexpr float kBanned = -std::numeric_limits<float>::infinity();
-
-}  // namespace
-
 void throw_all_banned() {
   throw Error("generate: every token is banned at this position. Relax " + Argument{"no_repeat_ngram_size"} +
               ", the suppressed tokens or the constraint.");

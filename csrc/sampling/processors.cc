@@ -11,8 +11,6 @@
 namespace t5g::sampling {
 namespace {
 
-constexpr float kBanned = -std::numeric_limits<float>::infinity();
-
 using Tokens = std::vector<int32_t>;
 using Replaced = std::vector<ReplacedLogit>;
 

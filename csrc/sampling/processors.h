@@ -3,12 +3,16 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <vector>
 
 #include "sampling/generation_config.h"
 
 namespace t5g::sampling {
+
+// The logit of a token that may not come.
+inline constexpr float kBanned = -std::numeric_limits<float>::infinity();
 
 // A row of logits: all of it, or the values of some tokens.
 class LogitRow {

@@ -40,7 +40,7 @@ fetch_packages() {
 }
 
 build_module() {
-  "$PYTHON" -m cmake -S . -B "$WORK/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DT5G_WERROR=ON -DT5G_TESTING=ON \
+  "$PYTHON" -m cmake -S . -B "$WORK/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DT5G_WERROR=ON -DT5G_TESTING=ON -DCMAKE_UNITY_BUILD=ON \
     -DCMAKE_MAKE_PROGRAM="$("$PYTHON" -c 'import ninja; print(ninja.BIN_DIR + "/ninja")')" \
     -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ \
     -DPython_INCLUDE_DIR="$ROOT/usr/include/python$VERSION" -DPython_SOABI="cpython-${VERSION/./}-aarch64-linux-gnu" \

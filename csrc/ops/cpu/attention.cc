@@ -8,6 +8,7 @@
 #include <limits>
 #include <utility>
 
+#include "base/ceil_div.h"
 #include "kernels/cpu/kv_layout.h"
 #include "ops/cpu/cpu_ops.h"
 #include "ops/cpu/stop_inside.h"
@@ -21,8 +22,6 @@ static_assert(kKvChunk == kernels::kChunkKeys);
 constexpr int kMaxRows = 64;             // query rows of one block
 constexpr int64_t kBlocksPerThread = 3;  // with fewer query blocks than this, threads share the parts of a block
 constexpr int64_t kItemsPerThread = 4;   // into which those parts are then divided
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Bytes of one head's keys and values in one chunk.
 int64_t head_bytes(const KvFormat& format) {

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/ceil_div.h"
 #include "kernels/cpu/kv_layout.h"
 #include "ops/cpu/cpu_ops.h"
 #include "ops/cpu/stop_inside.h"
@@ -20,8 +21,6 @@ constexpr int64_t kRowsTogether = 256;     // rows that are absorbed together
 constexpr int64_t kBlocksPerThread = 3;    // with fewer blocks than this, threads share the parts of a block,
 constexpr int64_t kMaxPartials = 8 << 20;  // if their results are not more floats than this
 constexpr int64_t kGroupsPerItem = 8;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 struct State {
   float* max;

@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "base/ceil_div.h"
 #include "kernels/cpu/pack.h"
 #include "ops/cpu/cpu_ops.h"
 
@@ -13,8 +14,6 @@ namespace {
 // Multiplications that the calling thread has done before others are awake.
 constexpr int64_t kInlineProducts = int64_t{1} << 18;
 constexpr int64_t kRowsPerItem = 32, kGroupsPerItem = 64;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // A matrix [n, k], packed.
 class Packed {

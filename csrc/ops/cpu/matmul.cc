@@ -1,6 +1,7 @@
 // Linear layers: the input is quantised once, then groups of weight rows are handed out to the threads.
 #include <algorithm>
 
+#include "base/ceil_div.h"
 #include "kernels/cpu/pack.h"
 #include "ops/cpu/cpu_ops.h"
 #include "ops/cpu/weight_groups.h"
@@ -13,8 +14,6 @@ constexpr int64_t kPackGroups = 32;
 // Several groups per item keep a matrix-vector product's independent sums in flight.
 constexpr int64_t kMinGroupsPerItem = 4;
 constexpr int64_t kItemsPerThread = 6;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <optional>
 
+#include "base/ceil_div.h"
 #include "ops/gpu/gpu_ops.h"
 #include "ops/gpu/latent.h"
 
@@ -16,7 +17,6 @@ constexpr double kLog2E = 1.4426950408889634;
 // Of partial results that a launch may leave behind.
 constexpr int64_t kMaxPartBytes = int64_t{64} << 20;
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 size_t aligned(size_t n) { return (n + 15) / 16 * 16; }
 
 // Lists of a batch, one after the other.

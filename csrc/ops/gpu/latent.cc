@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/ceil_div.h"
 #include "ops/gpu/gpu_ops.h"
 #include "ops/source_parts.h"
 
@@ -18,9 +19,6 @@ static_assert(static_cast<u32>(DataType::kF32) == 0 && static_cast<u32>(DataType
 
 // Of what the looks of some rows leave behind.
 constexpr int64_t kMaxScratchBytes = int64_t{64} << 20;
-
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-uint32_t groups(int64_t n, int64_t per_group) { return static_cast<uint32_t>(ceil_div(n, per_group)); }
 
 // What is computed for some looks, one after the other in memory.
 struct LookFloats {

@@ -10,10 +10,14 @@
 #include <span>
 #include <type_traits>
 
+#include "base/ceil_div.h"
 #include "kernels/gpu/kernels.h"
 #include "ops/gpu/driver.h"
 
 namespace t5g::gpu {
+
+// Of a grid in which each group works on so many of n things.
+inline uint32_t groups(int64_t n, int64_t per_group) { return static_cast<uint32_t>(ceil_div(n, per_group)); }
 
 struct Launch {
   KernelId kernel{};

@@ -4,12 +4,6 @@
 #include "ops/gpu/gpu_ops.h"
 
 namespace t5g::gpu {
-namespace {
-
-uint32_t groups(int64_t n, int64_t per_group) { return static_cast<uint32_t>((n + per_group - 1) / per_group); }
-
-}  // namespace
-
 void GpuOps::embed(const EmbeddingSpec& spec, BatchRows rows, Tensor out) {
   if (out.rows == 0) return;
   const StoredWeight& table = on_gpu(*spec.table);

@@ -15,8 +15,6 @@ constexpr size_t kSelectRows = 32;
 // And ids that they ask about, of several rows.
 constexpr size_t kSelectIds = size_t{1} << 17;
 
-uint32_t groups(int64_t n, int64_t per_group) { return static_cast<uint32_t>((n + per_group - 1) / per_group); }
-
 bool wants_log_sum_exp(const Selection& s) {
   return s.log_sum_exp == LogSumExp::kYes || s.kind == LogitKind::kLogProbabilities;
 }
