@@ -65,7 +65,7 @@ def test_it_answers_and_stops_when_it_is_told_to(number: signal.Signals) -> None
         text = ask(url, prompt="a tool that reads files", max_tokens=5)
         assert text
         answers: list[str] = []
-        body = {"prompt": "a tool", "max_tokens": 1500, "min_new_tokens": 1500, "draft": "off"}
+        body = {"prompt": "a tool", "max_tokens": 200, "min_new_tokens": 200, "draft": "off"}
         thread = threading.Thread(target=lambda: answers.append(ask(url, **body)))
         thread.start()
         assert process.stderr is not None
