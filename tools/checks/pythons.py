@@ -29,15 +29,15 @@ def step(folder: Path, *command: object, variables: dict[str, str] | None = None
         raise SystemExit(f"{words[0]} failed: see {folder / 'build.log'}")
 
 
-def fetch_sources() -> None:
-    """Unpack Debian's sources of what is built; kept for the next time."""
-    if (SOURCES / "done").exists():
+def fetch_sources(folder: Path, suite: str, packages: list[str]) -> None:
+    """Unpack a release of Debian's sources into a folder, without its patches; kept for the next time."""
+    if (folder / "done").exists():
         return
-    command = apt_get(SOURCES / "apt", "deb-src", "bookworm", {})
-    step(SOURCES, *command, "source", "--download-only", f"python{VERSION}", "zlib", "libffi")
-    for archived in sorted(SOURCES.glob("*.orig.tar.*")):
-        step(SOURCES, "tar", "xf", archived)
-    (SOURCES / "done").touch()
+    command = apt_get(folder / "apt", "deb-src", suite, {})
+    step(folder, *command, "source", "--download-only", *packages)
+    for archived in sorted(folder.glob("*.orig.tar.*[!c]")):  # not their signatures
+        step(folder, "tar", "xf", archived)
+    (folder / "done").touch()
 
 
 def source_of(name: str) -> Path:
@@ -128,7 +128,7 @@ def python_for(target: str) -> Path:
     if not (folder / "done").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        fetch_sources()
+        fetch_sources(SOURCES, "bookworm", [f"python{VERSION}", "zlib", "libffi"])
         build_libraries(target, folder / "libraries")
         build_python(target, folder / "libraries", root)
         (folder / "done").touch()

@@ -1,11 +1,15 @@
 """Builds wheels for old and other Linux systems with zig, has auditwheel check them, installs and tests them.
 
 python tools/checks/wheels.py [NAME ...] [--test-only]
+python tools/checks/wheels.py --whole [PYTEST ARGUMENT ...]
 
 Names are those of WHEELS; without any, all. For the Python that runs this. Each wheel runs README's first command and
 some tests: on this system in an environment of its own; in a root with nothing but an old C library, or musl, and a
 Python built for it (pythons.py); those for ARM64 under qemu. Needs the dependency group `wheels` (pyproject.toml), and
 as root Debian's packages; CUDA kernels are in the wheel for x86-64 where nvcc is found. Works in build/platforms.
+
+--whole builds manylinux-x64 with t5g._testing, as README's second command has it, and without CUDA kernels, and runs
+the whole suite in the root (whole_suite.py): half an hour. What it said is left in wheels/manylinux-x64-whole.
 """
 
 from __future__ import annotations
@@ -25,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from exports import dynamic_symbols, glibc_faults
 from pythons import PREFIX, VERSION, python_for
 from roots import can_change_root, copy_into, root_for
+from whole_suite import run_suite
 from zig import ROOT, TARGETS, WORK, environment
 
 PYTHON = f"{sys.version_info.major}{sys.version_info.minor}"
@@ -69,7 +74,10 @@ WHEELS = {
 def run(*command: object, **more: object) -> str:
     """Run a command that must succeed -> its standard output."""
     words = [str(part) for part in command]
-    return str(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, **more).stdout)  # type: ignore[call-overload]
+    result = subprocess.run(words, stdout=subprocess.PIPE, text=True, **more)  # type: ignore[call-overload]
+    if result.returncode != 0:
+        raise SystemExit(f"{' '.join(words)}\n{result.stdout[-6000:]}")
+    return str(result.stdout)
 
 
 def soabi(name: str) -> str:
@@ -83,9 +91,9 @@ def name_musl(wheel: Path, library: str) -> None:
     run(sys.executable, "-c", REPLACE_NEEDED, wheel, "libc.so", library, cwd=wheel.parent)
 
 
-def build(name: str) -> Path:
-    """Build a wheel with zig -> the wheel, as auditwheel has named it."""
-    wheel, folder = WHEELS[name], WORK / "wheels" / name
+def build(name: str, *, whole: bool = False) -> Path:
+    """Build a wheel with zig, or one with what only tests call -> the wheel, as auditwheel has named it."""
+    wheel, folder = WHEELS[name], WORK / "wheels" / (f"{name}-whole" if whole else name)
     building = WORK / f"{name}-wheel" / "build"  # as deep as a library's: a compiler's cache takes its objects
     shutil.rmtree(folder / "raw", ignore_errors=True)
     shutil.rmtree(folder / "dist", ignore_errors=True)
@@ -101,7 +109,8 @@ def build(name: str) -> Path:
         "CMAKE_CXX_FLAGS_RELEASE": "-O3 -DNDEBUG",
         "Python_INCLUDE_DIR": sysconfig.get_path("include"),
         "Python_SOABI": soabi(name),
-        "T5G_CUDA": "ON" if nvcc and name == "manylinux-x64" else "OFF",
+        "T5G_CUDA": "ON" if nvcc and name == "manylinux-x64" and not whole else "OFF",
+        "T5G_TESTING": "ON" if whole else "OFF",
         "T5G_NVCC": nvcc or "",
     }
     settings = [word for key, value in defines.items() for word in ("-C", f"cmake.define.{key}={value}")]
@@ -194,23 +203,30 @@ def install_in_root(name: str, wheel: Path, root: Path) -> Path:
     return site
 
 
+def start_in_root(name: str, root: Path, site: Path) -> tuple[list[str], dict[str, str]]:
+    """How the root's Python is started, and with which variables."""
+    alone = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+    python = f"{PREFIX}/bin/python{VERSION}"
+    if TARGETS[WHEELS[name].target].runner != "qemu":
+        return ["chroot", str(root), python], alone | {"PYTHONPATH": f"/{site.relative_to(root)}"}
+    # Tests start sys.executable, which no system but that of the root can run as it is.
+    wrapper = root.parent / "python"
+    wrapper.write_text(f'#!/bin/sh\nexec qemu-aarch64 -cpu max -L "{root}" "{root}{python}" "$@"\n')
+    wrapper.chmod(0o755)
+    emulation = ROOT / "tools" / "checks" / "emulation"
+    return [str(wrapper)], alone | {"PYTHONPATH": f"{site}:{emulation}", "T5G_EMULATED_PYTHON": str(wrapper)}
+
+
 def test_in_root(name: str, wheel: Path) -> None:
     """Use it in a root with nothing but a C library and a Python."""
-    target = TARGETS[WHEELS[name].target]
     root = python_for(WHEELS[name].target)
-    site = install_in_root(name, wheel, root)
-    python = f"{PREFIX}/bin/python{VERSION}"
-    if target.runner == "qemu":
-        start, site_inside, tests = ["qemu-aarch64", "-cpu", "max", "-L", root, f"{root}{python}"], site, ROOT
-    else:
-        start, site_inside, tests = ["chroot", root, python], site.relative_to(root), ROOT
-    alone = os.environ | {"PYTHONPATH": f"/{str(site_inside).lstrip('/')}", "PYTHONDONTWRITEBYTECODE": "1"}
+    start, alone = start_in_root(name, root, install_in_root(name, wheel, root))
     libc = "import platform; print(platform.python_version(), *platform.libc_ver(), platform.machine())"
     print(f"{name} in a root: Python", run(*start, "-c", libc, env=alone).strip(), flush=True)
     printed = run(*start, "-m", "t5g.cli.run", "-p", TEXT, env=alone)
     assert printed == SUMMARY + "\n", printed
     words = ["-p", "no:cacheprovider", *TESTS]
-    call = f"import os, sys, pytest; os.chdir({str(tests)!r}); sys.exit(pytest.main({words}))"
+    call = f"import os, sys, pytest; os.chdir({str(ROOT)!r}); sys.exit(pytest.main({words}))"
     print(run(*start, "-c", call, env=alone).splitlines()[-1], flush=True)
 
 
@@ -227,12 +243,21 @@ def check(name: str, is_built: bool) -> list[str]:
     return found
 
 
+def check_whole(arguments: list[str]) -> int:
+    """Run the whole suite in the root with the old glibc -> pytest's status."""
+    target = WHEELS["manylinux-x64"].target
+    return run_suite(target, build("manylinux-x64", whole=True), python_for(target), arguments)
+
+
 def main() -> int:
     """Check the wheels named."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(WHEELS))
     parser.add_argument("--test-only", action="store_true", help="what is built already")
+    parser.add_argument("--whole", nargs=argparse.REMAINDER, help="the whole suite; what follows is pytest's")
     arguments = parser.parse_args()
+    if arguments.whole is not None:
+        return check_whole(arguments.whole)
     found = [fault for name in arguments.names or WHEELS for fault in check(name, arguments.test_only)]
     print("\n".join(found))
     return 1 if found else 0
