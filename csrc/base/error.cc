@@ -3,11 +3,17 @@
 
 #include <cerrno>
 #include <system_error>
+#include <utility>
 
 #include "base/os/file.h"
 #include "base/printable.h"
 
 namespace t5g {
+
+Error::Error(Message message)
+    : std::runtime_error(message.text()), message_(std::make_shared<const Message>(std::move(message))) {}
+Error::Error(const std::string& text) : Error(Message(text)) {}
+Error::Error(const char* text) : Error(Message(text)) {}
 
 ModelFormatError::ModelFormatError(const std::string& where, const std::string& what)
     : Error(printable(where + ": " + what)) {}

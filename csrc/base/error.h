@@ -5,7 +5,6 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
-#include <utility>
 
 #include "base/message.h"
 
@@ -14,8 +13,9 @@ namespace t5g {
 // Root of the family; becomes t5g.T5gError in Python. what() names arguments as C does, others ask for message().
 class Error : public std::runtime_error {
  public:
-  explicit Error(Message message)
-      : std::runtime_error(message.text()), message_(std::make_shared<const Message>(std::move(message))) {}
+  explicit Error(Message message);
+  explicit Error(const std::string& text);
+  explicit Error(const char* text);
   const Message& message() const { return *message_; }
 
  private:

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <string>
-#include <utility>
 #include <variant>
 #include <vector>
 
@@ -16,21 +15,24 @@ struct Argument {
   std::string value = {};   // ... with this text for a value: `device='cpu'`
 };
 
-inline Argument to_give(std::string name, std::string value = {}) { return {std::move(name), true, std::move(value)}; }
+Argument to_give(std::string name, std::string value = {});
 
+// Errors are made at hundreds of places, so nothing of this is inlined there: it took 70 KB of a wheel.
 class Message {
  public:
   using Part = std::variant<std::string, Argument>;
 
   // Implicit, so that a message is a sum of texts and arguments.
-  Message(std::string text) { parts_.emplace_back(std::move(text)); }
-  Message(const char* text) : Message(std::string(text)) {}
-  Message(Argument argument) { parts_.emplace_back(std::move(argument)); }
+  Message(std::string text);
+  Message(const char* text);
+  Message(Argument argument);
+  Message(const Message&);
+  Message(Message&&) noexcept;
+  Message& operator=(const Message&);
+  Message& operator=(Message&&) noexcept;
+  ~Message();
 
-  Message& operator+=(const Message& more) {
-    parts_.insert(parts_.end(), more.parts_.begin(), more.parts_.end());
-    return *this;
-  }
+  Message& operator+=(const Message& more);
 
   const std::vector<Part>& parts() const { return parts_; }
 
@@ -41,9 +43,9 @@ class Message {
   std::vector<Part> parts_;
 };
 
-inline Message operator+(Message left, const Message& right) {
-  left += right;
-  return left;
-}
+Message operator+(Message left, const Message& right);
+Message operator+(Message left, const Argument& right);
+Message operator+(Message left, const std::string& right);
+Message operator+(Message left, const char* right);
 
 }  // namespace t5g

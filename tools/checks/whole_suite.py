@@ -83,8 +83,8 @@ def run_suite(target: str, wheel: Path, root: Path, arguments: list[str]) -> int
     copy_into(root, [ROOT / name for name in listed.split("\0") if name])
     for name in ("dev", "proc"):
         (root / name).mkdir(exist_ok=True)
-    # In a name space of its own: what is mounted goes with it.
-    mounts = f'mount --rbind /dev "$0/dev" && mount -t proc proc "$0/proc" && exec {shutil.which("chroot")} "$0" "$@"'
+    # In a name space of its own: what is mounted goes with it. Its first process is the shell: tests are none of those.
+    mounts = f'mount --rbind /dev "$0/dev" && mount -t proc proc "$0/proc" && {shutil.which("chroot")} "$0" "$@"'
     variables = {
         "PATH": f"{PREFIX}/bin:/usr/bin:/bin", "HOME": "/tmp", "LC_ALL": "C.UTF-8",
         "PYTHONDONTWRITEBYTECODE": "1", "TERM": os.environ.get("TERM", "dumb"),
