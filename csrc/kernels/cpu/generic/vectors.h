@@ -163,14 +163,15 @@ inline I32x16 splat(int32_t value) {
   T5G_LANES r.lane[i] = value;
   return r;
 }
+// Sums wrap around, as those of vectors do.
 inline I32x16 operator+(const I32x16& a, const I32x16& b) {
   I32x16 r;
-  T5G_LANES r.lane[i] = a.lane[i] + b.lane[i];
+  T5G_LANES r.lane[i] = static_cast<int32_t>(static_cast<uint32_t>(a.lane[i]) + static_cast<uint32_t>(b.lane[i]));
   return r;
 }
 inline I32x16 operator-(const I32x16& a, const I32x16& b) {
   I32x16 r;
-  T5G_LANES r.lane[i] = a.lane[i] - b.lane[i];
+  T5G_LANES r.lane[i] = static_cast<int32_t>(static_cast<uint32_t>(a.lane[i]) - static_cast<uint32_t>(b.lane[i]));
   return r;
 }
 inline I32x16 operator&(const I32x16& a, const I32x16& b) {
