@@ -10,7 +10,7 @@ export ZIG_GLOBAL_CACHE_DIR=$out/cache ZIG_LOCAL_CACHE_DIR=$out/cache  # nobody 
 compile=("$PYTHON" -m ziglang c++ -target aarch64-macos.14.0 -std=c++20 -O1 -Wall -Wextra -Wshadow -Werror -Icsrc -Itests/native)
 
 cmake -DPYTHON="$PYTHON" -DCSRC="$PWD/csrc" -DOUTPUT="$out/metal_kernel_text.cc" -P cmake/embed_metal_text.cmake
-host=(csrc/ops/metal/{objc,metal_gpu,metal_driver}.cc csrc/ops/gpu/{messages,probe}.cc csrc/base/{error,printable,utf8}.cc csrc/base/os/posix/process.cc
+host=(csrc/ops/metal/{objc,metal_gpu,metal_driver}.cc csrc/ops/gpu/{messages,probe}.cc csrc/base/{error,message,printable,utf8}.cc csrc/base/os/posix/process.cc
   "$out/metal_kernel_text.cc")
 "${compile[@]}" "${host[@]}" tests/native/driver_checks.cc -o "$out/driver_checks"
 file "$out/driver_checks" | grep -q "Mach-O 64-bit arm64 executable"
