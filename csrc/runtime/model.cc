@@ -213,7 +213,7 @@ void Model::check_ids(const std::string& name, std::span<const int32_t> ids, con
   if (n > side.max_tokens) throw InputTooLong(name, n, side.max_tokens);
   for (size_t i = 0; i < ids.size(); ++i) {
     if (ids[i] < 0 || ids[i] >= side.vocab_size) {
-      throw InvalidArgument(Argument{name} + " token " + std::to_string(i) + " is " + std::to_string(ids[i]) +
+      throw InvalidArgument(Argument{name} + ": token " + std::to_string(i) + " is " + std::to_string(ids[i]) +
                             ", outside the model's vocabulary of " + std::to_string(side.vocab_size) + " tokens.");
     }
   }

@@ -28,7 +28,7 @@ std::vector<int32_t> token_ids(const std::string& name, const py::object& object
     int overflow = 0;
     const long long value = PyLong_AsLongLongAndOverflow(index.ptr(), &overflow);
     if (overflow != 0 || value < 0 || value >= vocab_size) {
-      throw InvalidArgument(Argument{name} + " token " + std::to_string(ids.size()) + " is " + quoted(index) +
+      throw InvalidArgument(Argument{name} + ": token " + std::to_string(ids.size()) + " is " + quoted(index) +
                             ", outside the model's vocabulary of " + std::to_string(vocab_size) + " tokens.");
     }
     ids.push_back(static_cast<int32_t>(value));

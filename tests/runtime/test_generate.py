@@ -158,7 +158,7 @@ def test_generation_stops_at_the_models_limit(tiny_model: t5g.Model) -> None:
         ({"top_k": "many"}, TypeError, "top_k"),
         ({"stop": [""]}, ValueError, "stop"),
         ({"images": ["a.png"]}, t5g.UnsupportedError, "images"),
-        ({"decoder_prefix": [100000]}, ValueError, "decoder_prefix token 0 is 100000, outside"),
+        ({"decoder_prefix": [100000]}, ValueError, "decoder_prefix: token 0 is 100000, outside"),
     ],
     ids=str,
 )
@@ -170,7 +170,7 @@ def test_wrong_options(tiny_model: t5g.Model, options: dict[str, object], error:
 @pytest.mark.parametrize(
     ("source", "error", "message"),
     [
-        ([1, -1], ValueError, "source token 1 is -1"),
+        ([1, -1], ValueError, "source: token 1 is -1"),
         ([1 << 40], ValueError, "outside the model's vocabulary"),
         ([1.5], TypeError, "must be integers"),
         ([True], TypeError, "must be integers"),

@@ -32,7 +32,7 @@ def test_many_targets_of_one_source(tiny_model: t5g.Model) -> None:
 def test_what_is_wrong_with_a_batch_is_named(tiny_model: t5g.Model) -> None:
     with pytest.raises(t5g.InvalidArgumentError, match="targets: must be as many as sources, 2, got 1"):
         tiny_model.score_batch([[5], [6]], [[7]])
-    with pytest.raises(t5g.InvalidArgumentError, match=r"targets\[1\] token 0 is 1000000"):
+    with pytest.raises(t5g.InvalidArgumentError, match=r"targets\[1\]: token 0 is 1000000"):
         tiny_model.score_batch([[5], [6]], [[7], [10**6]])
     with pytest.raises(t5g.ArgumentTypeError, match="targets: must be a list"):
         tiny_model.score_batch([[5]], "text")

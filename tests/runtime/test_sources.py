@@ -185,7 +185,7 @@ def test_ids_outside_the_vocabulary_are_named_as_they_are(tiny_model: t5g.Model,
         (lambda: tiny_model.logits(IDS, [5, wrong]), "target_ids"),
         (lambda: tiny_model.tokenizer.decode([5, wrong]), "ids"),
     ):
-        assert message(call) == f"{name} token 1 is {wrong}, outside the model's vocabulary of {n} tokens."
+        assert message(call) == f"{name}: token 1 is {wrong}, outside the model's vocabulary of {n} tokens."
 
 
 def test_lists_in_lists_end_somewhere(tiny_model: t5g.Model) -> None:

@@ -141,7 +141,7 @@ def test_wrong_tokens(path: str, fields: dict[str, Any], server: Running) -> Non
 @pytest.mark.parametrize(
     ("path", "fields", "param", "message"),
     [
-        ("/detokenize", {"tokens": [10**9]}, "tokens", "tokens token 0 is 1000000000, outside"),
+        ("/detokenize", {"tokens": [10**9]}, "tokens", "tokens: token 0 is 1000000000, outside"),
         ("/detokenize", {"tokens": ["a"]}, "tokens", "tokens: token ids must be integers"),
         ("/tokenize", {"content": 7}, "content", "content: must be a str"),
         ("/v1/completions", {"prompt": "a", "truncation": ""}, "truncation", "truncation: must be 'error'"),
@@ -149,9 +149,9 @@ def test_wrong_tokens(path: str, fields: dict[str, Any], server: Running) -> Non
         ("/v1/completions", {"prompt": "a", "source": "b"}, "prompt", "prompt: is there beside a source"),
         ("/v1/chat/completions", {"messages": []}, "messages", "must be a list of messages, got an empty one"),
         ("/v1/embeddings", {"input": [5] * 5000}, "input", "input has 5000 tokens, but the model's limit is 4096"),
-        ("/v1/embeddings", {"input": [[5], [10**6]]}, "input", "input[1] token 0 is 1000000, outside"),
+        ("/v1/embeddings", {"input": [[5], [10**6]]}, "input", "input[1]: token 0 is 1000000, outside"),
         ("/v1/sources", {"input": [5] * 5000}, "input", "input has 5000 tokens, but the model's limit is 4096"),
-        ("/v1/sources", {"input": [10**6]}, "input", "input token 0 is 1000000, outside"),
+        ("/v1/sources", {"input": [10**6]}, "input", "input: token 0 is 1000000, outside"),
     ],
 )
 def test_errors_name_the_field(path: str, fields: dict[str, Any], param: str, message: str, server: Running) -> None:
