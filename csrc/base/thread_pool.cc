@@ -8,6 +8,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -51,26 +52,51 @@ class Spinner {
 constexpr uint64_t kOpen = uint64_t{1} << 31, kStopping = uint64_t{1} << 30, kInside = kStopping - 1;
 uint32_t loop_number(uint64_t state) { return static_cast<uint32_t>(state >> 32); }
 
+// The items that a thread takes first. One to a cache line, as their owners count in them all the time.
+struct alignas(64) ItemRange {
+  // Unsigned and far from its end: every thread may count once beyond it.
+  std::atomic<uint64_t> next{0};
+  uint64_t end = 0;
+};
+
 }  // namespace
 
+// Every thread has a range of neighbouring items and, when these are gone, helps with those of the others. So a thread
+// finds in its own cache what the loop before has left there, where the items of both are rows; and two threads hardly
+// ever write to one cache line, as they would with items that are next to each other.
 struct ThreadPool::Loop {
   const FunctionRef<void(int64_t, int)> body;
-  const uint64_t n_items;
-  // Unsigned and far from its end: every thread counts once beyond n_items.
-  std::atomic<uint64_t> next{0};
+  const std::span<ItemRange> ranges;  // one for each thread
   std::mutex mutex{};
   std::exception_ptr error{};  // the first one, guarded by mutex
 
+  Loop(FunctionRef<void(int64_t, int)> items, uint64_t n_items, std::span<ItemRange> of_threads)
+      : body(items), ranges(of_threads) {
+    uint64_t end = 0;
+    for (size_t i = 0; i < ranges.size(); ++i) {
+      ranges[i].next.store(end);
+      end += n_items / ranges.size() + (i < n_items % ranges.size() ? 1 : 0);
+      ranges[i].end = end;
+    }
+  }
+
   void run(int thread, Interrupt* interrupt) noexcept {
     try {
-      for (uint64_t item = next.fetch_add(1); item < n_items; item = next.fetch_add(1)) {
-        body(static_cast<int64_t>(item), thread);
-        if (interrupt != nullptr && interrupt->poll()) throw Cancelled();
-      }
+      for (size_t i = 0; i < ranges.size(); ++i)
+        run_range(ranges[(static_cast<size_t>(thread) + i) % ranges.size()], thread, interrupt);
     } catch (...) {
-      next.store(n_items);  // nobody begins another item
+      for (ItemRange& range : ranges) range.next.store(range.end);  // nobody begins another item
       std::lock_guard lock(mutex);
       if (!error) error = std::current_exception();
+    }
+  }
+
+  void run_range(ItemRange& range, int thread, Interrupt* interrupt) {
+    while (range.next.load() < range.end) {
+      const uint64_t item = range.next.fetch_add(1);
+      if (item >= range.end) return;
+      body(static_cast<int64_t>(item), thread);
+      if (interrupt != nullptr && interrupt->poll()) throw Cancelled();
     }
   }
 };
@@ -78,7 +104,8 @@ struct ThreadPool::Loop {
 // Everything that a fork leaves unusable in the child.
 struct ThreadPool::Crew {
   const uint32_t forks = fork_count();
-  const bool eager;  // every thread can have a CPU of its own
+  const bool eager;               // every thread can have a CPU of its own
+  std::vector<ItemRange> ranges;  // of the loop that runs: one for each thread
 
   alignas(64) std::atomic<uint64_t> state{0};
   std::atomic<Loop*> loop{nullptr};
@@ -90,7 +117,9 @@ struct ThreadPool::Crew {
 
   TicketLock ticket_lock{"the model"};  // for the lease
 
-  explicit Crew(int n_threads) : eager(static_cast<unsigned>(n_threads) <= std::thread::hardware_concurrency()) {}
+  explicit Crew(int n_threads)
+      : eager(static_cast<unsigned>(n_threads) <= std::thread::hardware_concurrency()),
+        ranges(static_cast<size_t>(n_threads)) {}
 
   ~Crew() {
     state.fetch_or(kStopping);
@@ -188,11 +217,13 @@ ThreadPool::Crew& ThreadPool::crew() {
 
 void ThreadPool::parallel_for(int64_t n_items, FunctionRef<void(int64_t, int)> body, Interrupt* interrupt) {
   if (n_items <= 0) return;
-  Loop loop{body, static_cast<uint64_t>(n_items)};
-  if (n_threads_ == 1 || n_items == 1) {
+  const bool alone = n_threads_ == 1 || n_items == 1;
+  ItemRange all;
+  Crew& workers = crew();
+  Loop loop(body, static_cast<uint64_t>(n_items), alone ? std::span(&all, 1) : std::span(workers.ranges));
+  if (alone) {
     loop.run(0, interrupt);
   } else {
-    Crew& workers = crew();
     if (!workers.complete) workers.start_workers(n_threads_ - 1);
     workers.run(loop, interrupt);
   }

@@ -24,7 +24,8 @@ class ThreadPool {
   int n_threads() const { return n_threads_; }
 
   // Calls body(item, thread) for every item in [0, n_items), thread in [0, n_threads); returns when all are done.
-  // Items are handed out one at a time, in order. A worker that has no time for the loop is not waited for.
+  // A thread begins with items of its own, in order and always about the same share, then takes over those of others.
+  // A worker that has no time for the loop is not waited for.
   // One loop runs at a time: the caller holds the pool (see enter), and body runs no loop of its own.
   // Throws Cancelled when interrupt->poll() says so. That, or an exception of poll or body (the first one is rethrown),
   // ends the loop early: the items already begun are finished first.

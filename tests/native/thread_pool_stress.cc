@@ -43,6 +43,18 @@ void every_item_runs_once(ThreadPool& pool, int64_t n) {
   for (const int count : counts) T5G_CHECK(count == 1);
 }
 
+// The items of a thread that does not get on are done by the others.
+void others_take_over(ThreadPool& pool) {
+  constexpr int kItems = 100;
+  std::atomic<int> n_done{0};
+  pool.parallel_for(kItems, [&](int64_t item, int) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (item == 0 && n_done < kItems - 1 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+    ++n_done;
+    T5G_CHECK(item != 0 || n_done == kItems);
+  });
+}
+
 // What one loop writes, the next one reads without further ado.
 void loops_follow_each_other(ThreadPool& pool, int n_loops) {
   std::vector<int64_t> values(8, 0);
@@ -199,6 +211,7 @@ int main(int argc, char** argv) {
     for (const int n_threads : {-1, 1, 2, 3, 17}) {
       ThreadPool pool(n_threads);
       for (const int64_t n : {0, 1, 2, 3, 1000}) every_item_runs_once(pool, n);
+      if (n_threads > 1) others_take_over(pool);
       loops_follow_each_other(pool, 200);
       cancelling_stops_and_leaves_the_pool_usable(pool);
       exceptions_come_out(pool);
