@@ -206,8 +206,9 @@ def store_token(_: argparse.Namespace) -> Iterator[Work]:
 def attend(_: argparse.Namespace) -> Iterator[Work]:
     """Rows of queries over one part of keys (1024 in bf16, else 64) stored in a type, all visible."""
     often = 32  # a call also stores all keys and values
-    for type_name in KV_TYPES:
-        n_keys, peak = (1024, "bf16") if type_name == "bf16" else (64, "fp32")
+    for type_name in (*KV_TYPES, "int8"):  # of queries and keys, beside values in bf16
+        stored = "bf16" if type_name == "int8" else type_name
+        n_keys, peak = (1024, "bf16") if stored == "bf16" else (64, "fp32")
         for rows, head_dim in HEADS:
             q, keys, values = (
                 normal(rows, head_dim) * head_dim**-0.5,
@@ -215,8 +216,9 @@ def attend(_: argparse.Namespace) -> Iterator[Work]:
                 normal(n_keys, head_dim),
             )
             begin, end = np.zeros(rows, np.int32), np.full(rows, n_keys, np.int32)
-            run = call(kernels.attend, q, keys, values, begin, end, kv_type=type_name, often=often)
-            size, ops = 2 * VALUE_BYTES[type_name] * keys.size, 4 * rows * n_keys * head_dim
+            int8 = {"int8": True} if type_name == "int8" else {}
+            run = call(kernels.attend, q, keys, values, begin, end, kv_type=stored, often=often, **int8)
+            size, ops = 2 * VALUE_BYTES[stored] * keys.size, 4 * rows * n_keys * head_dim
             yield Work(type_name, rows, n_keys, head_dim, run, size, ops, peak, often=often)
 
 

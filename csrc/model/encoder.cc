@@ -36,6 +36,12 @@ void Encoder::forward(const Batch& batch, const Request& request, Tensor x, Work
     ops_.rms_norm(x, weights_.encoder_norm, config_.rms_norm_eps, x);  // [S, D]
 }
 
+// All keys of a long source are most of its time, and windows are not. Measured without soft caps alone.
+ScoreType Encoder::scores(LayerType type) const {
+  const bool many = type == LayerType::kFullAttention && !(config_.attn_logit_softcapping > 0);
+  return many ? ScoreType::kInt8OfMany : ScoreType::kOfKeys;
+}
+
 void Encoder::keys_and_values(size_t index, BatchRows rows, Tensor x, const AdaptedOps& adapted, Workspace& ws) const {
   const EncoderLayer& layer = weights_.encoder_layers[index];
   const AttentionWeights& w = layer.self_attn;
@@ -44,14 +50,15 @@ void Encoder::keys_and_values(size_t index, BatchRows rows, Tensor x, const Adap
   adapted.linear(rows.first, h, {{w.k_proj.get(), k}, {w.v_proj.get(), v}});  // [b, K * Dh] each
   if (config_.use_qk_norm) ops_.rms_norm_heads(k, w.k_norm, config_.rms_norm_eps);
   ops_.rope(k, rows, ws.rotary(config_.layer_types[index]));  // [b, K * Dh]
-  ops_.store_kv(k, v, rows, kOneLayer);
+  ops_.store_kv(k, v, rows, kOneLayer, scores(config_.layer_types[index]));
 }
 
 void Encoder::self_attention(size_t index, BatchRows rows, Tensor x, const AdaptedOps& adapted, Workspace& ws) const {
   const EncoderLayer& layer = weights_.encoder_layers[index];
   const AttentionWeights& w = layer.self_attn;
   const LayerType type = config_.layer_types[index];
-  const AttentionSpec spec = attention_spec(config_, kv_format_.type, Segments::kSelf, config_.window(type));
+  AttentionSpec spec = attention_spec(config_, kv_format_.type, Segments::kSelf, config_.window(type));
+  spec.scores = scores(type);
   const Tensor h = ws.hidden(x.rows), q = ws.queries(x.rows), a = ws.attended(x.rows), out = ws.output(x.rows);
   ops_.rms_norm(x, layer.pre_self_attn_norm, config_.rms_norm_eps, h);  // [b, D]
   adapted.linear(rows.first, h, {{w.q_proj.get(), q}});                 // [b, H * Dh]

@@ -26,7 +26,7 @@ class Chunk:
     def attend(
         self, level: str, rows: slice = slice(None), softcap: float = 0.0, kv_type: str = "f32"
     ) -> list[np.ndarray]:
-        """max, sum and acc of these rows."""
+        """max, sum and acc of these rows. kv_type "int8": bf16 with queries and keys of int8."""
         return list(
             kernels.attend(
                 level,
@@ -36,7 +36,8 @@ class Chunk:
                 self.begin[rows],
                 self.end[rows],
                 softcap=softcap,
-                kv_type=kv_type,
+                kv_type="bf16" if kv_type == "int8" else kv_type,
+                int8=kv_type == "int8",
             )
         )
 
@@ -211,6 +212,32 @@ def test_bf16_parts_are_right(level: str, n_keys: int) -> None:
     check_bf16(level, Chunk(35, 20, seed=9, n_keys=n_keys))
 
 
+def check_int8(level: str, chunk: Chunk) -> None:
+    """Queries and keys rounded to int8 by blocks, queries' scales to f16; the rest as bf16 has it."""
+    top, total, acc = chunk.attend(level, kv_type="int8")
+    exact = copy.copy(chunk)
+    ints, scales = q8_0(chunk.q * SCORE_UNITS)
+    halves = np.repeat(scales.astype(np.float16).astype(np.float32), 32, axis=1)[:, : chunk.q.shape[1]]
+    exact.q = ints.astype(np.float32) * halves / SCORE_UNITS
+    exact.keys, exact.values = quantized(chunk.keys), rounded_to_bf16(chunk.values)
+    for row in range(len(top)):
+        expected = expected_row(exact, row, 0.0)
+        if expected[1] == 0:
+            assert (top[row], total[row], acc[row].any()) == (-np.inf, 0, False)
+            continue
+        # As of bf16.
+        assert np.isclose(top[row] + np.log(total[row]), expected[0] + np.log(expected[1]), rtol=1e-5, atol=0.007)
+        assert np.allclose(acc[row] / total[row], expected[2] / expected[1], atol=0.014 / expected[1] ** 0.5)
+
+
+@each_level
+@pytest.mark.parametrize("head_dim", [32, 72, 80, 256])
+def test_int8_scores(level: str, head_dim: int) -> None:
+    for rows in (1, 5, 64, 70):
+        check_int8(level, Chunk(rows, head_dim, seed=rows))
+    check_int8(level, Chunk(35, head_dim, seed=9, n_keys=3 * CHUNK))
+
+
 def far_apart(rows: int, n_keys: int) -> Chunk:
     """Scores that rise by hundreds along the keys in every other row: too far above the first for their weights."""
     chunk = Chunk(rows, 16, seed=10, n_keys=n_keys)
@@ -239,9 +266,11 @@ def test_halves_beyond_their_range_are_the_largest_ones(level: str) -> None:
 
 
 @each_level
-@pytest.mark.parametrize("kv_type", ["f32", "f16", "bf16", "q8_0"])
+@pytest.mark.parametrize("kv_type", ["f32", "f16", "bf16", "q8_0", "int8"])
 @pytest.mark.parametrize("head_dim", [8, 20, 72, 256])
 def test_a_row_does_not_see_its_neighbours(level: str, kv_type: str, head_dim: int) -> None:
+    if kv_type == "int8" and head_dim < 32:
+        head_dim += 32  # smaller ones have no room
     rows = 23
     chunk = Chunk(rows, head_dim, seed=1)
     together = chunk.attend(level, kv_type=kv_type)
@@ -253,8 +282,8 @@ def test_a_row_does_not_see_its_neighbours(level: str, kv_type: str, head_dim: i
 
 
 @each_level
-@pytest.mark.parametrize("kv_type", ["f32", "f16", "bf16", "q8_0"])
-@pytest.mark.parametrize("head_dim", [12, 64])
+@pytest.mark.parametrize("kv_type", ["f32", "f16", "bf16", "q8_0", "int8"])
+@pytest.mark.parametrize("head_dim", [40, 64])
 def test_hidden_keys_count_for_nothing(level: str, kv_type: str, head_dim: int) -> None:
     chunk = Chunk(20, head_dim, seed=2)
     chunk.begin[:], chunk.end[:] = 17, 41

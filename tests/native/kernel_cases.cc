@@ -5,6 +5,7 @@
 #include <limits>
 #include <utility>
 
+#include "kernels/cpu/int8_keys.h"
 #include "kernels/cpu/kv_layout.h"
 #include "kernels/cpu/pack.h"
 #include "kernels/cpu/planes.h"
@@ -193,11 +194,18 @@ Result store_token(const KernelTable& table, DataType type, int head_dim) {
   return result;
 }
 
-Result attend(const KernelTable& table, DataType type, int n_rows, int head_dim, float softcap) {
+// int8: of BF16, see kernels/cpu/int8_keys.h.
+Result attend(const KernelTable& table, DataType type, int n_rows, int head_dim, float softcap, bool int8 = false) {
   Random random(n_rows * 1000 + head_dim);
   const auto rows = static_cast<size_t>(n_rows);
   const int n_chunks = std::min(3, kernels::chunks_per_part(type)), n_keys = n_chunks * kernels::kChunkKeys;
-  const std::vector<std::byte> stored = stored_chunks(table, type, n_chunks, head_dim, random);
+  std::vector<std::byte> stored = stored_chunks(table, type, n_chunks, head_dim, random);
+  const std::vector<float> keys = random.floats(static_cast<size_t>(int8 ? n_keys * head_dim : 0), 2.0f);
+  for (int key = 0; int8 && key < n_keys; ++key) {
+    kernels::store_int8_token(
+        table, keys.data() + key * head_dim, keys.data() + key * head_dim, head_dim, key % kernels::kChunkKeys,
+        stored.data() + static_cast<size_t>(key / kernels::kChunkKeys) * kernels::kv_head_bytes(type, head_dim));
+  }
   std::vector<const std::byte*> chunks;
   for (size_t i = 0; i < static_cast<size_t>(n_chunks); ++i)
     chunks.push_back(stored.data() + i * kernels::kv_head_bytes(type, head_dim));
@@ -207,8 +215,9 @@ Result attend(const KernelTable& table, DataType type, int n_rows, int head_dim,
   std::vector<int32_t> begin, end;
   for (int r = 0; r < n_rows; ++r) {
     q_rows.push_back(prepared.data() + r * head_dim);
-    table.kv[static_cast<size_t>(type)].prepare_query(q.data() + r * head_dim, 0.7f, head_dim,
-                                                      prepared.data() + r * head_dim);
+    float* out = prepared.data() + r * head_dim;
+    int8 ? kernels::prepare_int8_query(table, q.data() + r * head_dim, 0.7f, head_dim, out)
+         : table.kv[static_cast<size_t>(type)].prepare_query(q.data() + r * head_dim, 0.7f, head_dim, out);
     begin.push_back(random.below(n_keys) - 5);
     end.push_back(random.below(n_keys + 6));
   }
@@ -223,6 +232,7 @@ Result attend(const KernelTable& table, DataType type, int n_rows, int head_dim,
   args.begin = begin.data();
   args.end = end.data();
   args.softcap = softcap;
+  if (int8) args.multiply_int8 = table.matmul[static_cast<size_t>(DataType::kQ8_0)];
   args.max = max.data();
   args.sum = sum.data();
   args.acc = acc.data();
@@ -354,6 +364,13 @@ std::vector<Case> attend_cases() {
                            [=](const KernelTable& table) { return attend(table, type, rows, head_dim, softcap); }});
         }
       }
+    }
+  }
+  for (const int rows : {1, 9, 64}) {
+    for (const int head_dim : {32, 72, 256}) {
+      cases.push_back(
+          {"attend int8" + size_text("rows", rows) + size_text("head_dim", head_dim),
+           [=](const KernelTable& table) { return attend(table, DataType::kBF16, rows, head_dim, 0, true); }});
     }
   }
   return cases;

@@ -87,3 +87,25 @@ def test_caches_are_exact_where_weights_are_and_close_where_they_are_not(f32_pat
             )
     assert 0 < errors["f16"] < 2e-3
     assert errors["f16"] < errors["q8_0"] < 5e-2
+
+
+def test_long_sources_whose_full_layers_multiply_int8(tmp_path: Path) -> None:
+    """More than 4,096 tokens: as close to f32 as shorter ones, and as deterministic, beside one that is shorter."""
+    config = t5gemma2_config()
+    for side in (config["encoder"]["text_config"], config["decoder"]):
+        side |= {"head_dim": 64, "num_attention_heads": 2, "num_key_value_heads": 1, "query_pre_attn_scalar": 64}
+    t5g.convert(Folder.of(config).write(tmp_path / "hf"), tmp_path / "narrow.gguf", type="q8_0", vision=False)
+    t5g.quantize(tmp_path / "narrow.gguf", tmp_path / "wide.gguf", "f32")
+    long, longest = ([2, *((37 * i * i) % 60 + 3 for i in range(n))] for n in (4096, 4500))
+    with t5g.Model(tmp_path / "wide.gguf", max_source_tokens=5000) as wide:
+        assert "full_attention" in wide.config.encoder.layer_types
+        exact = wide.encode(long).hidden_states
+    states = []
+    for n_threads in (1, 3):
+        with t5g.Model(tmp_path / "narrow.gguf", max_source_tokens=5000, n_threads=n_threads) as narrow:
+            states.append(narrow.encode(long).hidden_states)
+            together = narrow.embed([SOURCES[2], long, longest], pooling="none", normalize=False)
+            assert np.array_equal(together[0], narrow.encode(SOURCES[2]).hidden_states)
+            assert np.array_equal(together[1], states[0])
+    assert np.array_equal(*states)
+    assert relative_rms(states[0], exact) < 0.1

@@ -29,6 +29,9 @@ inline constexpr int kChunkKeys = 64;
 // Keys of one K tile: keys are stored transposed in tiles [head_dim][kTileKeys], so that one register holds 16 keys.
 inline constexpr int kTileKeys = 16;
 
+template <typename Args>
+using KernelOf = void (*)(const Args& args);
+
 // ---- Packed weights (see pack.h) ------------------------------------------------------------------------------------
 
 // Rows of activations for the quantised types: int8 values with one scale per block of kBlock.
@@ -112,8 +115,10 @@ struct AttendArgs {
   const std::byte* next;           // the chunk that will be asked for next, to be fetched meanwhile; or null
   int n_keys;                      // the chunks' first keys, which all rows see where `begin` is null
   const int32_t* begin;            // [rows] visible keys of the part: [begin, end), empty when begin >= end. Or null.
-  const int32_t* end;              //        Keys that nobody sees are never read as anything but finite numbers.
+  const int32_t* end;              //        Of keys that nobody sees nothing is used, and their values are finite.
   float softcap;                   // c * tanh(s / c) before masking; 0 = none
+  // BF16 alone: where this is set, keys and queries are int8 (see int8_keys.h), and this is the product of Q8_0.
+  KernelOf<MatmulArgs> multiply_int8;
   float* max;      // out [rows]: largest visible score, or for BF16 one that may be lower; -infinity without any
   float* sum;      // out [rows]: sum of exp(score - max)
   float* acc;      // out [rows, acc_stride(head_dim)]: sum of exp(score - max) * value, zeros behind
@@ -151,9 +156,6 @@ struct MergeArgs {
 };
 
 // ---- The table ------------------------------------------------------------------------------------------------------
-
-template <typename Args>
-using KernelOf = void (*)(const Args& args);
 
 // What is done with keys and values stored in one type.
 struct KvKernels {

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/ceil_div.h"
+#include "kernels/cpu/int8_keys.h"
 #include "kernels/cpu/kv_layout.h"
 #include "ops/cpu/cpu_ops.h"
 #include "ops/cpu/stop_inside.h"
@@ -26,6 +27,12 @@ constexpr int64_t kItemsPerThread = 4;   // into which those parts are then divi
 // Bytes of one head's keys and values in one chunk.
 int64_t head_bytes(const KvFormat& format) {
   return static_cast<int64_t>(kernels::round_up(kernels::kv_head_bytes(format.type, format.head_dim), 64));
+}
+
+// Whether a sequence's keys are int8. Scores of few keys take a small part of the time, and stay as exact as they are.
+bool is_int8(ScoreType scores, const KvFormat& format, int64_t n_keys) {
+  return scores == ScoreType::kInt8OfMany && format.type == DataType::kBF16 && n_keys > kManyKeys &&
+         kernels::has_int8_keys(format.head_dim);
 }
 
 // A running softmax over a block's rows: what kernels::MergeArgs merges into.
@@ -140,10 +147,17 @@ class Attention {
   }
 
   void prepare_queries(const AttentionBlock& block, float* prepared, const float** rows) const {
+    const bool int8 = is_int8(block);
     for (int row = 0; row < block.rows; ++row, prepared += head_dim_) {
-      kv_.prepare_query(row_of(q_, block, row), spec_.scale, head_dim_, prepared);
+      const float* q = row_of(q_, block, row);
+      int8 ? kernels::prepare_int8_query(kernels_, q, spec_.scale, head_dim_, prepared)
+           : kv_.prepare_query(q, spec_.scale, head_dim_, prepared);
       rows[row] = prepared;
     }
+  }
+
+  bool is_int8(const AttentionBlock& block) const {
+    return t5g::is_int8(spec_.scores, spec_.kv, block.input->self.length);
   }
 
   // What the kernel takes at once, counted from the first key: a part of a sequence's own keys, and one or several to a
@@ -206,6 +220,7 @@ class Attention {
     args.next = next;
     args.n_keys = static_cast<int>(filled);
     args.softcap = spec_.softcap;
+    if (is_int8(block)) args.multiply_int8 = kernels_.matmul[static_cast<size_t>(DataType::kQ8_0)];
     args.max = max;
     args.sum = sum;
     args.acc = acc;
@@ -288,17 +303,21 @@ void CpuOps::upload(const Batch& batch) {
   }
 }
 
-void CpuOps::store_kv(Tensor k_rows, Tensor v_rows, BatchRows rows, int layer) {
+void CpuOps::store_kv(Tensor k_rows, Tensor v_rows, BatchRows rows, int layer, ScoreType scores) {
   const HostTensor k = on_host(k_rows), v = on_host(v_rows);
   const KvFormat& format = static_cast<const CpuKvPool&>(rows.batch->pool()).format();
   const auto store_token = kernels_.kv[static_cast<size_t>(format.type)].store_token;
   for_each_sequence(rows, [&](const Batch::Sequence& sequence, const Located& at, int64_t begin, int64_t n) {
     const int64_t position = sequence.first_position + begin - sequence.first_row, first = begin - rows.first;
+    const bool int8 = is_int8(scores, format, at.self.length);
     for_each_row(n, 2 * k.cols, [&](int64_t i) {
       const auto slot = static_cast<int>((position + i) % kKvChunk);
       std::byte* chunk = at.self.chunk(layer, (position + i) / kKvChunk);
-      for (int64_t column = 0; column < k.cols; column += format.head_dim, chunk += head_bytes(format))
-        store_token(k.row(first + i) + column, v.row(first + i) + column, format.head_dim, slot, chunk);
+      for (int64_t column = 0; column < k.cols; column += format.head_dim, chunk += head_bytes(format)) {
+        const float *key = k.row(first + i) + column, *value = v.row(first + i) + column;
+        int8 ? kernels::store_int8_token(kernels_, key, value, format.head_dim, slot, chunk)
+             : store_token(key, value, format.head_dim, slot, chunk);
+      }
     });
   });
 }

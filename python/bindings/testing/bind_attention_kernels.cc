@@ -6,6 +6,7 @@
 #include <tuple>
 #include <vector>
 
+#include "kernels/cpu/int8_keys.h"
 #include "kernels/cpu/kv_layout.h"
 #include "tensor/buffer.h"
 #include "testing/kernel_bindings.h"
@@ -65,10 +66,11 @@ std::vector<float> with_padding(const Floats& acc) {
   return padded;
 }
 
-// keys and values: [64 n, head_dim], one part.
+// keys and values: [64 n, head_dim], one part. int8: of BF16, see kernels/cpu/int8_keys.h.
 py::tuple attend(const std::string& level, const Floats& q, const Floats& keys, const Floats& values, const Ints& begin,
-                 const Ints& end, float cap, int repeat, const std::string& kv_type) {
-  const kernels::KvKernels& kv = kv_kernels(runnable(level), kv_type);
+                 const Ints& end, float cap, int repeat, const std::string& kv_type, bool int8) {
+  const KernelTable& table = runnable(level);
+  const kernels::KvKernels& kv = kv_kernels(table, kv_type);
   require(q.ndim() == 2, "q: expected [rows, head_dim].");
   const auto rows = static_cast<int>(q.shape(0)), head_dim = static_cast<int>(q.shape(1));
   require(begin.size() == rows && end.size() == rows, "begin, end: expected [rows].");
@@ -76,6 +78,7 @@ py::tuple attend(const std::string& level, const Floats& q, const Floats& keys, 
   const Buffer stored = stored_chunks(kv, type, keys, values);
   const auto n_keys = static_cast<int>(keys.shape(0));
   require(keys.shape(1) == head_dim, "q, keys: expected the same head_dim.");
+  require(!int8 || (type == DataType::kBF16 && kernels::has_int8_keys(head_dim)), "int8: expected bf16 and room.");
   require(n_keys <= kernels::chunks_per_part(type) * kernels::kChunkKeys, "keys: more than one part.");
   std::vector<const std::byte*> chunks;
   for (int i = 0; i < n_keys / kernels::kChunkKeys; ++i)
@@ -85,7 +88,14 @@ py::tuple attend(const std::string& level, const Floats& q, const Floats& keys, 
   std::vector<const float*> q_rows;
   for (int i = 0; i < rows; ++i) {
     q_rows.push_back(prepared.data() + i * head_dim);
-    kv.prepare_query(q.data() + i * head_dim, 1.0f, head_dim, prepared.data() + i * head_dim);
+    float* out = prepared.data() + i * head_dim;
+    int8 ? kernels::prepare_int8_query(table, q.data() + i * head_dim, 1.0f, head_dim, out)
+         : kv.prepare_query(q.data() + i * head_dim, 1.0f, head_dim, out);
+  }
+  for (int i = 0; int8 && i < n_keys; ++i) {
+    auto* chunk = const_cast<std::byte*>(chunks[static_cast<size_t>(i / kernels::kChunkKeys)]);
+    kernels::store_int8_token(table, keys.data() + i * head_dim, values.data() + i * head_dim, head_dim,
+                              i % kernels::kChunkKeys, chunk);
   }
   Floats max(rows), sum(rows);
   std::vector<float> acc(static_cast<size_t>(rows) * static_cast<size_t>(kernels::acc_stride(head_dim)));
@@ -98,6 +108,7 @@ py::tuple attend(const std::string& level, const Floats& q, const Floats& keys, 
   args.begin = begin.data();
   args.end = end.data();
   args.softcap = cap;
+  if (int8) args.multiply_int8 = table.matmul[static_cast<size_t>(DataType::kQ8_0)];
   args.max = max.mutable_data();
   args.sum = sum.mutable_data();
   args.acc = acc.data();
@@ -156,7 +167,7 @@ void bind_store_token(py::module_& m) {
 void bind_attend(py::module_& m) {
   using py::arg;
   m.def("attend", &attend, arg("level"), arg("q"), arg("keys"), arg("values"), arg("begin"), arg("end"),
-        arg("softcap") = 0.0f, arg("repeat") = 1, arg("kv_type") = "f32",
+        arg("softcap") = 0.0f, arg("repeat") = 1, arg("kv_type") = "f32", arg("int8") = false,
         "max [rows], sum [rows] and acc [rows, head_dim] of one part of keys.");
 }
 

@@ -99,9 +99,13 @@ def report(prog: str, message: str, kind: str = "error") -> None:
     """Write one line to stderr: `t5g-run: error: ...`."""
     with contextlib.suppress(UnicodeEncodeError):  # file names that are no text, as the bytes that they are
         message = message.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    with contextlib.suppress(OSError):  # nobody to tell, which is no reason to fail
+    try:
         sys.stderr.write(f"{prog}: {kind}: {' '.join(message.split())}\n")
         sys.stderr.flush()
+    except OSError:
+        # Nobody to tell, which is no reason to fail: not at the end either, where some Pythons write again what the
+        # stream still has, and end with 120.
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
 
 
 def run(parser: Parser, body: Callable[[argparse.Namespace], int | None], argv: Sequence[str] | None) -> int:

@@ -137,12 +137,29 @@ inline void add_scores(PairBlock& block, const std::byte* chunk, const std::byte
   }
 }
 
+// The same of int8: all queries are the outputs of a matrix product, and the keys its rows.
+inline void multiply_int8_keys(PairBlock& block, const std::byte* chunk, const std::byte* next, int begin, int end) {
+  for (int tile = 0; tile < kChunkKeys; tile += kTileKeys) prefetch_keys(next, tile, block.args.head_dim);
+  const Int8Keys keys(const_cast<std::byte*>(chunk), block.args.head_dim);
+  MatmulArgs args = {};
+  args.weight = reinterpret_cast<const std::byte*>(block.queries);
+  args.group_end = block.vectors();
+  args.n = 16 * args.group_end;
+  args.k = keys.padded;
+  args.m = end - begin;
+  args.x_q = keys.rows(begin);
+  args.y = block.scores + begin * kPairRows;
+  args.ldy = kPairRows;
+  block.args.multiply_int8(args);
+}
+
 // The chunk's keys from `begin` on that some row sees become weights. Returns where they end.
 inline int weigh_chunk(PairBlock& block, const VisibleKeys& keys, const std::byte* chunk, const std::byte* next,
                        int first, int begin) {
   const int seen = keys.end - first < kChunkKeys ? keys.end - first : kChunkKeys;
   const int end = round_up_to_operands(seen);
-  add_scores(block, chunk, next, begin, end);
+  block.args.multiply_int8 != nullptr ? multiply_int8_keys(block, chunk, next, begin, end)
+                                      : add_scores(block, chunk, next, begin, end);
   for (int key = begin; key < end; key += 4) {
     const bool seen_by_all = first + key >= keys.all_begin && first + key + 4 <= keys.all_end;
     const bool plain = seen_by_all && !(block.args.softcap > 0);
@@ -182,7 +199,7 @@ inline void walk_keys(PairBlock& block, const VisibleKeys& keys) {
 inline void attend_pairs(const AttendArgs& args) {
   for (int row = 0; row < args.rows; row += kPairRows) {
     PairBlock block(args, row);
-    load_queries(block);
+    args.multiply_int8 != nullptr ? load_int8_queries(block) : load_queries(block);
     const VisibleKeys keys = find_visible(block);
     walk_keys(block, keys);
     if (raise_references(block)) walk_keys(block, keys);

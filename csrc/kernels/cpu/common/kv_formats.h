@@ -182,8 +182,10 @@ struct KvBF16 {
     for (int d = 0; d < head_dim; d += 16) {
       const int left = lanes_left(head_dim, d);
       alignas(64) std::byte row[32];
-      store_bf16(row, without_tiny(load_first(key + d, left)));
-      for (int i = 0; i < left; i += 2) copy_bytes(keys + (d + i) / 2 * kOperandBytes, row + 2 * i, 4);
+      if (key != nullptr) {
+        store_bf16(row, without_tiny(load_first(key + d, left)));
+        for (int i = 0; i < left; i += 2) copy_bytes(keys + (d + i) / 2 * kOperandBytes, row + 2 * i, 4);
+      }
       store_bf16(row, without_tiny(load_first(value + d, left)));
       std::byte* to = values + d / 16 * (kChunkKeys / 2) * kOperandBytes;
       for (int i = 0; i < 16; ++i) copy_bytes(to + 4 * i, row + 2 * i, 2);

@@ -7,6 +7,7 @@
 
 #include "kernels/cpu/common/math.h"
 #include "kernels/cpu/common/transpose.h"
+#include "kernels/cpu/int8_keys.h"
 #include "kernels/cpu/kernels.h"
 #include "kernels/cpu/kv_layout.h"
 #include T5G_PAIRS  // the level's own, named by its source file
@@ -70,6 +71,29 @@ inline void load_queries(PairBlock& block) {
       transpose(words);
       float* to = block.queries_of(row / 16) + step * kPairLine;
       for (int i = 0; i < 16; ++i) store_rows(to + i * kPairLine, as_pairs(words[i]));
+    }
+  }
+}
+
+static_assert(kInt8ScoreUnits == kScoreUnits);
+
+// Of int8: packed as Q8_0 weights (see pack.h), whose scales are f16.
+inline void load_int8_queries(PairBlock& block) {
+  const auto blocks = static_cast<int>(kv_blocks(block.args.head_dim));
+  auto* to = reinterpret_cast<std::byte*>(block.queries);
+  I32x16 words[16];
+  alignas(64) float scales[16];
+  for (int row = 0; row < block.rows; row += 16) {
+    for (int b = 0; b < blocks; ++b) {
+      for (int i = 0; i < 16; ++i) {
+        const float* query = row + i < block.rows ? block.args.q[block.row + row + i] : nullptr;
+        words[i] = query != nullptr ? as_bits(load_first(query + b * kBlock / 4, kBlock / 4)) : splat(0);
+        scales[i] = query != nullptr ? query[blocks * kBlock / 4 + b] : 0.0f;
+      }
+      transpose(words);
+      store_f16(to, load(scales));
+      to += 16 * sizeof(uint16_t);
+      for (int g = 0; g < kBlock / 4; ++g, to += 64) store(to, words[g]);
     }
   }
 }
