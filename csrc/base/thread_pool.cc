@@ -52,14 +52,14 @@ class Spinner {
 constexpr uint64_t kOpen = uint64_t{1} << 31, kStopping = uint64_t{1} << 30, kInside = kStopping - 1;
 uint32_t loop_number(uint64_t state) { return static_cast<uint32_t>(state >> 32); }
 
+}  // namespace
+
 // The items that a thread takes first. One to a cache line, as their owners count in them all the time.
-struct alignas(64) ItemRange {
+struct alignas(64) ThreadPool::ItemRange {
   // Unsigned and far from its end: every thread may count once beyond it.
   std::atomic<uint64_t> next{0};
   uint64_t end = 0;
 };
-
-}  // namespace
 
 // Every thread has a range of neighbouring items and, when these are gone, helps with those of the others. So a thread
 // finds in its own cache what the loop before has left there, where the items of both are rows; and two threads hardly

@@ -41,6 +41,7 @@ class ThreadPool {
 
  private:
   struct Crew;
+  struct ItemRange;
   struct Loop;
   Crew& crew();
 

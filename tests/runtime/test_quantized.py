@@ -93,6 +93,7 @@ def test_long_sources_whose_full_layers_multiply_int8(tmp_path: Path) -> None:
     """More than 4,096 tokens: as close to f32 as shorter ones, and as deterministic, beside one that is shorter."""
     config = t5gemma2_config()
     for side in (config["encoder"]["text_config"], config["decoder"]):
+        side["layer_types"] = ["sliding_attention", *["full_attention"] * (side["num_hidden_layers"] - 1)]
         side |= {"head_dim": 64, "num_attention_heads": 2, "num_key_value_heads": 1, "query_pre_attn_scalar": 64}
     t5g.convert(Folder.of(config).write(tmp_path / "hf"), tmp_path / "narrow.gguf", type="q8_0", vision=False)
     t5g.quantize(tmp_path / "narrow.gguf", tmp_path / "wide.gguf", "f32")
