@@ -19,11 +19,11 @@ def model() -> Iterator[t5g.Model]:
 
 @pytest.fixture
 def slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a step take 3 ms more: texts then come in pieces, however small the model is."""
+    """Let a step take 10 ms more: texts then come in pieces, however small the model and busy the machine is."""
     step = Batch._step
 
     def slow(batch: Batch) -> None:
-        time.sleep(0.003)
+        time.sleep(0.01)
         step(batch)
 
     monkeypatch.setattr(Batch, "_step", slow)
