@@ -89,7 +89,9 @@ def run_suite(target: str, wheel: Path, root: Path, arguments: list[str]) -> int
         "PATH": f"{PREFIX}/bin:/usr/bin:/bin", "HOME": "/tmp", "LC_ALL": "C.UTF-8",
         "PYTHONDONTWRITEBYTECODE": "1", "TERM": os.environ.get("TERM", "dumb"),
     }  # fmt: skip
-    call = f"import os, sys, pytest; os.chdir({str(ROOT)!r}); sys.exit(pytest.main(sys.argv[1:]))"
+    # That Python has waited for ever at its end, for a thread that was gone, when all had been said.
+    call = f"import os, sys, pytest; os.chdir({str(ROOT)!r}); status = pytest.main(sys.argv[1:]); "
+    call += "sys.stdout.flush(); os._exit(status)"
     alone = ["unshare", "--mount", "--pid", "--fork", "sh", "-c", mounts, str(root)]
     command = [*alone, f"{PREFIX}/bin/python{VERSION}", "-c", call]
     log = wheel.parent / "suite.log"
