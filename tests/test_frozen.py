@@ -7,11 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
 import t5g
+from support.frozen import need_pyinstaller
 from t5g._pyinstaller import get_hook_dirs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -45,9 +45,7 @@ def test_the_hook_is_where_pyinstaller_looks() -> None:
 
 @pytest.mark.slow
 def test_a_frozen_program_runs_the_bundled_model(tmp_path: Path) -> None:
-    pytest.importorskip("PyInstaller")
-    if sys.platform == "linux" and not sysconfig.get_config_var("Py_ENABLE_SHARED"):
-        pytest.skip("this Python has no shared library, which PyInstaller wants")
+    need_pyinstaller()
     (tmp_path / "program.py").write_text(PROGRAM)
     hooks = [] if is_registered() else ["--additional-hooks-dir", *get_hook_dirs()]
     subprocess.run(

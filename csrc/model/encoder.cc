@@ -37,9 +37,9 @@ void Encoder::forward(const Batch& batch, const Request& request, Tensor x, Work
 }
 
 // All keys of a long source are most of its time, and windows are not. Measured without soft caps alone.
-ScoreType Encoder::scores(LayerType type) const {
+Scores Encoder::scores(LayerType type) const {
   const bool many = type == LayerType::kFullAttention && !(config_.attn_logit_softcapping > 0);
-  return many ? ScoreType::kInt8OfMany : ScoreType::kOfKeys;
+  return many ? Scores::kCoarseOfMany : Scores::kOfKeys;
 }
 
 void Encoder::keys_and_values(size_t index, BatchRows rows, Tensor x, const AdaptedOps& adapted, Workspace& ws) const {

@@ -34,7 +34,7 @@ class Encoder {
   const KvFormat& kv_format() const { return kv_format_; }
 
  private:
-  ScoreType scores(LayerType type) const;
+  Scores scores(LayerType type) const;
   void keys_and_values(size_t index, BatchRows rows, Tensor x, const AdaptedOps& adapted, Workspace& ws) const;
   void self_attention(size_t index, BatchRows rows, Tensor x, const AdaptedOps& adapted, Workspace& ws) const;
 

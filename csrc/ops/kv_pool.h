@@ -20,7 +20,7 @@ inline constexpr int64_t kv_chunks(int64_t n_tokens) { return (n_tokens + kKvChu
 
 // How the keys and values of one layer are stored. F32, F16, Q8_0: as such, everything is computed in f32. BF16:
 // queries and probabilities are rounded to bfloat16 too, and products are summed in f32 by the device's bfloat16 dot
-// product.
+// product; where coarse scores do (ops.h), a device may hold such keys and queries in fewer bits.
 struct KvFormat {
   DataType type;
   int n_kv_heads;  // K

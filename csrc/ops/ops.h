@@ -130,10 +130,10 @@ struct LatentProjections {
   Tensor k_norm = {};  // [1, Dh], or none: then all scales are 1
 };
 
-// How products of queries and keys are formed: as the type of the keys has it; or, of sequences with more than
-// kManyKeys of their own, by devices that gain from it, of int8 with a scale for every 32 dimensions, where that type
-// is BF16.
-enum class ScoreType { kOfKeys, kInt8OfMany };
+// How exact products of queries and keys have to be: as the type of the keys has it, or, where a sequence has more than
+// kManyKeys of its own, as coarse as makes a device faster. A sequence's
+// length is on the same side of that whenever its keys are stored or looked at.
+enum class Scores : uint8_t { kOfKeys, kCoarseOfMany };
 inline constexpr int64_t kManyKeys = 4096;
 
 struct AttentionSpec {
@@ -144,7 +144,7 @@ struct AttentionSpec {
   Segments segments;
   Window window;  // on the sequence's own keys; those of the source are always visible
   LatentProjections latent = {};
-  ScoreType scores = ScoreType::kOfKeys;
+  Scores scores = Scores::kOfKeys;
 };
 
 // How an image of 8-bit values is cut into patches: each becomes one row, ordered (channel, row, column).
@@ -210,8 +210,8 @@ class Ops {
 
   // Stores k and v [n, K * Dh] as the rows' own keys and values in one layer of the batch's pool. scores: those of the
   // attention() that will read them.
-  void store_kv(Tensor k, Tensor v, BatchRows rows, int layer) { store_kv(k, v, rows, layer, ScoreType::kOfKeys); }
-  virtual void store_kv(Tensor k, Tensor v, BatchRows rows, int layer, ScoreType scores) = 0;
+  void store_kv(Tensor k, Tensor v, BatchRows rows, int layer) { store_kv(k, v, rows, layer, Scores::kOfKeys); }
+  virtual void store_kv(Tensor k, Tensor v, BatchRows rows, int layer, Scores scores) = 0;
   // out [n, H * Dh] = softmax(scale * q k^T + mask) v, for every row over what its sequence can see in one layer.
   virtual void attention(Tensor q, const AttentionSpec& spec, BatchRows rows, int layer, Tensor out) = 0;
 

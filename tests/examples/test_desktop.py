@@ -6,13 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import t5g
+from support.frozen import need_pyinstaller
 
 pytest.importorskip("PySide6.QtWidgets", exc_type=ImportError)  # also where a library of the system is missing
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
@@ -292,9 +292,7 @@ def test_what_cannot_be_read_is_said(window: Any, tmp_path: Path, modules: Any) 
 
 @pytest.mark.slow
 def test_it_can_be_frozen(tmp_path: Path) -> None:
-    pytest.importorskip("PyInstaller")
-    if sys.platform == "linux" and not sysconfig.get_config_var("Py_ENABLE_SHARED"):
-        pytest.skip("this Python has no shared library, which PyInstaller wants")
+    need_pyinstaller()
     from t5g._pyinstaller import get_hook_dirs
 
     packages = Path(t5g.__file__).resolve().parents[1]

@@ -172,17 +172,19 @@ Result prepare_query(const KernelTable& table, DataType type, int head_dim) {
   return result;
 }
 
-// Chunks of random keys and values.
+// Chunks of random keys and values. int8: of BF16, with keys of int8 (see kernels/cpu/int8_keys.h).
 std::vector<std::byte> stored_chunks(const KernelTable& table, DataType type, int n_chunks, int head_dim,
-                                     Random& random) {
+                                     Random& random, bool int8 = false) {
   const size_t size = static_cast<size_t>(n_chunks * kernels::kChunkKeys) * static_cast<size_t>(head_dim);
   const std::vector<float> keys = random.floats(size, 2.0f), values = random.floats(size);
   const size_t chunk_bytes = kernels::kv_head_bytes(type, head_dim);
   std::vector<std::byte> stored(static_cast<size_t>(n_chunks) * chunk_bytes);
-  for (int key = 0; key < n_chunks * kernels::kChunkKeys; ++key) {
-    table.kv[static_cast<size_t>(type)].store_token(
-        keys.data() + key * head_dim, values.data() + key * head_dim, head_dim, key % kernels::kChunkKeys,
-        stored.data() + static_cast<size_t>(key / kernels::kChunkKeys) * chunk_bytes);
+  for (int i = 0; i < n_chunks * kernels::kChunkKeys; ++i) {
+    const float *key = keys.data() + i * head_dim, *value = values.data() + i * head_dim;
+    std::byte* chunk = stored.data() + static_cast<size_t>(i / kernels::kChunkKeys) * chunk_bytes;
+    const int slot = i % kernels::kChunkKeys;
+    int8 ? kernels::store_int8_token(table, key, value, head_dim, slot, chunk)
+         : table.kv[static_cast<size_t>(type)].store_token(key, value, head_dim, slot, chunk);
   }
   return stored;
 }
@@ -194,18 +196,11 @@ Result store_token(const KernelTable& table, DataType type, int head_dim) {
   return result;
 }
 
-// int8: of BF16, see kernels/cpu/int8_keys.h.
 Result attend(const KernelTable& table, DataType type, int n_rows, int head_dim, float softcap, bool int8 = false) {
   Random random(n_rows * 1000 + head_dim);
   const auto rows = static_cast<size_t>(n_rows);
   const int n_chunks = std::min(3, kernels::chunks_per_part(type)), n_keys = n_chunks * kernels::kChunkKeys;
-  std::vector<std::byte> stored = stored_chunks(table, type, n_chunks, head_dim, random);
-  const std::vector<float> keys = random.floats(static_cast<size_t>(int8 ? n_keys * head_dim : 0), 2.0f);
-  for (int key = 0; int8 && key < n_keys; ++key) {
-    kernels::store_int8_token(
-        table, keys.data() + key * head_dim, keys.data() + key * head_dim, head_dim, key % kernels::kChunkKeys,
-        stored.data() + static_cast<size_t>(key / kernels::kChunkKeys) * kernels::kv_head_bytes(type, head_dim));
-  }
+  const std::vector<std::byte> stored = stored_chunks(table, type, n_chunks, head_dim, random, int8);
   std::vector<const std::byte*> chunks;
   for (size_t i = 0; i < static_cast<size_t>(n_chunks); ++i)
     chunks.push_back(stored.data() + i * kernels::kv_head_bytes(type, head_dim));

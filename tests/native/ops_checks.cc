@@ -1,6 +1,6 @@
 // Linear layers of the CPU backend with what the kernels' own tests do not see: rows that are no whole number of
 // blocks, held as Q8_0; several projections of one input; biases; the feed-forward layers; threads. And that the search
-// of a large output head allocates nothing.
+// of a large output head allocates nothing, and which sequences have coarse scores.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -214,6 +214,45 @@ void check_search_allocates_nothing() {
   T5G_CHECK(n_found > 0);
 }
 
+// Attention of two rows to n keys in bfloat16, which are stored as they will be looked at.
+std::vector<float> attended(const t5g::Backend& backend, int64_t n, t5g::Scores scores) {
+  constexpr int kHeadDim = 64;
+  const t5g::KvFormat format{DataType::kBF16, 1, kHeadDim};
+  const auto pool = backend.ops->make_kv_pool(format, 1);
+  const t5g::KvRun run(pool, t5g::kv_chunks(n));
+  const int32_t first = run.first();
+  t5g::Batch batch;
+  batch.clear(*pool);
+  batch.add_rows(n, 0, {.pages = {&first, 1}, .length = n, .is_run = true});
+  const t5g::Device::Lease lease(*backend.device);
+  backend.ops->upload(batch);
+  const auto rows = [&](int64_t count, uint32_t seed) {
+    return DeviceRows(*backend.device, normal(static_cast<size_t>(count * kHeadDim), seed), kHeadDim);
+  };
+  const DeviceRows k = rows(n, 1), v = rows(n, 2), q = rows(2, 3), out(*backend.device, 2, kHeadDim);
+  backend.ops->store_kv(k, v, batch.all(), 0, scores);
+  const t5g::AttentionSpec spec{.n_heads = 1,
+                                .kv = format,
+                                .scale = 0.125f,
+                                .softcap = 0,
+                                .segments = t5g::Segments::kSelf,
+                                .window = {},
+                                .scores = scores};
+  backend.ops->attention(q, spec, batch.rows(0, 2), 0, out);
+  return out.values();
+}
+
+// Coarse scores are others, and close, from the first key on that makes a sequence one of many.
+void check_coarse_scores() {
+  using t5g::Scores, t5g::kManyKeys;
+  const t5g::Backend backend = t5g::make_backend("cpu", 2);
+  const auto of = [&](int64_t n, Scores scores) { return attended(backend, n, scores); };
+  T5G_CHECK(of(kManyKeys, Scores::kCoarseOfMany) == of(kManyKeys, Scores::kOfKeys));
+  const std::vector<float> fine = of(kManyKeys + 1, Scores::kOfKeys), coarse = of(kManyKeys + 1, Scores::kCoarseOfMany);
+  T5G_CHECK(coarse != fine);
+  T5G_CHECK(close(coarse, fine, 0.02));  // a score's error is 0.5 % of a few, and those of 4,097 keys average out
+}
+
 }  // namespace
 
 int main() {
@@ -222,6 +261,9 @@ int main() {
   check_exact();
   for (const auto& [e, f] : {std::pair<int64_t, int64_t>{32, 64}, {40, 150}, {70, 200}, {33, 17}}) check_fused(e, f);
   check_search_allocates_nothing();
+  check_coarse_scores();
   std::puts(
-      "linear layers: padded rows, several projections, biases, feed-forward layers, threads; the head's search.");
+      "linear layers: padded rows, several projections, biases, feed-forward layers, threads; the head's search; "
+      "coarse "
+      "scores.");
 }

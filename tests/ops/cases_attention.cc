@@ -24,6 +24,7 @@ struct Setting {
   Window window = {.before = Window::kUnlimited, .after = 0};
   std::vector<Sequence> sequences = {{.n_cached = 70, .n_rows = 3, .n_source = 90}};
   bool is_run = false;  // its own pages, as in the encoder
+  Scores scores = Scores::kOfKeys;
 
   KvFormat format() const { return {type, n_kv_heads, head_dim}; }
 };
@@ -55,7 +56,7 @@ class Filled {
   void store() {
     for (int layer = 0; layer < kLayers; ++layer) {
       const DeviceRows k = rows(batch_.n_rows(), 7), v = rows(batch_.n_rows(), 8);
-      backend_.ops->store_kv(k, v, batch_.all(), layer);
+      backend_.ops->store_kv(k, v, batch_.all(), layer, setting_.scores);
       backend_.device->wait();
     }
   }
@@ -89,7 +90,7 @@ class Filled {
     backend_.ops->upload(batch_);
     for (int layer = 0; layer < kLayers; ++layer) {
       const DeviceRows k = rows(n, 10 * seed + layer), v = rows(n, 10 * seed + 5 + layer);
-      backend_.ops->store_kv(k, v, batch_.all(), layer);
+      backend_.ops->store_kv(k, v, batch_.all(), layer, setting_.scores);
       backend_.device->wait();
     }
   }
@@ -114,7 +115,8 @@ Values attend(const Backend& b, const Setting& s, int64_t first = 0, int64_t n =
                            .scale = 0.3f,
                            .softcap = s.softcap,
                            .segments = s.segments,
-                           .window = s.window};
+                           .window = s.window,
+                           .scores = s.scores};
   b.ops->attention(q.rows(first, count), spec, filled.batch().rows(first, count), kLayer, out);
   return out.values();
 }
@@ -145,6 +147,14 @@ void add_attention_cases(std::vector<Case>& cases) {
     for (const int head_dim : {2, 72, 256})
       add(cases, {.name = name + ", head_dim " + std::to_string(head_dim), .type = type, .head_dim = head_dim});
   }
+  add(cases, {.name = "coarse scores of many keys, and of few",
+              .type = DataType::kBF16,
+              .head_dim = 64,
+              .segments = Segments::kSelf,
+              .window = {},
+              .sequences = {{.n_cached = kManyKeys + 1, .n_rows = 3, .n_source = 0}, {90, 3, 0}},
+              .is_run = true,
+              .scores = Scores::kCoarseOfMany});
   add(cases, {.name = "one key/value head", .n_heads = 8, .n_kv_heads = 1});
   add(cases, {.name = "as many key/value heads", .n_heads = 3, .n_kv_heads = 3});
   add(cases, {.name = "soft cap", .softcap = 2.5f, .sequences = several});

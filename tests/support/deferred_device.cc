@@ -177,7 +177,7 @@ class DeferredOps final : public Ops {
   void mean_pool(Tensor x, int64_t window, Tensor out) override {
     device_.enqueue([=, this] { cpu_.mean_pool(x, window, out); });
   }
-  void store_kv(Tensor k, Tensor v, BatchRows rows, int layer, ScoreType scores) override {
+  void store_kv(Tensor k, Tensor v, BatchRows rows, int layer, Scores scores) override {
     device_.enqueue([this, k, v, own = own(rows), layer, scores] { cpu_.store_kv(k, v, own.rows(), layer, scores); });
   }
   void attention(Tensor q, const AttentionSpec& spec, BatchRows rows, int layer, Tensor out) override {

@@ -5,6 +5,7 @@
 // of kTileKeys columns, so that a pass over the keys of a tile reads memory in order. In tiles of ...
 //   F32, F16: [head_dim][16] keys, [64 keys][16 columns].
 //   BF16: pairs that are summed together: [head_dim / 2][16] pairs of dimensions, [32][16] pairs of keys.
+//   Keys may be int8 in their place (int8_keys.h).
 //   Q8_0: int8 in the order of BF16, behind all tiles' scales (f32), one per 32 dimensions of a token: for keys
 //   [tile][head_dim / 32][16], for values [head_dim / 32][64 keys]. A value is its int8 times its scale.
 // Dimensions and columns are rounded up to what a tile or block needs; the padding is zero.

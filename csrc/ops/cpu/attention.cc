@@ -29,9 +29,9 @@ int64_t head_bytes(const KvFormat& format) {
   return static_cast<int64_t>(kernels::round_up(kernels::kv_head_bytes(format.type, format.head_dim), 64));
 }
 
-// Whether a sequence's keys are int8. Scores of few keys take a small part of the time, and stay as exact as they are.
-bool is_int8(ScoreType scores, const KvFormat& format, int64_t n_keys) {
-  return scores == ScoreType::kInt8OfMany && format.type == DataType::kBF16 && n_keys > kManyKeys &&
+// Coarse scores are products of int8: whether a sequence's keys are. Few keys take too little of the time to gain much.
+bool is_int8(Scores scores, const KvFormat& format, int64_t n_keys) {
+  return scores == Scores::kCoarseOfMany && format.type == DataType::kBF16 && n_keys > kManyKeys &&
          kernels::has_int8_keys(format.head_dim);
 }
 
@@ -303,7 +303,7 @@ void CpuOps::upload(const Batch& batch) {
   }
 }
 
-void CpuOps::store_kv(Tensor k_rows, Tensor v_rows, BatchRows rows, int layer, ScoreType scores) {
+void CpuOps::store_kv(Tensor k_rows, Tensor v_rows, BatchRows rows, int layer, Scores scores) {
   const HostTensor k = on_host(k_rows), v = on_host(v_rows);
   const KvFormat& format = static_cast<const CpuKvPool&>(rows.batch->pool()).format();
   const auto store_token = kernels_.kv[static_cast<size_t>(format.type)].store_token;

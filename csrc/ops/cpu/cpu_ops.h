@@ -156,7 +156,7 @@ class CpuOps final : public Ops {
   void patches(std::span<const uint8_t> pixels, const PatchSpec& spec, int64_t first, Tensor out) override;
   void mean_pool(Tensor x, int64_t window, Tensor out) override;
   using Ops::store_kv;
-  void store_kv(Tensor k, Tensor v, BatchRows rows, int layer, ScoreType scores) override;
+  void store_kv(Tensor k, Tensor v, BatchRows rows, int layer, Scores scores) override;
   void attention(Tensor q, const AttentionSpec& spec, BatchRows rows, int layer, Tensor out) override;
   std::unique_ptr<Latent> load_latent(const LatentFormat& format, int64_t n, std::span<const std::byte> rows) override;
   void scale_latent(Latent& latent, Tensor k, int64_t first, int layer, float eps) override;

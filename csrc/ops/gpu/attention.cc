@@ -84,7 +84,7 @@ void GpuOps::upload(const Batch& batch) {
   queue_.keep_whole(is_decoding_);
 }
 
-void GpuOps::store_kv(Tensor k, Tensor v, BatchRows rows, int layer, ScoreType) {
+void GpuOps::store_kv(Tensor k, Tensor v, BatchRows rows, int layer, Scores) {
   if (k.rows == 0) return;
   const KvFormat& format = static_cast<const GpuKvPool&>(rows.batch->pool()).format();
   StoreKvArgs args{};

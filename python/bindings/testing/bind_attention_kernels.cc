@@ -28,26 +28,30 @@ py::array_t<uint8_t> prepare_query(const std::string& level, const std::string& 
   return Bytes(static_cast<py::ssize_t>(out.size() * sizeof(float)), reinterpret_cast<const uint8_t*>(out.data()));
 }
 
-// Chunks of keys and values [64 n, head_dim], one after the other, stored as the level stores them.
-Buffer stored_chunks(const kernels::KvKernels& kv, DataType type, const Floats& keys, const Floats& values,
-                     int repeat = 1) {
+// Chunks of keys and values [64 n, head_dim], one after the other, stored as the level stores them. int8: of BF16, with
+// keys of int8 (see kernels/cpu/int8_keys.h).
+Buffer stored_chunks(const KernelTable& table, const std::string& kv_type, const Floats& keys, const Floats& values,
+                     int repeat = 1, bool int8 = false) {
   require(keys.ndim() == 2 && keys.shape(0) > 0 && keys.shape(0) % kernels::kChunkKeys == 0,
           "keys: expected [64 n, head_dim].");
   require_equal_size(keys, values, "keys, values");
+  const kernels::KvKernels& kv = kv_kernels(table, kv_type);
   const auto n_keys = static_cast<int>(keys.shape(0)), head_dim = static_cast<int>(keys.shape(1));
-  const size_t bytes = kernels::kv_head_bytes(type, head_dim);
+  const size_t bytes = kernels::kv_head_bytes(parse_type(kv_type), head_dim);
   Buffer chunks(static_cast<size_t>(n_keys / kernels::kChunkKeys) * bytes);
   for (int i = 0; i < repeat * n_keys; ++i) {
-    const int key = i % n_keys;
-    kv.store_token(keys.data() + key * head_dim, values.data() + key * head_dim, head_dim, key % kernels::kChunkKeys,
-                   chunks.data() + static_cast<size_t>(key / kernels::kChunkKeys) * bytes);
+    const int token = i % n_keys, slot = token % kernels::kChunkKeys;
+    const float *key = keys.data() + token * head_dim, *value = values.data() + token * head_dim;
+    std::byte* chunk = chunks.data() + static_cast<size_t>(token / kernels::kChunkKeys) * bytes;
+    int8 ? kernels::store_int8_token(table, key, value, head_dim, slot, chunk)
+         : kv.store_token(key, value, head_dim, slot, chunk);
   }
   return chunks;
 }
 
 Bytes store_tokens(const std::string& level, const std::string& kv_type, const Floats& keys, const Floats& values,
                    int repeat) {
-  const Buffer chunks = stored_chunks(kv_kernels(runnable(level), kv_type), parse_type(kv_type), keys, values, repeat);
+  const Buffer chunks = stored_chunks(runnable(level), kv_type, keys, values, repeat);
   return Bytes(static_cast<py::ssize_t>(chunks.size_bytes()), reinterpret_cast<const uint8_t*>(chunks.data()));
 }
 
@@ -75,10 +79,10 @@ py::tuple attend(const std::string& level, const Floats& q, const Floats& keys, 
   const auto rows = static_cast<int>(q.shape(0)), head_dim = static_cast<int>(q.shape(1));
   require(begin.size() == rows && end.size() == rows, "begin, end: expected [rows].");
   const DataType type = parse_type(kv_type);
-  const Buffer stored = stored_chunks(kv, type, keys, values);
+  require(!int8 || (type == DataType::kBF16 && kernels::has_int8_keys(head_dim)), "int8: expected bf16 and room.");
+  const Buffer stored = stored_chunks(table, kv_type, keys, values, 1, int8);
   const auto n_keys = static_cast<int>(keys.shape(0));
   require(keys.shape(1) == head_dim, "q, keys: expected the same head_dim.");
-  require(!int8 || (type == DataType::kBF16 && kernels::has_int8_keys(head_dim)), "int8: expected bf16 and room.");
   require(n_keys <= kernels::chunks_per_part(type) * kernels::kChunkKeys, "keys: more than one part.");
   std::vector<const std::byte*> chunks;
   for (int i = 0; i < n_keys / kernels::kChunkKeys; ++i)
@@ -91,11 +95,6 @@ py::tuple attend(const std::string& level, const Floats& q, const Floats& keys, 
     float* out = prepared.data() + i * head_dim;
     int8 ? kernels::prepare_int8_query(table, q.data() + i * head_dim, 1.0f, head_dim, out)
          : kv.prepare_query(q.data() + i * head_dim, 1.0f, head_dim, out);
-  }
-  for (int i = 0; int8 && i < n_keys; ++i) {
-    auto* chunk = const_cast<std::byte*>(chunks[static_cast<size_t>(i / kernels::kChunkKeys)]);
-    kernels::store_int8_token(table, keys.data() + i * head_dim, values.data() + i * head_dim, head_dim,
-                              i % kernels::kChunkKeys, chunk);
   }
   Floats max(rows), sum(rows);
   std::vector<float> acc(static_cast<size_t>(rows) * static_cast<size_t>(kernels::acc_stride(head_dim)));
