@@ -278,10 +278,11 @@ struct AttentionTile {
 };
 
 // What a tile does with its rows' queries first, and with their own keys and values, which then need no kernels of
-// theirs. kPrepareStore needs the tile to have all new rows of its sequence.
-CONSTEXPR u32 kPrepareNorm = 1;   // queries (and keys) are rms_normed, head by head
-CONSTEXPR u32 kPrepareRope = 2;   // and rotated
-CONSTEXPR u32 kPrepareStore = 4;  // keys and values are stored; then `segments` has kSelfKeys
+// theirs. kPrepareStore is for tiles that have all new rows of their sequences: no group may read what another stores.
+CONSTEXPR u32 kPrepareNorm = 1;    // queries (and keys) are rms_normed, head by head
+CONSTEXPR u32 kPrepareRope = 2;    // and rotated
+CONSTEXPR u32 kPrepareStore = 4;   // keys and values are stored; then `segments` has kSelfKeys
+CONSTEXPR u32 kHasSplitTiles = 8;  // rows of one sequence are in several tiles: never together with kPrepareStore
 struct Prepare {
   GLOBAL const f32* q_norm;    // [head_dim]
   GLOBAL const f32* k_norm;    // [head_dim]

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <numeric>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -39,6 +40,19 @@ constexpr uint64_t kItemsPerLaunch = 256;
 struct {
   std::atomic<int64_t> allocations, launches, copies, bytes_up, bytes_down, replays;
 } total;
+
+// Items in an order in which hardly any comes after its neighbour. A GPU promises none, so a group that reads what
+// another of its launch writes must be found out here.
+class ScatteredItems {
+ public:
+  explicit ScatteredItems(uint64_t n) : n_(n), stride_(n * 5 / 8 + 1) {
+    while (std::gcd(stride_, n_) != 1) ++stride_;
+  }
+  uint64_t operator[](uint64_t i) const { return (n_ / 2 + i * stride_) % n_; }
+
+ private:
+  uint64_t n_, stride_;
+};
 
 size_t page_bytes() { return static_cast<size_t>(::sysconf(_SC_PAGESIZE)); }
 
@@ -305,6 +319,8 @@ void EmulatedDriver::run_kernel(const Command& command) {
   const emulator::Grid grid{command.grid.x, command.grid.y, command.grid.z};
   const uint64_t n_groups = uint64_t{grid.x} * grid.y * grid.z;
   const uint64_t per_item = (n_groups + kItemsPerLaunch - 1) / kItemsPerLaunch;
+  const uint64_t n_items = (n_groups + per_item - 1) / per_item;
+  const ScatteredItems items(n_items);
   total.launches.fetch_add(1);
   // The calling thread asks its interrupt before each group: one of a long source takes milliseconds. It alone tells of
   // it, as an exception may come with it; the others leave the groups that are left.
@@ -316,8 +332,8 @@ void EmulatedDriver::run_kernel(const Command& command) {
   const auto look = [&] { return stopped.load(std::memory_order_relaxed); };
   const emulator::Stop own(ask), others(look);
   try {
-    pool_.parallel_for(static_cast<int64_t>((n_groups + per_item - 1) / per_item), [&](int64_t item, int thread) {
-      const uint64_t first = static_cast<uint64_t>(item) * per_item;
+    pool_.parallel_for(static_cast<int64_t>(n_items), [&](int64_t i, int thread) {
+      const uint64_t first = items[static_cast<uint64_t>(i)] * per_item;
       try {
         const bool all = emulator::launch(kernel, grid, command.args.data(),
                                           {.groups = {first, std::min(first + per_item, n_groups)},

@@ -116,18 +116,17 @@ int64_t GpuOps::max_parts(const AttentionSpec& spec, int64_t part_keys, int64_t 
 void GpuOps::make_tiles(int64_t first, int64_t n, int64_t tile_rows) {
   if (tiles_epoch_ == queue_.epoch() && tiles_first_ == first && tiles_rows_ == n && tile_rows_ == tile_rows) return;
   tiles_.clear();
-  bool are_split = false;
+  tiles_are_split_ = false;
   for (size_t i = 0; i < sequences_.size(); ++i) {
     const Sequence& sequence = sequences_[i];
     const int64_t begin = std::max<int64_t>(first, sequence.first_row);
     const int64_t end = std::min<int64_t>(first + n, int64_t{sequence.first_row} + sequence.n_rows);
     for (int64_t row = begin; row < end; row += tile_rows) {
       const auto rows = static_cast<u32>(std::min(tile_rows, end - row));
-      are_split = are_split || rows < sequence.n_rows;
+      tiles_are_split_ = tiles_are_split_ || rows < sequence.n_rows;
       tiles_.push_back({static_cast<u32>(i), static_cast<u32>(row), rows, 0});
     }
   }
-  if (are_split) queue_.note_split_tiles();
   tiles_at_ = queue_.put_values(std::span<const AttentionTile>(tiles_));
   tiles_epoch_ = queue_.epoch();
   tiles_first_ = first;
@@ -183,6 +182,7 @@ void GpuOps::attention(Tensor q, const AttentionSpec& spec, BatchRows rows, int 
     if (fast) {
       make_tiles(rows.first + first, n, tile_rows);
       flash.tiles = pointer_to<const AttentionTile>(tiles_at_);
+      flash.prepare.flags = tiles_are_split_ ? kHasSplitTiles : 0;
       queue_.launch(*fast, {static_cast<uint32_t>(tiles_.size()), args.kv_heads, args.parts}, flash);
     } else {
       queue_.launch(for_kv_type(KernelId::attention_F32, type), {args.rows, args.heads, args.parts}, args);

@@ -34,9 +34,9 @@ bool Fusion::must_grow(const std::vector<Launch>& pass) const {
   return needed > (other_ == nullptr ? 0 : other_->size_bytes());
 }
 
-const std::vector<Launch>& Fusion::fuse(const std::vector<Launch>& pass, Kind kind) {
+const std::vector<Launch>& Fusion::fuse(const std::vector<Launch>& pass, bool is_whole) {
   pass_ = &pass;
-  kind_ = kind;
+  is_whole_ = is_whole;
   fused_.clear();
   stream_ = current_ = 0;
   for (size_t at = 0; at < pass.size();) {
@@ -63,7 +63,7 @@ bool Fusion::dies(size_t after, Address begin, size_t size_bytes) const {
     }
     if (is_written) return true;
   }
-  return kind_.is_whole && memory_->is_passing(begin, size_bytes);
+  return is_whole_ && memory_->is_passing(begin, size_bytes);
 }
 
 // How many launches from `first` on multiply these rows as they are.
@@ -176,7 +176,9 @@ bool Fusion::fuse_preparation(size_t& at) {
                                          norms[0].cols == attention.head_dim && norms[1].cols == attention.head_dim);
   const size_t rows = attention.rows, q_bytes = 4 * rows * attention.heads * attention.head_dim;
   const size_t k_bytes = 4 * rows * attention.kv_heads * attention.head_dim;
-  if (!kind_.has_whole_tiles || !same_rows || !same_norms || pass[next].grid.x != rows) return false;
+  // A tile can store its sequence's new keys and values where it has all of its rows.
+  const bool has_split_tiles = (flash.prepare.flags & kHasSplitTiles) != 0;
+  if (has_split_tiles || !same_rows || !same_norms || pass[next].grid.x != rows) return false;
   if (!dies(next + 2, address(attention.q), q_bytes) || !dies(next + 2, address(store.k), k_bytes)) return false;
   flash.prepare = {.q_norm = norms[0].weight,
                    .k_norm = norms[1].weight,

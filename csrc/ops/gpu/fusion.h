@@ -15,12 +15,8 @@ class Fusion {
  public:
   explicit Fusion(std::shared_ptr<Memory> memory) : memory_(std::move(memory)) {}
 
-  struct Kind {
-    bool has_whole_tiles;  // all rows of a sequence are in one tile, which can then store their keys and values
-    bool is_whole;         // the pass ends with these launches
-  };
-  // The pass in fewer launches, valid until the next call.
-  const std::vector<Launch>& fuse(const std::vector<Launch>& pass, Kind kind);
+  // The pass in fewer launches, valid until the next call. is_whole: it ends with these launches.
+  const std::vector<Launch>& fuse(const std::vector<Launch>& pass, bool is_whole);
   // Whether fuse() needs more memory of its own than it has: what it has goes then, so nobody may use it any more.
   bool must_grow(const std::vector<Launch>& pass) const;
 
@@ -36,7 +32,7 @@ class Fusion {
   const std::shared_ptr<Memory> memory_;
   std::unique_ptr<Memory::Block> other_;  // where every second sum of the residual stream goes
   const std::vector<Launch>* pass_ = nullptr;
-  Kind kind_{};
+  bool is_whole_ = false;
   std::vector<Launch> fused_;
   // The tensor that sums are added to, and where its rows are now.
   Address stream_ = 0, current_ = 0;

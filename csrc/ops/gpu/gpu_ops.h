@@ -138,6 +138,7 @@ class GpuOps final : public Ops {
   Address tiles_at_ = 0;
   uint64_t tiles_epoch_ = 0;
   int64_t tiles_first_ = 0, tiles_rows_ = 0, tile_rows_ = 0;
+  bool tiles_are_split_ = false;  // rows of one sequence are in several
 
   // Pixels of the image that is read.
   Scratch pixels_;

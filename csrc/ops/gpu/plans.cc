@@ -62,8 +62,7 @@ void Plans::forget_one(Driver& driver) {
 }
 
 void Plans::enqueue_fused(Driver& driver, const Pass& pass) {
-  send(driver, pass,
-       fusion_.fuse(pass.launches, {.has_whole_tiles = !pass.has_split_tiles, .is_whole = pass.is_whole}));
+  send(driver, pass, fusion_.fuse(pass.launches, pass.is_whole));
 }
 
 void Plans::enqueue(Driver& driver, const Pass& pass) {

@@ -27,15 +27,14 @@ struct Pass {
   std::vector<Transfer> uploads;
   std::vector<Launch> launches;
   std::vector<Transfer> downloads;
-  bool has_split_tiles = false;  // attention to rows of one sequence in several tiles
-  bool is_whole = false;         // nothing comes after it that reads what it has left for later ops
+  bool is_whole = false;  // nothing comes after it that reads what it has left for later ops
 
   bool empty() const { return uploads.empty() && launches.empty() && downloads.empty(); }
   void clear() {
     uploads.clear();
     launches.clear();
     downloads.clear();
-    has_split_tiles = is_whole = false;
+    is_whole = false;
   }
   bool operator==(const Pass&) const = default;
 };

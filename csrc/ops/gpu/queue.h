@@ -39,9 +39,6 @@ class Queue {
   // a little ahead of the device, so that an interruption need not wait long.
   void keep_whole(bool whole) { keeps_whole_ = whole; }
 
-  // That the pass has attention to rows of one sequence in several tiles.
-  void note_split_tiles() { pass_.has_split_tiles = true; }
-
   // What put() has returned stays as long as this number, and the batch, do.
   uint64_t epoch() const { return epoch_; }
   // Copies small data for launches that come next -> where they find it, aligned to 16 bytes. reserve_bytes: the room

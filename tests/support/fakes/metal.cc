@@ -99,7 +99,8 @@ void run(CommandBuffer& buffer) {
   for (const Launch& launch : buffer.launches) {
     const emulator::Kernel& kernel = gpu::emulated(static_cast<gpu::KernelId>(launch.kernel));
     try {
-      emulator::launch(kernel, launch.grid, launch.args.data());
+      // A GPU promises no order: here groups come backwards, in CUDA's fake forwards.
+      emulator::launch(kernel, launch.grid, launch.args.data(), {.order = emulator::Order::kBackward});
     } catch (const emulator::KernelError& error) {
       plan().log(std::string(kernel.name) + ": " + error.what());
       buffer.error = text_object(error.what());
