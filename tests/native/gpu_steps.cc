@@ -1,6 +1,7 @@
 // What a decode step asks of a GPU, counted on the emulated one: nothing is allocated, a batch goes up and a few bytes
 // come down, a plan is replayed, and a layer is at most so many launches. And that the emulated GPU closes its memory
-// to the host, says when it has none left, and stops when it is told to.
+// to the host, says when it has none left, stops when it is told to, and finds kernels that lean on the order of
+// groups.
 //
 //   gpu_steps MODEL.gguf ...
 #include <sys/wait.h>
@@ -150,11 +151,42 @@ void check_stops_between_groups(int n_threads) {
   driver->free(address);
 }
 
+// Groups that copy to where others copy from: who comes first matters.
+void check_order_is_found() {
+  constexpr uint32_t kGroups = 4;
+  constexpr size_t kGroupBytes = size_t{16} * gpu::kRowThreads, kBytes = kGroups * kGroupBytes;
+  ::setenv("T5G_EMULATED_TWICE", "1", 1);
+  for (const int n_threads : {1, 2}) {
+    const auto driver = emulated::make_driver(n_threads);
+    const gpu::Address address = driver->allocate(2 * kBytes);
+    std::vector<std::byte> bytes(2 * kBytes);
+    for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(i / kGroupBytes);
+    driver->write(bytes, address);
+    const auto copy = [&](size_t distance) {
+      const gpu::CopyArgs args{reinterpret_cast<const uint8_t*>(address),
+                               reinterpret_cast<uint8_t*>(address + distance), kBytes};
+      driver->launch(static_cast<gpu::KernelIndex>(gpu::KernelId::copy_page), {kGroups},
+                     std::as_bytes(std::span(&args, 1)));
+      try {
+        driver->has_passed(driver->mark());
+      } catch (const DeviceError& error) {
+        return std::string(error.what());
+      }
+      return std::string();
+    };
+    T5G_CHECK(copy(kBytes).empty());
+    T5G_CHECK(copy(kGroupBytes).find("'copy_page' leaves depends on the order") != std::string::npos);
+    driver->free(address);
+  }
+  ::unsetenv("T5G_EMULATED_TWICE");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   check_closed_memory();
   for (const int n_threads : {1, 3}) check_stops_between_groups(n_threads);
+  check_order_is_found();
   for (int i = 1; i < argc; ++i) {
     check_no_memory(argv[i]);
     // Halves, as with quantised weights: what fragments are made of.

@@ -64,6 +64,19 @@ def test_keys_of_every_type_give_the_tokens_of_the_cpu(
         assert [out.logprob for out in together] == [out.logprob for out in alone]
 
 
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
+def test_no_kernel_leans_on_the_order_of_its_groups(
+    path: Path, monkeypatch: pytest.MonkeyPatch, kv_type: Literal["f16", "q8_0"]
+) -> None:
+    monkeypatch.setenv("T5G_EMULATED_TWICE", "1")  # else DeviceError
+    with t5g.Model(path, device="emulated", kv_type=kv_type) as model:
+        states = model.encode(SOURCE)
+        model.logits(states, TARGET)
+        model.generate(states, decoder_prefix=TARGET, max_new_tokens=3)
+        model.generate(states, num_beams=3, max_new_tokens=3)
+        model.generate_batch([SOURCE, SOURCE[:9]], temperature=0.9, seed=1, max_new_tokens=3)
+
+
 def test_sources_move_between_devices(models: dict[str, t5g.Model], tmp_path: Path) -> None:
     for here, there in (("cpu", "emulated"), ("emulated", "cpu")):
         source = models[here].encode(SOURCE)

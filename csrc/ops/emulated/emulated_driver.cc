@@ -69,6 +69,13 @@ size_t memory_bytes() {
   return static_cast<size_t>(::sysconf(_SC_PHYS_PAGES)) * page_bytes();
 }
 
+// T5G_EMULATED_TWICE=1: every launch runs twice, the second time on what the first has found and with its groups in the
+// opposite order, and has to leave the same bytes. For small models: it copies all of the device's memory.
+bool runs_twice() {
+  const char* text = std::getenv("T5G_EMULATED_TWICE");
+  return text != nullptr && std::string_view(text) == "1";
+}
+
 // Not of the heap, which would keep some of it when the device is closed.
 class PlainHostMemory final : public HostMemory {
  public:
@@ -98,7 +105,10 @@ class CommandList final : public gpu::Plan {
 class EmulatedDriver final : public gpu::Driver {
  public:
   explicit EmulatedDriver(int n_threads)
-      : pool_(n_threads), stacks_(static_cast<size_t>(pool_.n_threads())), memory_bytes_(memory_bytes()) {}
+      : pool_(n_threads),
+        stacks_(static_cast<size_t>(pool_.n_threads())),
+        memory_bytes_(memory_bytes()),
+        runs_twice_(runs_twice()) {}
   ~EmulatedDriver() override {
     for (const auto& [address, block] : blocks_) ::munmap(block.mapping, block.mapped_bytes);
     bury();
@@ -176,7 +186,10 @@ class EmulatedDriver final : public gpu::Driver {
   struct Block {
     void* mapping;
     size_t mapped_bytes, size_bytes;
+    // It ends where the page behind it begins.
+    std::byte* data() const { return static_cast<std::byte*>(mapping) + mapped_bytes - page_bytes() - size_bytes; }
   };
+  using Contents = std::map<std::byte*, std::vector<std::byte>>;  // of every block
   // Device memory can be touched as long as it lives.
   class Opened {
    public:
@@ -200,15 +213,20 @@ class EmulatedDriver final : public gpu::Driver {
   }
   void run();
   void execute(const Command& command);
-  void run_kernel(const Command& command);
+  void run_kernel(const Command& command, emulator::Order order = emulator::Order::kForward);
+  void run_kernel_twice(const Command& command);
   static void run_copy(const Command& command);
   static void finish_copies(std::span<const Command> commands);
   void protect(int protection);
+  template <typename Function>
+  void for_each_block(Function function);
+  Contents contents();
   void bury();
 
   ThreadPool pool_;
   std::vector<emulator::Stacks> stacks_;  // of each thread
   const size_t memory_bytes_;
+  const bool runs_twice_;
   std::mutex mutex_;
   std::map<Address, Block> blocks_;
   std::vector<Block> dead_;  // freed while the queue ran
@@ -232,9 +250,9 @@ Address EmulatedDriver::allocate(size_t size_bytes) {
                       std::to_string(memory_bytes_ - std::min(memory_bytes_, used_bytes_)) +
                       " are free. Use a smaller model, a smaller type or a shorter input.");
   }
-  // It ends where the page behind it begins.
-  const Address address = reinterpret_cast<Address>(mapping) + whole - size_bytes;
-  blocks_.emplace(address, Block{mapping, whole + page, size_bytes});
+  const Block block{mapping, whole + page, size_bytes};
+  const auto address = reinterpret_cast<Address>(block.data());
+  blocks_.emplace(address, block);
   used_bytes_ += size_bytes;
   return address;
 }
@@ -252,13 +270,16 @@ void EmulatedDriver::bury() {
   dead_.clear();
 }
 
+// Those too that were freed while the queue ran, which it may still use.
+template <typename Function>
+void EmulatedDriver::for_each_block(Function function) {
+  for (const auto& [address, block] : blocks_) function(block);
+  for (const Block& block : dead_) function(block);
+}
+
 void EmulatedDriver::protect(int protection) {
   const std::lock_guard lock(mutex_);
-  const auto set = [&](const Block& block) {
-    ::mprotect(block.mapping, block.mapped_bytes - page_bytes(), protection);
-  };
-  for (const auto& [address, block] : blocks_) set(block);
-  for (const Block& block : dead_) set(block);
+  for_each_block([&](const Block& block) { ::mprotect(block.mapping, block.mapped_bytes - page_bytes(), protection); });
   // What was enqueued before a block was freed has run, or will never.
   if (protection == PROT_NONE) bury();
 }
@@ -281,7 +302,10 @@ void EmulatedDriver::execute(const Command& command) {
   if (command.kind == Command::Kind::kReplay) {
     for (const Command& recorded : static_cast<const CommandList*>(command.plan)->commands) execute(recorded);
   } else if (command.kind == Command::Kind::kLaunch) {
-    run_kernel(command);
+    if (runs_twice_)
+      run_kernel_twice(command);
+    else
+      run_kernel(command);
   } else {
     run_copy(command);
   }
@@ -314,7 +338,31 @@ void EmulatedDriver::run_copy(const Command& command) {
   }
 }
 
-void EmulatedDriver::run_kernel(const Command& command) {
+EmulatedDriver::Contents EmulatedDriver::contents() {
+  const std::lock_guard lock(mutex_);
+  Contents all;
+  for_each_block([&](const Block& block) {
+    all.emplace(block.data(), std::vector(block.data(), block.data() + block.size_bytes));
+  });
+  return all;
+}
+
+void EmulatedDriver::run_kernel_twice(const Command& command) {
+  const Contents found = contents();
+  run_kernel(command, emulator::Order::kForward);
+  const Contents left = contents();
+  for (const auto& [to, bytes] : found) std::ranges::copy(bytes, to);
+  run_kernel(command, emulator::Order::kBackward);
+  const auto is_as_left = [](const auto& block) {
+    return std::ranges::equal(block.second, std::span(block.first, block.second.size()));
+  };
+  if (std::ranges::all_of(left, is_as_left)) return;
+  throw DeviceError(std::string("device 'emulated': what the kernel '") +
+                    gpu::emulated(static_cast<gpu::KernelId>(command.kernel)).name +
+                    "' leaves depends on the order in which its groups run.");
+}
+
+void EmulatedDriver::run_kernel(const Command& command, emulator::Order order) {
   const emulator::Kernel& kernel = gpu::emulated(static_cast<gpu::KernelId>(command.kernel));
   const emulator::Grid grid{command.grid.x, command.grid.y, command.grid.z};
   const uint64_t n_groups = uint64_t{grid.x} * grid.y * grid.z;
@@ -333,10 +381,13 @@ void EmulatedDriver::run_kernel(const Command& command) {
   const emulator::Stop own(ask), others(look);
   try {
     pool_.parallel_for(static_cast<int64_t>(n_items), [&](int64_t i, int thread) {
-      const uint64_t first = items[static_cast<uint64_t>(i)] * per_item;
+      const auto forward = static_cast<uint64_t>(i);
+      const uint64_t at = order == emulator::Order::kBackward ? n_items - 1 - forward : forward;
+      const uint64_t first = items[at] * per_item;
       try {
         const bool all = emulator::launch(kernel, grid, command.args.data(),
                                           {.groups = {first, std::min(first + per_item, n_groups)},
+                                           .order = order,
                                            .stacks = &stacks_[static_cast<size_t>(thread)],
                                            .stop = thread == 0 ? &own : &others});
         if (!all && thread == 0) throw Cancelled();
