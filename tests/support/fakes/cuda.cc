@@ -193,7 +193,8 @@ Result cuDeviceTotalMem_v2(size_t* bytes, DeviceId) {
 }
 Result cuDeviceGetAttribute(int* value, int attribute, DeviceId) {
   const auto capability = static_cast<int>(plan().get("capability", 90));
-  *value = attribute == kCapabilityMajor ? capability / 10 : attribute == kCapabilityMinor ? capability % 10 : 4;
+  // As many processors as an H100 has, so that blocks and grids are those of a large device.
+  *value = attribute == kCapabilityMajor ? capability / 10 : attribute == kCapabilityMinor ? capability % 10 : 132;
   return kSuccess;
 }
 
