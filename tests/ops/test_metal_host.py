@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import t5g
 from support.fakes import Fake, metal
 
 __all__ = ["metal"]
+
+BUNDLED = Path(t5g.__file__).parent / "data" / "bundled.gguf"
 
 SAME_AS_EMULATED = """
 for device in ("emulated", "metal"):
@@ -46,8 +49,9 @@ def test_auto_takes_it(metal: Fake) -> None:
         ({"family": 0}, "Fake M1 is too old or not Apple's own"),
         (
             {"compile": 0},
-            "do not compile on this system (macOS 14 or later is needed): program_source:12:3",
+            "do not compile on this system: program_source:12:3",
         ),
+        ({"system": 13}, "this system is older than macOS 14"),
     ],
 )
 def test_a_device_that_is_not_there_says_why_and_the_way_out(
@@ -63,6 +67,37 @@ def test_too_little_memory_says_how_much_was_needed(metal: Fake) -> None:
     message = metal.error(memory=60_000)
     assert message.startswith("DeviceError device 'metal': out of memory: ")
     assert "of 58.6 KiB are free" in message
+
+
+def test_a_device_that_is_not_the_default_one_is_found(metal: Fake) -> None:
+    assert metal.run("print(t5g.Model(SMALL).device)", default=0) == "metal\n"
+
+
+def test_weights_need_no_more_in_one_piece_than_the_largest_has(metal: Fake) -> None:
+    code = f"print(t5g.Model({str(BUNDLED)!r}, device='metal').generate([5, 6, 7, 8], max_new_tokens=3).token_ids)"
+    assert metal.run(code, largest=3 << 20) == metal.run(code)
+    message = metal.error(largest=1000)
+    assert "gives 1000 bytes of memory in one piece, and" in message
+
+
+def test_memory_that_others_took_meanwhile_is_an_error_of_the_call_alone(metal: Fake) -> None:
+    out = metal.run(
+        """
+        with t5g.Model(SMALL, device="metal") as model:
+            try:
+                model.generate([5, 6, 7, 8], max_new_tokens=6)
+            except t5g.DeviceError as error:
+                print(error)
+            found = model.generate([5, 6, 7, 8], max_new_tokens=6).token_ids
+        with t5g.Model(SMALL, device="cpu") as cpu:
+            print(found == cpu.generate([5, 6, 7, 8], max_new_tokens=6).token_ids)
+        """,
+        command=4,
+        command_code=8,
+    )
+    message, same = out.splitlines()
+    assert "ran out of memory: Insufficient Memory" in message
+    assert same == "True"
 
 
 def test_a_command_buffer_that_fails_is_an_error_of_the_model(metal: Fake) -> None:

@@ -4,7 +4,9 @@
 
 #include <metal_simdgroup_matrix>
 
+// Products and sums stay apart, in Metal's word for it and in clang's: the same bits wherever they are written.
 #pragma METAL fp contract(off)
+#pragma STDC FP_CONTRACT OFF
 
 #define GPU_FN inline
 #define UNROLL _Pragma("unroll")

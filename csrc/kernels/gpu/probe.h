@@ -27,7 +27,7 @@ GPU_FN void probe_fragment(CONSTANT ProbeArgs& args, SHARED ProbeShared& shared,
   load_a(a, shared.a, 16, t);
   load_b(b, shared.b, 16, t);
   multiply_add(c, a, b);
-  for (u32 e = 0; e < 4; ++e) {
+  UNROLL for (u32 e = 0; e < 4; ++e) {
     const u32 row = element_row(t.lane, e), col = element_col(t.lane, e);
     args.out[t.lane * 4 + e] = get(c, e) == static_cast<f32>(16 * row + col) ? row * 256 + col : 0xFFFFFFFFu;
   }

@@ -79,7 +79,9 @@ class Driver {
 
   // Device memory that is free now, as far as the system knows.
   virtual size_t free_bytes() = 0;
-  // size_bytes > 0. Aligned to 256 bytes, contents undefined. Throws DeviceError, which says how much was needed and
+  // That allocate() gives at most.
+  virtual size_t largest_allocation() const { return SIZE_MAX; }
+  // size_bytes > 0. Aligned to 16 bytes, contents undefined. Throws DeviceError, which says how much was needed and
   // how much is free, when it cannot be had.
   virtual Address allocate(size_t size_bytes) = 0;
   // All of one allocate(). Waits for what uses it, or keeps it until then.

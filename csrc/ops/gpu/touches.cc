@@ -4,24 +4,6 @@
 #include <cassert>
 
 namespace t5g::gpu {
-namespace {
-
-bool is_among(KernelId kernel, KernelId first, size_t n) {
-  const auto row = static_cast<uint32_t>(kernel), begin = static_cast<uint32_t>(first);
-  return row >= begin && row < begin + n;
-}
-constexpr size_t kTypes = static_cast<size_t>(kNumDataTypes), kKvTypes = 4;
-
-}  // namespace
-
-bool is_matmul(KernelId kernel) { return is_among(kernel, KernelId::matmul_F32, kTypes); }
-bool is_matvec(KernelId kernel) { return is_among(kernel, KernelId::matvec_F32_1, 4 * kTypes); }
-
-bool is_store(KernelId kernel) { return is_among(kernel, KernelId::store_kv_F32, kKvTypes); }
-bool is_flash(KernelId kernel) {
-  return kernel >= KernelId::flash_F16_64_1 && kernel <= *flash_for(KvType::kBF16, 256, 2);
-}
-
 // Notes touches of the pointers in `args`.
 template <typename Args>
 class Touches::Adder {
@@ -83,7 +65,7 @@ Touches::Touches(const Launch& launch, size_t max_rows) {
       const size_t n = a.args.finish == kGeglu ? 1 : a.args.n_projections;
       project(a, std::span(a.args.projections).first(n), a.args.m);
     }
-  } else if (is_among(kernel, KernelId::embed_F32, kTypes)) {
+  } else if (is_embed(kernel)) {
     Adder<TableArgs> a(*this, launch);
     a.writes(a.args.out, size_t{launch.grid.x} * a.args.table.k);
   } else if (kernel == KernelId::gather_rows || kernel == KernelId::scatter_rows) {
@@ -113,7 +95,7 @@ Touches::Touches(const Launch& launch, size_t max_rows) {
     const size_t size = size_t{launch.grid.x} * a.args.kv_heads * a.args.head_dim;
     a.reads(a.args.k, size);
     a.reads(a.args.v, size);
-  } else if (is_among(kernel, KernelId::attention_F32, kKvTypes)) {
+  } else if (is_plain_attention(kernel)) {
     Adder<AttentionArgs> a(*this, launch);
     attend(a, a.args);
   } else if (is_flash(kernel)) {

@@ -40,10 +40,4 @@ class Touches {
   bool is_unknown_ = false;
 };
 
-// Whether the kernel is one of a family, whose first row is given: matmul_<type>, attention_<type> ...
-bool is_matmul(KernelId kernel);
-bool is_matvec(KernelId kernel);
-bool is_store(KernelId kernel);
-bool is_flash(KernelId kernel);
-
 }  // namespace t5g::gpu

@@ -2,6 +2,7 @@
 #include "ops/gpu/weights.h"
 
 #include <algorithm>
+#include <numeric>
 #include <string>
 
 #include "base/error.h"
@@ -14,6 +15,8 @@ namespace {
 constexpr size_t kReadBytes = size_t{1} << 20;
 // So that pieces of planes begin and end at whole words.
 constexpr int64_t kRowsTogether = 2;
+// Weights that lie together. Some devices give less in one piece than they have.
+constexpr size_t kBlockBytes = size_t{1} << 30;
 
 DataType stored_type(const WeightView& view) {
   return view.as_q8_0 && !is_quantized(view.type) ? DataType::kQ8_0 : view.type;
@@ -59,27 +62,32 @@ void WeightStore::check_room(size_t size_bytes) const {
 void WeightStore::copy_noted() {
   const std::lock_guard lock(mutex_);  // all the time: nobody's weight may go meanwhile
   const std::vector<StoredWeight*>& weights = noted_;
-  std::vector<StoredWeight*> first;  // those that are not the same as an earlier one
-  size_t total = 0;
-  std::vector<size_t> offsets, first_offsets;
+  struct Place {
+    StoredWeight* weight;  // the first of its kind
+    size_t block, offset;
+  };
+  std::vector<Place> places;
+  std::vector<size_t> place_of;  // of each weight
+  std::vector<size_t> block_bytes;
+  const size_t most = std::min(kBlockBytes, queue_.driver().largest_allocation());
   for (StoredWeight* weight : weights) {
     const auto same =
-        std::find_if(first.begin(), first.end(), [&](const StoredWeight* other) { return other->is_same_as(*weight); });
-    if (same != first.end()) {
-      offsets.push_back(first_offsets[static_cast<size_t>(same - first.begin())]);
-      continue;
-    }
-    first.push_back(weight);
-    first_offsets.push_back(total);
-    offsets.push_back(total);
-    total += weight->layout_.total_bytes;
+        std::ranges::find_if(places, [&](const Place& other) { return other.weight->is_same_as(*weight); });
+    place_of.push_back(static_cast<size_t>(same - places.begin()));
+    if (same != places.end()) continue;
+    const size_t size_bytes = weight->layout_.total_bytes;
+    if (block_bytes.empty() || block_bytes.back() + size_bytes > most) block_bytes.push_back(0);
+    places.push_back({weight, block_bytes.size() - 1, block_bytes.back()});
+    block_bytes.back() += size_bytes;
   }
-  check_room(total);
-  const std::shared_ptr<Memory::Block> memory = queue_.memory().allocate_unfilled(total);
-  for (size_t i = 0; i < first.size(); ++i) copy(*first[i], memory->address() + first_offsets[i]);
+  check_room(std::accumulate(block_bytes.begin(), block_bytes.end(), size_t{0}));
+  std::vector<std::shared_ptr<Memory::Block>> blocks;
+  for (const size_t size_bytes : block_bytes) blocks.push_back(queue_.memory().allocate_unfilled(size_bytes));
+  for (const Place& place : places) copy(*place.weight, blocks[place.block]->address() + place.offset);
   for (size_t i = 0; i < weights.size(); ++i) {
-    weights[i]->memory_ = memory;
-    weights[i]->address_ = memory->address() + offsets[i];
+    const Place& place = places[place_of[i]];
+    weights[i]->memory_ = blocks[place.block];
+    weights[i]->address_ = blocks[place.block]->address() + place.offset;
     weights[i]->view_ = {
         .type = weights[i]->view_.type, .rows = weights[i]->view_.rows, .cols = weights[i]->view_.cols};
   }

@@ -71,7 +71,7 @@ class StoredWeight {
   const std::shared_ptr<WeightStore> store_;
   WeightView view_;
   const WeightLayout layout_;
-  std::shared_ptr<Memory::Block> memory_;  // of all weights that were copied together
+  std::shared_ptr<Memory::Block> memory_;  // of several weights that were copied together
   Address address_ = 0;
 };
 

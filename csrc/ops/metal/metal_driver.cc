@@ -12,8 +12,18 @@
 namespace t5g::metal {
 namespace {
 
-// Longer work is sent off in pieces: the system ends what keeps the GPU for seconds. A decode step is far below.
+// Longer work is sent off in pieces: the system ends what keeps the GPU for seconds. A decode step is below both.
 constexpr int64_t kMostLaunches = 512;
+// In groups of a product for few rows, which multiply 8 rows by 16 columns: a tenth of a second of an M1 with a 4B.
+constexpr uint64_t kMostWork = uint64_t{1} << 18;
+
+uint64_t work_of(gpu::KernelId kernel, gpu::Grid grid) {
+  const bool is_heavy = gpu::is_matmul(kernel) || gpu::is_flash(kernel) || gpu::is_plain_attention(kernel);
+  return uint64_t{grid.x} * grid.y * grid.z * (is_heavy ? 32 : 1);  // a tile of 64 x 64, a row's look at all keys
+}
+
+// What kernels read at a time, at most.
+constexpr gpu::Address kAlignment = 16;
 
 struct RecordedLaunch {
   gpu::KernelIndex kernel;
@@ -91,17 +101,21 @@ gpu::Address MetalDriver::allocate(size_t size_bytes) {
   assert(size_bytes > 0);
   check_usable();
   const AutoreleasePool pool;
-  const size_t free = gpu_.free_bytes();
+  const size_t free = gpu_.free_bytes(), largest = largest_allocation();
+  if (size_bytes > largest && size_bytes <= free)
+    throw DeviceError("device 'metal': " + gpu_.product() + " gives " + gpu::bytes_text(largest) +
+                      " of memory in one piece, and " + gpu::bytes_text(size_bytes) +
+                      " were needed. Use a smaller model, a smaller type or a shorter input, or " +
+                      to_give("device", "cpu") + ".");
   // Metal would give more than there is, and fail, or swap, when it is used.
   Owned buffer;
-  if (size_bytes <= free && size_bytes <= call::max_buffer_bytes(gpu_.device()))
-    buffer = Owned(call::new_buffer(gpu_.device(), size_bytes, kSharedUntracked));
+  if (size_bytes <= free) buffer = Owned(call::new_buffer(gpu_.device(), size_bytes, kSharedUntracked));
   if (!buffer)
     throw gpu::out_of_memory(name(), size_bytes, "of the GPU's memory",
                              {.free_bytes = free, .total_bytes = gpu_.total_bytes()});
   const gpu::Address address = call::gpu_address(buffer.get());
   auto* contents = static_cast<std::byte*>(call::contents(buffer.get()));
-  if (address == 0 || address % 256 != 0 || contents == nullptr)
+  if (address == 0 || address % kAlignment != 0 || contents == nullptr)
     throw DeviceError("device 'metal': " + gpu_.product() + " gave memory at an address that kernels cannot use.");
   const std::lock_guard lock(mutex_);
   blocks_.emplace(address, Block{std::move(buffer), contents, size_bytes});
@@ -180,12 +194,14 @@ void MetalDriver::launch(gpu::KernelIndex kernel, gpu::Grid grid, std::span<cons
     all.insert(all.end(), args.begin(), args.end());
     return;
   }
+  const AutoreleasePool pool;
   const Id pipeline = gpu_.pipeline(kernel);
   const Id to = encoder();
   call::set_pipeline(to, pipeline);
   call::set_bytes(to, args.data(), args.size(), 0);
   call::dispatch(to, {grid.x, grid.y, grid.z}, {info.threads, 1, 1});
-  if (++n_launches_ == kMostLaunches) commit(last_mark_ + 1);
+  work_ += work_of(static_cast<gpu::KernelId>(kernel), grid);
+  if (++n_launches_ == kMostLaunches || work_ >= kMostWork) commit(last_mark_ + 1);
 }
 
 void MetalDriver::commit(uint64_t mark) {
@@ -198,6 +214,7 @@ void MetalDriver::commit(uint64_t mark) {
   open_buffer_ = Owned();
   open_encoder_ = Owned();
   n_launches_ = 0;
+  work_ = 0;
 }
 
 void MetalDriver::drop_encoded() {
@@ -206,6 +223,7 @@ void MetalDriver::drop_encoded() {
   open_encoder_ = Owned();
   open_buffer_ = Owned();
   n_launches_ = 0;
+  work_ = 0;
 }
 
 // ---- Copies, by the host
@@ -294,14 +312,24 @@ uint64_t MetalDriver::mark() {
   return last_mark_;
 }
 
+void MetalDriver::check_ended(Id command_buffer) {
+  if (call::status(command_buffer) != kFailed) return;
+  const AutoreleasePool pool;
+  const Id error = call::error(command_buffer);
+  const std::string reason = gpu::one_line(description_of(error));
+  // Other programs took it meanwhile. What comes next may well fit.
+  if (error != nullptr && call::code(error) == kOutOfMemory)
+    throw DeviceError("device 'metal': " + gpu_.product() + " ran out of memory: " + reason +
+                      ". Close other models or programs, use a smaller file or batch, or " + to_give("device", "cpu") +
+                      ".");
+  failure_ = reason;
+  check_usable();
+}
+
 void MetalDriver::finish_first() {
   const Running first = std::move(running_.front());
   running_.pop_front();
-  if (call::status(first.command_buffer.get()) == kFailed) {
-    const AutoreleasePool pool;
-    failure_ = gpu::one_line(description_of(call::error(first.command_buffer.get())));
-    check_usable();
-  }
+  check_ended(first.command_buffer.get());
 }
 
 void MetalDriver::finish_downloads() {
@@ -312,6 +340,7 @@ void MetalDriver::finish_downloads() {
 bool MetalDriver::has_passed(uint64_t mark) {
   if (mark <= last_passed_) return true;
   check_usable();
+  const AutoreleasePool pool;
   while (!running_.empty() && running_.front().mark <= mark) {
     if (call::status(running_.front().command_buffer.get()) < kCompleted) return false;
     finish_first();
@@ -326,6 +355,7 @@ bool MetalDriver::has_passed(uint64_t mark) {
 
 void MetalDriver::wait_until_idle() {
   if (running_.empty() && !open_encoder_ && downloads_.empty()) return;
+  const AutoreleasePool pool;
   commit(last_mark_ + 1);
   if (!running_.empty()) call::wait_until_completed(running_.back().command_buffer.get());
   while (!running_.empty()) finish_first();
@@ -340,9 +370,13 @@ void MetalDriver::settle() noexcept {
   drop_encoded();
   downloads_.clear();
   if (!running_.empty()) call::wait_until_completed(running_.back().command_buffer.get());
-  for (const Running& run : running_)
-    if (failure_.empty() && call::status(run.command_buffer.get()) == kFailed)
-      failure_ = gpu::one_line(description_of(call::error(run.command_buffer.get())));
+  for (const Running& run : running_) {
+    try {
+      if (failure_.empty()) check_ended(run.command_buffer.get());
+    } catch (const DeviceError&) {
+      // Told by whoever uses the device next, if it is lost.
+    }
+  }
   running_.clear();
   release_freed();
 }

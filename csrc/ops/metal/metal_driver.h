@@ -29,6 +29,7 @@ class MetalDriver final : public gpu::Driver {
   int n_processors() const override { return 16; }  // Metal does not say; M1 to M4 have 8 to 80
 
   size_t free_bytes() override;
+  size_t largest_allocation() const override { return call::max_buffer_bytes(gpu_.device()); }
   gpu::Address allocate(size_t size_bytes) override;
   void free(gpu::Address memory) noexcept override;
   std::unique_ptr<gpu::HostMemory> allocate_host(size_t size_bytes) override;
@@ -72,6 +73,8 @@ class MetalDriver final : public gpu::Driver {
   // Sends off what is encoded; mark: the first that waits for it.
   void commit(uint64_t mark);
   void drop_encoded();
+  // Throws DeviceError where it failed, and takes note that the device is lost where nothing can follow.
+  void check_ended(Id command_buffer);
   // Takes the first of running_ off, which has ended. Throws DeviceError where it failed.
   void finish_first();
   void finish_downloads();
@@ -86,6 +89,7 @@ class MetalDriver final : public gpu::Driver {
   // Command buffers: the one being filled, and those on their way, oldest first.
   Owned open_buffer_, open_encoder_;
   int64_t n_launches_ = 0;  // in the open one
+  uint64_t work_ = 0;       // of these launches, see kMostWork
   std::deque<Running> running_;
   std::vector<Download> downloads_;  // for when everything has run: nothing is encoded after them
   uint64_t last_mark_ = 0, last_passed_ = 0;

@@ -6,6 +6,10 @@
 #include <fstream>
 #include <iterator>
 
+#ifdef __APPLE__
+#include <TargetConditionals.h>
+#endif
+
 #include "base/error.h"
 #include "base/printable.h"
 #include "ops/gpu/messages.h"
@@ -14,6 +18,14 @@ namespace t5g::metal {
 namespace {
 
 constexpr UInteger kLanes = 32;
+// The first with version 3.1 of the language.
+#if defined(__APPLE__) && TARGET_OS_IPHONE
+constexpr SystemVersion kOldestSystem{17, 0, 0};
+constexpr const char* kNeededSystem = "iOS 17";
+#else
+constexpr SystemVersion kOldestSystem{14, 0, 0};
+constexpr const char* kNeededSystem = "macOS 14";
+#endif
 
 [[noreturn]] void refuse(const Message& what) { throw Unsupported("device 'metal': " + what); }
 
@@ -24,7 +36,13 @@ Owned find_device() {
         "not work in such a child. Start processes with multiprocessing's method 'spawn', or use Metal in children "
         "only.");
   const AutoreleasePool pool;
+  if (!call::is_at_least(call::process_info(runtime().objc_getClass("NSProcessInfo")), kOldestSystem))
+    refuse(std::string("this system is older than ") + kNeededSystem + ". Use " + to_give("device", "cpu") + ".");
   Owned device(runtime().MTLCreateSystemDefaultDevice());
+  if (!device && runtime().MTLCopyAllDevices != nullptr) {  // nobody is logged in at the screen
+    const Owned all(runtime().MTLCopyAllDevices());
+    if (all) device = Owned::keep(call::first_object(all.get()));
+  }
   if (!device) refuse("Metal finds no GPU. Use " + to_give("device", "cpu") + " or 'auto'.");
   const std::string product = text_of(call::name(device.get()));
   if (!call::supports_family(device.get(), kFamilyApple7) || !call::supports_family(device.get(), kFamilyMetal3))
@@ -70,8 +88,8 @@ Owned MetalGpu::compile_library() const {
   Id error = nullptr;
   Owned library(call::new_library(device_.get(), string(kernel_text().c_str()), options.get(), &error));
   if (!library)
-    refuse("the kernels do not compile on this system (macOS 14 or later is needed): " +
-           printable(gpu::one_line(description_of(error)), 2000) + ". Use " + to_give("device", "cpu") + ".");
+    refuse("the kernels do not compile on this system: " + printable(gpu::one_line(description_of(error)), 2000) +
+           ". Use " + to_give("device", "cpu") + ".");
   return library;
 }
 

@@ -14,10 +14,13 @@ namespace {
 #ifdef __APPLE__
 constexpr const char* kRuntimeLibrary = "/usr/lib/libobjc.A.dylib";
 constexpr const char* kMetalLibrary = "/System/Library/Frameworks/Metal.framework/Metal";
+// Where it is not loaded, as in a program without windows, Metal has no default device.
+constexpr const char* kGraphicsLibrary = "/System/Library/Frameworks/CoreGraphics.framework/CoreGraphics";
 #else
 // Builds for tests have the fake of tests/support/fakes somewhere.
 constexpr const char* kRuntimeLibrary = "libt5g_fake_metal.so";
 constexpr const char* kMetalLibrary = kRuntimeLibrary;
+constexpr const char* kGraphicsLibrary = kRuntimeLibrary;
 #endif
 
 template <typename Function>
@@ -34,6 +37,7 @@ Runtime open() {
   void* metal = objc == nullptr ? nullptr : ::dlopen(kMetalLibrary, RTLD_NOW | RTLD_LOCAL);
   if (metal == nullptr)
     throw Unsupported("device 'metal': this system has no Metal. Use " + to_give("device", "cpu") + " or 'auto'.");
+  ::dlopen(kGraphicsLibrary, RTLD_NOW | RTLD_LOCAL);
   Runtime opened;
   find(objc, "objc_msgSend", opened.objc_msgSend);
   find(objc, "objc_getClass", opened.objc_getClass);
@@ -41,6 +45,7 @@ Runtime open() {
   find(objc, "objc_autoreleasePoolPush", opened.objc_autoreleasePoolPush);
   find(objc, "objc_autoreleasePoolPop", opened.objc_autoreleasePoolPop);
   find(metal, "MTLCreateSystemDefaultDevice", opened.MTLCreateSystemDefaultDevice);
+  opened.MTLCopyAllDevices = reinterpret_cast<Id (*)()>(::dlsym(metal, "MTLCopyAllDevices"));  // not on every iOS
 #define T5G_METAL_METHOD(Result, name, selector, parameters, arguments) \
   opened.selectors.name = opened.sel_registerName(selector);
 #include "ops/metal/methods.inc"

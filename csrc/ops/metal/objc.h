@@ -16,6 +16,9 @@ using UInteger = unsigned long;
 struct Size {
   UInteger width, height, depth;
 };
+struct SystemVersion {  // NSOperatingSystemVersion
+  Integer major, minor, patch;
+};
 
 // Values of Metal's enumerations.
 enum : UInteger { kSharedUntracked = 0x100 };                   // MTLResourceOptions
@@ -24,6 +27,7 @@ enum : UInteger { kBuffers = 1 };                               // MTLBarrierSco
 enum : UInteger { kCompleted = 4, kFailed = 5 };                // MTLCommandBufferStatus
 enum : UInteger { kLanguage3_1 = 3 << 16 | 1 };                 // MTLLanguageVersion, macOS 14
 enum : Integer { kFamilyApple7 = 1007, kFamilyMetal3 = 5001 };  // MTLGPUFamily
+enum : Integer { kOutOfMemory = 8 };                            // MTLCommandBufferError
 enum : Integer { kMathSafe = 0, kMathPrecise = 1 };             // MTLMathMode, MTLMathFloatingPointFunctions
 
 struct Runtime {
@@ -33,6 +37,7 @@ struct Runtime {
   void* (*objc_autoreleasePoolPush)() = nullptr;
   void (*objc_autoreleasePoolPop)(void*) = nullptr;
   Id (*MTLCreateSystemDefaultDevice)() = nullptr;
+  Id (*MTLCopyAllDevices)() = nullptr;  // may be missing
 
   struct Selectors {
 #define T5G_METAL_METHOD(Result, name, selector, parameters, arguments) Selector name = nullptr;

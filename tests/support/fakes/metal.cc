@@ -3,9 +3,12 @@
 // wrong:
 //
 //   devices=0 family=0        no GPU, or an old one
+//   default=0                 no default device, but one in the list of all
+//   system=13                 an old macOS
 //   memory=BYTES              what Metal recommends to stay below
+//   largest=BYTES             of a buffer; else half of that
 //   compile=0                 the text does not compile
-//   command=N                 the N-th command buffer (from 1) ends with an error
+//   command=N                 the N-th command buffer (from 1) ends with an error: command_code=CODE
 //   lying_probe=1             fragments lie elsewhere than the kernels believe
 //   math_modes=0              macOS 14, without what macOS 15 has
 //   open=1                    memory stays open: for hosts of several threads
@@ -39,6 +42,7 @@ struct Object {
   virtual ~Object() = default;
   int references = 1;
   std::string text;  // of strings and errors
+  Integer code = 0;  // of errors
 };
 
 namespace {
@@ -109,8 +113,13 @@ void run(CommandBuffer& buffer) {
       std::memset(reinterpret_cast<void*>(reinterpret_cast<const gpu::ProbeArgs*>(launch.args.data())->out), 0xFF, 512);
   }
   memory.protect_all(PROT_READ | PROT_WRITE);  // the host shares it
-  if (++n_command_buffers == plan().get("command", 0))
-    buffer.error = text_object("Caused GPU Hang Error (00000003:kIOGPUCommandBufferCallbackErrorHang)");
+  if (++n_command_buffers == plan().get("command", 0)) {
+    const auto code = static_cast<Integer>(plan().get("command_code", 3));
+    buffer.error =
+        text_object(code == kOutOfMemory ? "Insufficient Memory (00000008:kIOGPUCommandBufferCallbackErrorOutOfMemory)"
+                                         : "Caused GPU Hang Error (00000003:kIOGPUCommandBufferCallbackErrorHang)");
+    buffer.error->code = code;
+  }
   buffer.status = buffer.error == nullptr ? kCompleted : kFailed;
 }
 // Everything up to this one, in order.
@@ -152,6 +161,13 @@ Id new_object(Id, Selector) { return new Object; }
 Id string_with_utf8(Id, Selector, const char* text) { return autorelease(text_object(text)); }
 const char* utf8(Id self, Selector) { return self->text.c_str(); }
 Id localized_description(Id self, Selector) { return self; }
+Integer code(Id self, Selector) { return self->code; }
+Id first_object(Id, Selector) {
+  if (plan().get("devices", 1) == 0) return nullptr;
+  return autorelease(new Object);
+}
+Id process_info(Id, Selector) { return autorelease(new Object); }
+bool is_at_least(Id, Selector, SystemVersion version) { return plan().get("system", 15) >= version.major; }
 
 Id name(Id, Selector) { return autorelease(text_object("Fake M1")); }
 bool supports_family(Id, Selector, Integer) { return plan().get("family", 1) != 0; }
@@ -160,7 +176,9 @@ UInteger allocated_bytes(Id, Selector) {
   const Lock lock(mutex);
   return memory.taken();
 }
-UInteger max_buffer_bytes(Id self, Selector) { return recommended_bytes(self, nullptr) / 2; }
+UInteger max_buffer_bytes(Id self, Selector) {
+  return static_cast<UInteger>(plan().get("largest", static_cast<int64_t>(recommended_bytes(self, nullptr) / 2)));
+}
 Id new_queue(Id, Selector) { return new Object; }
 Id new_fence(Id, Selector) { return new Object; }
 Id new_buffer(Id, Selector, UInteger bytes, UInteger options) {
@@ -308,6 +326,9 @@ T5G_EXPORT void objc_autoreleasePoolPop(void* pool) {
     autoreleased.pop_back();
   }
 }
-T5G_EXPORT Id MTLCreateSystemDefaultDevice() { return plan().get("devices", 1) == 0 ? nullptr : new Object; }
+T5G_EXPORT Id MTLCreateSystemDefaultDevice() {
+  return plan().get("devices", 1) == 0 || plan().get("default", 1) == 0 ? nullptr : new Object;
+}
+T5G_EXPORT Id MTLCopyAllDevices() { return new Object; }
 
 }  // namespace t5g::metal
