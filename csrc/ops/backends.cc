@@ -15,18 +15,21 @@ struct Row {
   const char* name;
   Backend (*make)(int index, int n_threads);
   std::string (*describe)(int index);
+  int (*count)();
   bool is_accelerator;  // "auto" tries it
   bool is_numbered;     // there can be several
 };
 
+int one() { return 1; }
+
 // The order in which "auto" tries them.
 constexpr Row kDevices[] = {
-    {"cuda", make_cuda_backend, describe_cuda, true, true},
-    {"metal", make_metal_backend, describe_metal, true, false},
-    {"cpu", make_cpu_backend, describe_cpu, false, false},
-    {"emulated", make_emulated_backend, describe_emulated, false, false},
+    {"cuda", make_cuda_backend, describe_cuda, count_cuda, true, true},
+    {"metal", make_metal_backend, describe_metal, one, true, false},
+    {"cpu", make_cpu_backend, describe_cpu, one, false, false},
+    {"emulated", make_emulated_backend, describe_emulated, one, false, false},
 #ifdef T5G_TEST_DEVICE
-    {"deferred", make_deferred_backend, describe_deferred, false, false},
+    {"deferred", make_deferred_backend, describe_deferred, one, false, false},
 #endif
 };
 
@@ -75,13 +78,14 @@ Backend make_backend(const std::string& name, int n_threads) {
   if (wanted != nullptr && *wanted != '\0' && std::string_view(wanted) != "auto")
     return make_of_environment(wanted, n_threads);
   for (const Row& row : kDevices) {
-    if (!row.is_accelerator) continue;
-    try {
-      return row.make(0, n_threads);
-    } catch (const Unsupported&) {
-      continue;
-    } catch (const DeviceError&) {  // there, and of no use: others have taken all of its memory
-      continue;
+    for (int index = 0; row.is_accelerator && index < row.count(); ++index) {
+      try {
+        return row.make(index, n_threads);
+      } catch (const Unsupported&) {
+        continue;
+      } catch (const DeviceError&) {  // there, and of no use: others have taken all of its memory
+        continue;
+      }
     }
   }
   return make_cpu_backend(0, n_threads);
@@ -90,13 +94,13 @@ Backend make_backend(const std::string& name, int n_threads) {
 std::vector<DeviceState> device_states() {
   std::vector<DeviceState> states;
   for (const Row& row : kDevices) {
-    for (int index = 0; index == 0 || row.is_numbered; ++index) {
+    const int n = std::max(row.count(), 1);  // the first says why there is none
+    for (int index = 0; index < n; ++index) {
       const std::string name = index == 0 ? row.name : row.name + (":" + std::to_string(index));
       try {
         states.push_back({name, true, row.describe(index)});
       } catch (const Unsupported& error) {
-        if (index == 0) states.push_back({name, false, error.message()});
-        break;
+        states.push_back({name, false, error.message()});
       }
     }
   }

@@ -38,6 +38,7 @@ Backend make_cpu_backend(int index, int n_threads);
 std::string describe_cpu(int index);
 Backend make_cuda_backend(int index, int n_threads);
 std::string describe_cuda(int index);
+int count_cuda();  // GPUs that the driver sees, of use or not; 0 where there is no driver
 Backend make_metal_backend(int index, int n_threads);
 std::string describe_metal(int index);
 // GPU kernels on the host, for tests.

@@ -86,6 +86,21 @@ def test_a_number_too_large(cuda: Fake) -> None:
 def test_a_full_device_is_an_error_of_the_device(cuda: Fake) -> None:
     assert cuda.error(context=2).startswith("DeviceError device 'cuda:0': Fake GPU 0 has not even the memory")
     assert cuda.run("print(t5g.Model(SMALL).device)", context=2) == "cpu\n"
+    message = cuda.error(context=700)
+    assert message.startswith("DeviceError device 'cuda:0': Fake GPU 0 cannot be used any more by this process: ")
+    assert "Start the process anew" in message
+
+
+def test_auto_takes_the_first_gpu_that_works(cuda: Fake) -> None:
+    assert cuda.run("print(t5g.Model(SMALL).device)", devices=3, old_devices=2) == "cuda:2\n"
+    states = cuda.run("print(*t5g.system_info()['devices'].items(), sep='\\n')", devices=3, old_devices=2)
+    assert "('cuda:1', \"device 'cuda:1': Fake GPU 1 has compute capability 6.1" in states
+    assert "('cuda:2', 'available: Fake GPU 2" in states
+
+
+def test_a_step_that_cannot_be_recorded_runs_as_it_is(cuda: Fake) -> None:
+    code = "print(t5g.Model(SMALL, device='cuda').generate([5, 6, 7, 8], max_new_tokens=12).token_ids)"
+    assert cuda.run(code, graphs=1000) == cuda.run(code)
 
 
 def test_too_little_memory_says_how_much_was_needed(cuda: Fake) -> None:
@@ -138,6 +153,7 @@ def test_a_lost_device_is_lost_to_its_models_alone(cuda: Fake) -> None:
 
 def test_an_image_that_the_driver_refuses_is_followed_by_the_next(cuda: Fake) -> None:
     assert cuda.error(images=1) == ""
+    assert cuda.error(functions=1) == ""  # as drivers load code when a function is asked for
     message = cuda.error(images=2)  # machine code and PTX
     assert "the driver takes none of t5g's kernels" in message
     assert message.count("CUDA_ERROR_NO_BINARY_FOR_GPU") == 2

@@ -126,20 +126,23 @@ GPU_FN f32 part_weight(f32 own, f32 largest) {
   const f32 weight = exp2_(own - largest);
   return own > minus_infinity() ? weight : 0;
 }
-// A head's largest score and sum over all parts, and one dimension of its result.
+// A head's largest score and sum over all parts, and one dimension of its result. kAtOnce parts are on their way from
+// memory together: a device waits for each where they come one after the other.
+template <u32 kAtOnce>
 GPU_FN Running merged_state(GLOBAL const f32* state, u32 parts, u64 rows, u64 row) {
   Running all{minus_infinity(), 0};
-  UNROLL_BY(2) for (u32 p = 0; p < parts; ++p) all.largest = max_(all.largest, state[2 * (p * rows + row)]);
-  NO_UNROLL for (u32 p = 0; p < parts; ++p) {
+  UNROLL_BY(kAtOnce) for (u32 p = 0; p < parts; ++p) all.largest = max_(all.largest, state[2 * (p * rows + row)]);
+  UNROLL_BY(kAtOnce) for (u32 p = 0; p < parts; ++p) {
     GLOBAL const f32* part = state + 2 * (p * rows + row);
     all.sum = mul_add(part[1], part_weight(part[0], all.largest), all.sum);
   }
   return all;
 }
+template <u32 kAtOnce>
 GPU_FN f32 merged_value(GLOBAL const f32* acc, GLOBAL const f32* state, u32 parts, u64 rows, u64 row, u32 head_dim,
                         u32 d, PRIVATE const Running& all) {
   f32 value = 0;
-  NO_UNROLL for (u32 p = 0; p < parts; ++p) {
+  UNROLL_BY(kAtOnce) for (u32 p = 0; p < parts; ++p) {
     const u64 part = p * rows + row;
     value = mul_add(acc[part * head_dim + d], part_weight(state[2 * part], all.largest), value);
   }
@@ -151,10 +154,10 @@ GPU_FN void attention_merge(CONSTANT AttentionMergeArgs& args, SHARED Nothing&, 
   const u64 rows = static_cast<u64>(args.rows) * args.heads;
   const u64 row = static_cast<u64>(t.group_x) * kMergeHeads + t.index / kMergeHeadThreads;
   if (row >= rows) return;
-  const Running all = merged_state(args.state, args.parts, rows, row);
+  const Running all = merged_state<8>(args.state, args.parts, rows, row);
   for (u32 d = t.index % kMergeHeadThreads; d < args.head_dim; d += kMergeHeadThreads)
     args.out[row * args.head_dim + d] =
-        merged_value(args.acc, args.state, args.parts, rows, row, args.head_dim, d, all);
+        merged_value<8>(args.acc, args.state, args.parts, rows, row, args.head_dim, d, all);
 }
 
 }  // namespace gpu

@@ -200,8 +200,8 @@ GPU_FN void latent_combine(CONSTANT LatentCombineArgs& args, SHARED Nothing&, Th
   const u64 look = static_cast<u64>(head / share) * args.rows * share + row * share + head % share;
   const u64 own_rows = static_cast<u64>(args.own_rows) * args.heads;
   const u64 own_row = static_cast<u64>(args.own_first) * args.heads + t.group_x;
-  const Running own = merged_state(args.own_state, args.own_parts, own_rows, own_row);
-  const Running source = merged_state(args.state, args.parts, looks, look);
+  const Running own = merged_state<4>(args.own_state, args.own_parts, own_rows, own_row);
+  const Running source = merged_state<4>(args.state, args.parts, looks, look);
   const f32 largest = max_(own.largest, source.largest);
   const f32 own_weight = own.sum * part_weight(own.largest, largest);
   const f32 weight = source.sum * part_weight(source.largest, largest);

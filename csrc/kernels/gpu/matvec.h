@@ -87,8 +87,8 @@ GPU_FN f32 input_value(CONSTANT MatvecArgs& args, f32 inverse_added, f32 inverse
   const u32 heads = args.k / in.head_dim;
   const u64 head = static_cast<u64>(row) * heads + k / in.head_dim;
   const u64 rows = static_cast<u64>(args.m) * heads;
-  const Running all = merged_state(in.added, in.parts, rows, head);
-  return merged_value(in.x, in.added, in.parts, rows, head, in.head_dim, k % in.head_dim, all);
+  const Running all = merged_state<1>(in.added, in.parts, rows, head);
+  return merged_value<1>(in.x, in.added, in.parts, rows, head, in.head_dim, k % in.head_dim, all);
 }
 
 // Values [k, k + n) of the rows that there are come to the group's memory. A warp takes blocks of 32, a lane one value

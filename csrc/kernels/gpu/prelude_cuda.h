@@ -151,9 +151,12 @@ GPU_FN void multiply_add(FragC& c, const FragA& a, const FragB& b) { T5G_MMA("bf
 GPU_FN void multiply_add(FragC& c, const HalfA& a, const HalfB& b) { T5G_MMA("f16"); }
 #undef T5G_MMA
 #else
-// Turing multiplies half floats only, eight values of k at a time: bfloat16 beyond 65504 become that.
-GPU_FN u32 pair_to_half(u32 pair) {
-  return float_to_half(float_of(pair << 16)) | float_to_half(float_of(pair & 0xFFFF0000u)) << 16;
+// Turing multiplies half floats only, eight values of k at a time. What activations lose of their size weights gain, so
+// that activations up to 524,000 and the last of three terms of a weight both find room: beyond, they become the
+// largest, or are rounded to 2^-24.
+CONSTEXPR f32 kHalfScale = 8;
+GPU_FN u32 pair_to_half(u32 pair, f32 scale) {
+  return float_to_half(float_of(pair << 16) * scale) | float_to_half(float_of(pair & 0xFFFF0000u) * scale) << 16;
 }
 GPU_FN void multiply_add_8(FragC& c, u32 a0, u32 a1, u32 b) {
   asm volatile(
@@ -164,7 +167,8 @@ GPU_FN void multiply_add_8(FragC& c, u32 a0, u32 a1, u32 b) {
 }
 GPU_FN void multiply_add(FragC& c, const FragA& a, const FragB& b) {
   UNROLL for (int i = 0; i < 2; ++i) {
-    multiply_add_8(c, pair_to_half(a.bits.r[2 * i]), pair_to_half(a.bits.r[2 * i + 1]), pair_to_half(b.bits.r[i]));
+    multiply_add_8(c, pair_to_half(a.bits.r[2 * i], 1 / kHalfScale), pair_to_half(a.bits.r[2 * i + 1], 1 / kHalfScale),
+                   pair_to_half(b.bits.r[i], kHalfScale));
   }
 }
 GPU_FN void multiply_add(FragC& c, const HalfA& a, const HalfB& b) {

@@ -18,5 +18,6 @@ namespace {
 
 Backend make_cuda_backend(int, int) { refuse(); }
 std::string describe_cuda(int) { refuse(); }
+int count_cuda() { return 0; }
 
 }  // namespace t5g

@@ -49,11 +49,15 @@ int attribute(const Api& driver, DeviceId device, int which) {
 
 std::string DeviceFacts::description() const { return product + ", " + gpu::bytes_text(total_bytes); }
 
+int count_devices() {
+  int n = 0;
+  return api().cuDeviceGetCount(&n) == kSuccess ? n : 0;
+}
+
 DeviceFacts device_facts(int index) {
   const Api& driver = api();
   const std::string where = "device '" + device_name(index) + "': ";
-  int n = 0;
-  driver.cuDeviceGetCount(&n);
+  const int n = count_devices();
   DeviceFacts facts{};
   if (index >= n || driver.cuDeviceGet(&facts.id, index) != kSuccess)
     throw Unsupported(where + "no such GPU; NVIDIA's driver sees " + std::to_string(n) +
@@ -93,6 +97,9 @@ SharedContext::SharedContext(int index)
     throw DeviceError("device '" + name_ + "': " + facts_.product +
                       " has not even the memory for a context (some hundred MiB): other processes have taken it "
                       "(nvidia-smi says which). End them, or use another device.");
+  if (is_fatal(result) && result != kDeviceUnavailable)  // which here says that another process has it alone
+    throw DeviceError("device '" + name_ + "': " + facts_.product + " cannot be used any more by this process: " +
+                      explain(driver_, result) + ". Start the process anew, or use another device.");
   if (result != kSuccess)
     throw Unsupported("device '" + name_ + "': " + facts_.product + " cannot be used now: " + explain(driver_, result) +
                       ". Use another device.");
@@ -110,28 +117,34 @@ SharedContext::~SharedContext() {
   if (forks_ == fork_count()) driver_.cuCtxDestroy_v2(context_);
 }
 
+// The first error of the functions, which the driver may load only when they are asked for.
+Result SharedContext::find_functions(Module module) {
+  functions_.resize(gpu::kNumKernels);
+  for (size_t i = 0; i < gpu::kNumKernels; ++i) {
+    const std::string kernel(gpu::kKernels[i].name);
+    if (const Result result = driver_.cuModuleGetFunction(&functions_[i], module, kernel.c_str()); result != kSuccess)
+      return result;
+  }
+  return kSuccess;
+}
+
 void SharedContext::load_kernels() {
   std::string tried;
-  Module module = nullptr;
   for (const Image& image : images()) {
     std::array<char, 1024> log{};
     int options[] = {kErrorLogBuffer, kErrorLogBufferBytes};
     void* values[] = {log.data(), reinterpret_cast<void*>(log.size() - 1)};
-    const Result result = driver_.cuModuleLoadDataEx(&module, image.data, 2, options, values);
-    if (result == kSuccess) break;
-    module = nullptr;
+    Module module = nullptr;
+    Result result = driver_.cuModuleLoadDataEx(&module, image.data, 2, options, values);
+    if (result == kSuccess) result = find_functions(module);
+    if (result == kSuccess) return;
+    note(result);
     tried += std::string(tried.empty() ? "" : "; ") + image.what + ": " + explain(driver_, result) +
              (log[0] != '\0' ? std::string(", ") + log.data() : "");
   }
-  if (module == nullptr)
-    throw Unsupported("device '" + name_ + "': the driver takes none of t5g's kernels for " + facts_.product +
-                      " (compute capability " + capability_text(facts_.capability) + "): " + gpu::one_line(tried) +
-                      ". Update the driver, or use " + to_give("device", "cpu") + ".");
-  functions_.resize(gpu::kNumKernels);
-  for (size_t i = 0; i < gpu::kNumKernels; ++i) {
-    const std::string kernel(gpu::kKernels[i].name);
-    check(driver_.cuModuleGetFunction(&functions_[i], module, kernel.c_str()), "to load kernel '" + kernel + "'");
-  }
+  throw Unsupported("device '" + name_ + "': the driver takes none of t5g's kernels for " + facts_.product +
+                    " (compute capability " + capability_text(facts_.capability) + "): " + gpu::one_line(tried) +
+                    ". Update the driver, or use " + to_give("device", "cpu") + ".");
 }
 
 bool SharedContext::usable() const { return lost_.load() == kSuccess && forks_ == fork_count(); }
@@ -142,8 +155,9 @@ void SharedContext::require_usable() const {
                       "': this model was opened before the process was forked, and CUDA does not work in the child. "
                       "Open the model there, in a process started with multiprocessing's method 'spawn'.");
   if (const Result why = lost_.load(); why != kSuccess)
-    throw DeviceError("device '" + name_ + "': " + facts_.product + " was lost to this model: " +
-                      explain(driver_, why) + ". Close all models on it and open them again.");
+    throw DeviceError("device '" + name_ + "': " + facts_.product +
+                      " was lost to this model: " + explain(driver_, why) +
+                      ". Close all models on it and open them again; if that fails too, start the process anew.");
 }
 
 void SharedContext::check(Result result, const std::string& what) {
@@ -152,7 +166,9 @@ void SharedContext::check(Result result, const std::string& what) {
   std::string message =
       "device '" + name_ + "': " + facts_.product + " failed " + what + ": " + explain(driver_, result) + ".";
   if (lost_.load() != kSuccess)
-    message += " The device is lost to the models that are open on it: close them and open them again.";
+    message +=
+        " The device is lost to the models that are open on it: close them and open them again; if "
+        "that fails too, start the process anew.";
   throw DeviceError(message);
 }
 

@@ -24,6 +24,8 @@ struct DeviceFacts {
   std::string description() const;  // "NVIDIA H100 80GB HBM3, 79.1 GiB"
 };
 
+// GPUs that the driver sees. Throws Unsupported: no driver.
+int count_devices();
 // Throws Unsupported: no driver, no such GPU, or one too old.
 DeviceFacts device_facts(int index);
 
@@ -70,6 +72,7 @@ class SharedContext {
  private:
   explicit SharedContext(int index);
   void load_kernels();
+  Result find_functions(Module module);
 
   const std::string name_;  // "cuda:0"
   const Api& driver_;

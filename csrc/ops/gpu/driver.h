@@ -125,4 +125,11 @@ class Driver {
   virtual void settle() noexcept = 0;
 };
 
+// Rows of a forward pass that go through a layer together. Large blocks keep a large device busy: with 512 rows a layer
+// of the 270M has 64 to 80 groups of most kinds.
+inline int64_t block_rows(const Driver& driver) {
+  const int n = driver.n_processors();
+  return n >= 64 ? 2048 : n >= 8 ? 512 : 64;
+}
+
 }  // namespace t5g::gpu

@@ -10,9 +10,9 @@
 namespace t5g::gpu {
 namespace {
 
-constexpr size_t kMaxRows = 512;  // of a decoder's tensor: a block of rows
-// Every group of a product merges all parts by itself: right for few of them.
-constexpr uint32_t kMaxMergedParts = 16;
+// Every group of a product merges all parts of all rows by itself, one after the other, which takes a device about two
+// microseconds each: no more than the launch that is saved.
+constexpr uint32_t kMaxMergedParts = 4;
 
 Address address(const void* pointer) { return reinterpret_cast<Address>(pointer); }
 
@@ -54,7 +54,7 @@ const std::vector<Launch>& Fusion::fuse(const std::vector<Launch>& pass, bool is
 // Whether nobody reads these bytes after the launch before `after`, until they are written anew.
 bool Fusion::dies(size_t after, Address begin, size_t size_bytes) const {
   for (size_t i = after; i < pass_->size(); ++i) {
-    const Touches touches((*pass_)[i], kMaxRows);
+    const Touches touches((*pass_)[i], max_rows_);
     if (touches.is_unknown()) return false;
     bool is_written = false;
     for (const Touch& touch : touches.all()) {
@@ -95,7 +95,7 @@ bool Fusion::fuse_norm(size_t& at) {
     if (stream_ == 0) stream_ = current_ = address(norm.x);
     stream_bytes_ = std::max(stream_bytes_, size_bytes);
     if (other_ == nullptr || other_->size_bytes() < stream_bytes_)
-      other_ = memory_->allocate_unfilled(std::max(size_bytes, size_t{4} * kMaxRows * norm.cols));
+      other_ = memory_->allocate_unfilled(std::max(size_bytes, size_t{4} * max_rows_ * norm.cols));
   }
   for (size_t i = 0; i < n; ++i) {
     Launch launch = pass[norm_at + 1 + i];
@@ -130,7 +130,7 @@ bool Fusion::fuse_merge(size_t& at) {
   if (pass[at].kernel != KernelId::attention_merge) return false;
   const auto merge = pass[at].args<AttentionMergeArgs>();
   const size_t k = size_t{merge.heads} * merge.head_dim;
-  if (merge.parts > kMaxMergedParts) return false;
+  if (merge.parts * merge.rows > kMaxMergedParts) return false;
   if (matvecs_from(at + 1, address(merge.out), merge.rows, k) != 1) return false;
   if (!dies(at + 2, address(merge.out), 4 * k * merge.rows)) return false;
   Launch launch = pass[at + 1];
@@ -212,7 +212,7 @@ void Fusion::finish_with_geglu(size_t& at) {
 // Whoever uses the stream uses it where it is now; who writes all of it anew, unread, does that in its own place.
 void Fusion::emit(Launch launch) {
   if (current_ != stream_) {
-    const Touches touches(launch, kMaxRows);
+    const Touches touches(launch, max_rows_);
     bool is_anew = false;
     for (const Touch& touch : touches.all()) {
       if (!touch.overlaps(stream_, stream_bytes_)) continue;

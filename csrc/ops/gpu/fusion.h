@@ -13,7 +13,8 @@ namespace t5g::gpu {
 
 class Fusion {
  public:
-  explicit Fusion(std::shared_ptr<Memory> memory) : memory_(std::move(memory)) {}
+  explicit Fusion(std::shared_ptr<Memory> memory)
+      : memory_(std::move(memory)), max_rows_(static_cast<size_t>(block_rows(memory_->driver()))) {}
 
   // The pass in fewer launches, valid until the next call. is_whole: it ends with these launches.
   const std::vector<Launch>& fuse(const std::vector<Launch>& pass, bool is_whole);
@@ -30,6 +31,7 @@ class Fusion {
   void finish_with_geglu(size_t& at);
 
   const std::shared_ptr<Memory> memory_;
+  const size_t max_rows_;                 // of a decoder's tensor: a block of rows
   std::unique_ptr<Memory::Block> other_;  // where every second sum of the residual stream goes
   const std::vector<Launch>* pass_ = nullptr;
   bool is_whole_ = false;

@@ -31,9 +31,6 @@ std::shared_ptr<KvPool> GpuOps::make_kv_pool(const KvFormat& format, int n_layer
   return std::make_shared<GpuKvPool>(queue_, device_.memory(), format, n_layers);
 }
 
-// Large ones keep a large device busy; those of a small one need not.
-int64_t GpuOps::block_rows() const { return queue_.driver().n_processors() >= 8 ? 512 : 64; }
-
 // In f32, as the reference forms them.
 GpuRotary::GpuRotary(const RotarySpec& spec) : head_dim_(spec.head_dim) {
   for (int i = 0; i < head_dim_ / 2; ++i) {

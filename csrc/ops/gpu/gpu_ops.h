@@ -40,7 +40,8 @@ class GpuOps final : public Ops {
   GpuOps(GpuDevice& device, bool has_fragments);
   ~GpuOps() override;
 
-  int64_t block_rows() const override;
+  int64_t block_rows() const override { return gpu::block_rows(queue_.driver()); }
+  bool prefers_halves() const override { return has_fragments_; }
   std::unique_ptr<Matrix> load(const WeightView& weight) override;
   std::unique_ptr<Table> load_table(const WeightView& weight) override;
   std::unique_ptr<Head> load_head(const WeightView& weight) override;

@@ -5,6 +5,8 @@
 #include <cstring>
 #include <span>
 
+#include "base/error.h"
+
 namespace t5g::gpu {
 namespace {
 
@@ -65,6 +67,23 @@ void Plans::enqueue_fused(Driver& driver, const Pass& pass) {
   send(driver, pass, fusion_.fuse(pass.launches, pass.is_whole));
 }
 
+// A plan needs memory of the driver's own. Where it cannot be had, the pass still runs, launch by launch.
+void Plans::record(Driver& driver, Known& known) {
+  driver.begin_recording();
+  try {
+    enqueue_fused(driver, known.pass);
+  } catch (...) {
+    driver.end_recording(false);
+    throw;
+  }
+  try {
+    known.plan = driver.end_recording(true);
+  } catch (const DeviceError&) {
+    driver.check_usable();
+    known.cannot_be_recorded = true;
+  }
+}
+
 void Plans::enqueue(Driver& driver, const Pass& pass) {
   const uint64_t hash = hash_of(pass), now = ++n_uses_;
   const auto known =
@@ -80,17 +99,11 @@ void Plans::enqueue(Driver& driver, const Pass& pass) {
     return;
   }
   known->last_use = now;
-  if (known->plan == nullptr) {
-    driver.begin_recording();
-    try {
-      enqueue_fused(driver, pass);
-    } catch (...) {
-      driver.end_recording(false);
-      throw;
-    }
-    known->plan = driver.end_recording(true);
-  }
-  driver.replay(*known->plan);
+  if (known->plan == nullptr && !known->cannot_be_recorded) record(driver, *known);
+  if (known->plan != nullptr)
+    driver.replay(*known->plan);
+  else
+    enqueue_fused(driver, pass);
 }
 
 }  // namespace t5g::gpu

@@ -59,10 +59,12 @@ class Plans {
     uint64_t hash;
     uint64_t last_use;
     Pass pass;                        // as it came
-    std::unique_ptr<gpu::Plan> plan;  // none: it has come once
+    std::unique_ptr<gpu::Plan> plan;  // none: it has come once, or cannot be recorded
+    bool cannot_be_recorded = false;
   };
   void forget_one(Driver& driver);
   void enqueue_fused(Driver& driver, const Pass& pass);
+  void record(Driver& driver, Known& known);
   std::vector<Known> plans_;
   uint64_t n_uses_ = 0;
   Fusion fusion_;

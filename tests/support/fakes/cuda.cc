@@ -2,9 +2,12 @@
 // as late as it may: when an event is asked for the second time, or somebody waits. T5G_FAKE_CUDA says what goes wrong:
 //
 //   devices=N memory=BYTES capability=90 version=13000    what there is
+//   old_devices=N                                         the first N GPUs are of Pascal's time
 //   init=RESULT context=RESULT                            what starting, or opening a context, ends with
 //   images=N                                              the first N images that are offered are refused
+//   functions=N                                           the first N functions that are asked for are refused
 //   launch=N launch_result=RESULT                         what the N-th launch (from 1) returns
+//   graphs=N                                              the first N graphs cannot be made ready: no memory
 //   lost=N lost_result=RESULT                             the N-th launch that runs takes its context with it
 //   lying_probe=1                                         fragments lie elsewhere than the kernels believe
 //
@@ -191,8 +194,9 @@ Result cuDeviceTotalMem_v2(size_t* bytes, DeviceId) {
   *bytes = static_cast<size_t>(plan().get("memory", int64_t{1} << 32));
   return kSuccess;
 }
-Result cuDeviceGetAttribute(int* value, int attribute, DeviceId) {
-  const auto capability = static_cast<int>(plan().get("capability", 90));
+Result cuDeviceGetAttribute(int* value, int attribute, DeviceId device) {
+  const bool is_old = device < plan().get("old_devices", 0);
+  const auto capability = is_old ? 61 : static_cast<int>(plan().get("capability", 90));
   // As many processors as an H100 has, so that blocks and grids are those of a large device.
   *value = attribute == kCapabilityMajor ? capability / 10 : attribute == kCapabilityMinor ? capability % 10 : 132;
   return kSuccess;
@@ -235,6 +239,8 @@ Result cuModuleLoadDataEx(Module* module, const void*, unsigned, int*, void**) {
 Result cuModuleGetFunction(Function* function, Module, const char* name) {
   T5G_IN_CONTEXT();
   static FunctionObject functions[gpu::kNumKernels];
+  static int64_t n_asked = 0;
+  if (++n_asked <= plan().get("functions", 0)) return kNoBinary;
   const int index = fakes::kernel_index(name);
   if (index < 0) return kNotFound;
   functions[index].kernel = static_cast<size_t>(index);
@@ -393,6 +399,8 @@ Result cuStreamEndCapture(Stream stream, Graph* graph) {
 }
 Result cuGraphInstantiateWithFlags(GraphExec* exec, Graph graph, unsigned long long) {
   T5G_IN_CONTEXT();
+  static int64_t n_asked = 0;
+  if (++n_asked <= plan().get("graphs", 0)) return kOutOfMemory;
   *exec = new GraphExecObject{graph->tasks};
   ++context()->n_graphs;
   return kSuccess;
