@@ -142,6 +142,9 @@ void bind_sources(py::module_& m) {
       .def_property_readonly("token_ids", &EncodedSource::ids)
       .def_property_readonly("n_tokens", [](const EncodedSource& source) { return source.ids().size(); })
       .def_property_readonly("n_truncated", &EncodedSource::n_truncated)
+      .def_property_readonly(
+          "layer", [](const EncodedSource& source) { return source.origin().layer; },
+          "After how many layers the states were taken; -1 for the final ones.")
       .def_property_readonly("adapters",
                              [](const EncodedSource& source) {
                                std::vector<std::pair<std::string, float>> found;

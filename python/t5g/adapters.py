@@ -31,7 +31,13 @@ def choice(value: object, name: str = "adapters") -> Choice:
     if isinstance(value, Mapping):
         return [(_name(key, name), _scale(f"{name}[{arguments.found(key)}]", scale)) for key, scale in value.items()]
     if isinstance(value, list | tuple):
-        return [(_name(one, name), None) for one in value]
+        names = [_name(one, name) for one in value]
+        for one in names:
+            if names.count(one) > 1:
+                raise about(
+                    InvalidArgumentError, name, f"has {one!r} twice. Write {{{one!r}: 2.0}} for twice its effect."
+                )
+        return [(one, None) for one in names]
     raise arguments.wrong_type(name, _EXPECTED, value)
 
 

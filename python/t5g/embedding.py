@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from t5g import _core
+from t5g.errors import InvalidArgumentError
+from t5g.messages import about
 
 if TYPE_CHECKING:
     from t5g.sources import Request
@@ -29,7 +31,22 @@ def states(native: _core.Model, requests: Sequence[Request], *, batch_size: int,
         unread = [request for request in batch if isinstance(request, tuple)]
         encoded = iter(native.encode_batch(unread, layer) if unread else [])
         for request in batch:
-            yield (next(encoded) if isinstance(request, tuple) else request).hidden_states
+            source = next(encoded) if isinstance(request, tuple) else request
+            yield source.hidden_states[: source.n_tokens]  # padding comes last
+
+
+def check_layers(name: str, requests: Sequence[Request], layer: int) -> None:
+    """Refuse a source that was encoded with another layer; -1 are the final states."""
+    for i, request in enumerate(requests):
+        if not isinstance(request, tuple) and request.layer != layer:
+            made, asked = (
+                "the final hidden states" if n < 0 else f"those of layer={n}" for n in (request.layer, layer)
+            )
+            raise about(
+                InvalidArgumentError,
+                f"{name}[{i}]",
+                f"is an encoded source that has {made}, and {asked} are asked for. Give the text, or the same layer=.",
+            )
 
 
 def _batches(requests: Sequence[Request], batch_size: int) -> Iterator[list[Request]]:

@@ -168,7 +168,7 @@ class Generation(GeneratedSequence):
         return made
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Score:
     """Teacher-forced log-probabilities of a target.
 
@@ -185,6 +185,15 @@ class Score:
     logprob: float
     token_logprobs: npt.NDArray[np.float32]
     token_ids: list[int]
+
+    def __eq__(self, other: object) -> bool:
+        import numpy as np
+
+        if not isinstance(other, Score):
+            return NotImplemented
+        return self.token_ids == other.token_ids and np.array_equal(self.token_logprobs, other.token_logprobs)
+
+    __hash__ = None  # type: ignore[assignment]  # as of all that is compared by an array
 
 
 class Stream(Iterator[str]):

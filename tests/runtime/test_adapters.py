@@ -152,6 +152,7 @@ def test_score_is_that_of_the_logits(both: t5g.Model) -> None:
         ({"a": "much"}, r"adapters\['a'\]: must be a number"),
         (3, "adapters: must be the name of an adapter"),
         ([1], "adapters: must be the name of an adapter"),
+        (["a", "b", "a"], r"adapters: has 'a' twice. Write \{'a': 2.0\}"),
     ],
 )
 def test_wrong_choices(both: t5g.Model, wrong: Any, words: str) -> None:

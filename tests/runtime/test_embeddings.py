@@ -134,6 +134,21 @@ def test_padding(model: t5g.Model, tmp_path: Path) -> None:
         model.encode(ids, pad_to=513)
 
 
+@pytest.mark.parametrize("pooling", ["mean", "first", "last", "max", "none"])
+def test_padding_is_no_part_of_a_vector(model: t5g.Model, pooling: Any) -> None:
+    padded, plain = ([model.encode(TEXTS[2], pad_to=n)] for n in (20, 8))
+    np.testing.assert_array_equal(model.embed(padded, pooling=pooling)[0], model.embed(plain, pooling=pooling)[0])
+
+
+def test_a_source_has_the_layer_that_is_asked_for(model: t5g.Model) -> None:
+    inner, final = (model.encode(TEXTS[2], layer=layer) for layer in (1, -1))
+    np.testing.assert_array_equal(model.embed([inner], layer=1), model.embed([TEXTS[2]], layer=1))
+    with pytest.raises(t5g.InvalidArgumentError, match=r"texts\[1\]: is an encoded source that has those of layer=1"):
+        model.embed([TEXTS[2], inner])
+    with pytest.raises(t5g.InvalidArgumentError, match="has the final hidden states, and those of layer=1 are asked"):
+        model.embed([final], layer=1)
+
+
 def test_damaged_files_of_such_sources_are_refused(model: t5g.Model, tmp_path: Path) -> None:
     path = tmp_path / "s.t5g"
     model.encode(TEXTS[2], pad_to=11, layer=-2).save(path)

@@ -21,6 +21,13 @@ def test_a_batch_of_scores_has_the_bits_of_each(tiny_model: t5g.Model) -> None:
             assert (score.logprob, score.token_ids) == (alone.logprob, target)
 
 
+def test_scores_are_compared_by_what_they_say(tiny_model: t5g.Model) -> None:
+    one, same, other = (tiny_model.score(SOURCES[0], target) for target in ([5, 6], [5, 6], [5, 7]))
+    assert one == same
+    assert one != other
+    assert one != [5, 6]
+
+
 def test_many_targets_of_one_source(tiny_model: t5g.Model) -> None:
     source = tiny_model.encode(SOURCES[0])
     texts = ["a", "b", "a text"]

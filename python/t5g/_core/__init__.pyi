@@ -302,6 +302,11 @@ class EncodedSource:
     @property
     def hidden_states(self) -> numpy.typing.NDArray[numpy.float32]: ...
     @property
+    def layer(self) -> int:
+        """
+        After how many layers the states were taken; -1 for the final ones.
+        """
+    @property
     def n_tokens(self) -> int: ...
     @property
     def n_truncated(self) -> int: ...

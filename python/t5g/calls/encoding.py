@@ -149,7 +149,7 @@ def embed(
     batch_size
         Texts of a pass at most.
     layer
-        Whose hidden states, as in :meth:`encode`.
+        Whose hidden states, as in :meth:`encode`. Sources that have been encoded must have the same.
     adapters
         As in :meth:`encode`; or a list with one such value for each text.
     pan_and_scan, parse_special
@@ -172,6 +172,7 @@ def embed(
     native_layer = _layer(self, layer)
     several = arguments.items("texts", texts, "texts", "Write [text] for a single one.")
     requests = reader.several("texts", several, images, adapters)
+    embedding.check_layers("texts", requests, native_layer)
     reader.tell_what_had_no_effect()
     import numpy as np
 
