@@ -2,6 +2,7 @@
 #include "sampling/generation_config.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <string>
 
@@ -20,10 +21,12 @@ std::string number(double value) {
   return text;
 }
 
-std::string range(const Option& option) {
+// The largest float is no limit of anybody's, unless a value is beyond it.
+std::string range(const Option& option, double value) {
   if (option.min <= -sampling::kMaxReal) return "finite";
   const std::string low = (option.min_excluded ? "more than " : "at least ") + number(option.min);
-  if (option.max == sampling::kMaxReal) return low + " and finite";
+  const bool is_beyond = std::isfinite(value) && value > option.max;
+  if (option.max == sampling::kMaxReal && !is_beyond) return low + " and finite";
   return option.max == sampling::kMaxInt ? low : low + " and at most " + number(option.max);
 }
 
@@ -31,7 +34,7 @@ void check_range(const Option& option, double value) {
   // Written so that NaN fails.
   const bool above = option.min_excluded ? value > option.min : value >= option.min;
   if (above && value <= option.max) return;
-  throw InvalidArgument(Argument{option.name} + ": must be " + range(option) + ", got " + number(value) + ".");
+  throw InvalidArgument(Argument{option.name} + ": must be " + range(option, value) + ", got " + number(value) + ".");
 }
 
 void check_id(const Option& option, int32_t id) {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from t5g.errors import ArgumentTypeError
 
 if TYPE_CHECKING:
     from t5g import _core
@@ -48,6 +50,15 @@ class GenerationDefaults(Mapping[str, Any]):
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"cannot set {name}: the defaults of a file do not change. Give it to generate.")
+
+    def __copy__(self) -> GenerationDefaults:
+        return self  # it never changes
+
+    def __deepcopy__(self, memo: object) -> GenerationDefaults:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise ArgumentTypeError("the defaults of a file cannot be pickled. Use dict(model.generation_defaults).")
 
     def __repr__(self) -> str:
         return f"GenerationDefaults({', '.join(f'{name}={value!r}' for name, value in self._given.items())})"

@@ -52,7 +52,10 @@ def _library(name: str) -> Any:
 
 
 def _refused(name: str, message: str) -> InvalidArgumentError:
-    text = " ".join(message.split()).rstrip(".")
+    # What comes next is the library's own state.
+    text = " ".join(message.partition("<state>")[0].split()).rstrip(".")
+    if text == "NoExtensionBias":
+        text = "no text fits it, however long"
     return about(InvalidArgumentError, name, f"cannot be used: {text[:_LONGEST_MESSAGE]}.")
 
 

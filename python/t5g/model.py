@@ -213,7 +213,7 @@ class Model:
 
     @property
     def max_target_tokens(self) -> int:
-        """The longest target accepted, in tokens: start token, prefix and what is generated."""
+        """The longest target, in tokens that the decoder reads: start token, prefix, what it wrote but the last one."""
         return self._native.max_target_tokens
 
     @property

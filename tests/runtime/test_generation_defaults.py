@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -56,6 +58,12 @@ def test_a_file_without_them_has_none(plain: t5g.Model) -> None:
     assert plain.generation_defaults.stop == ()
     with pytest.raises(AttributeError, match="no option 'beams'"):
         _ = plain.generation_defaults.beams
+
+
+def test_copies_are_the_same_and_nothing_is_pickled(plain: t5g.Model) -> None:
+    assert copy.deepcopy(plain.generation_defaults) is plain.generation_defaults
+    with pytest.raises(t5g.ArgumentTypeError, match=r"Use dict\(model.generation_defaults\)"):
+        pickle.dumps(plain.generation_defaults)
 
 
 def test_they_cannot_be_changed(plain: t5g.Model) -> None:

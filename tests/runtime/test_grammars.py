@@ -130,6 +130,7 @@ def test_other_end_tokens(model: t5g.Model) -> None:
         ({"regex": "("}, "regex: cannot be used: "),
         ({"regex": 5}, "regex: must be a str, got 5"),
         ({"grammar": "nonsense"}, "grammar: cannot be used: "),
+        ({"grammar": "start: a\na: b\nb: a"}, "grammar: cannot be used: no text fits it, however long"),
         ({"json_schema": "{"}, "json_schema: is not JSON: "),
         ({"json_schema": {"type": "colour"}}, "json_schema: cannot be used: "),
         ({"json_schema": 3}, "json_schema: must be a dict, or a str of JSON, got 3"),

@@ -54,6 +54,7 @@ def test_numbers_outside_their_range_are_refused(row):
     [
         ({"top_p": 1.5}, "top_p: must be at least 0 and at most 1, got 1.5."),
         ({"repetition_penalty": 0}, "repetition_penalty: must be more than 0 and finite, got 0."),
+        ({"temperature": 1e308}, "temperature: must be at least 0 and at most 3.402823466e+38, got 1e+308."),
         ({"max_new_tokens": 0}, "max_new_tokens: must be at least 1, got 0."),
         ({"length_penalty": float("inf")}, "length_penalty: must be finite, got inf."),
         ({"min_new_tokens": 9, "max_new_tokens": 8}, "min_new_tokens: must be at most max_new_tokens = 8, got 9."),
