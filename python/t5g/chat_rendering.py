@@ -27,6 +27,8 @@ _ROLES = frozenset(
 )
 _TYPES = frozenset(("text", "image", "image_url", "audio", "video", "function"))
 _PRIVATE_USE = range(0xE000, 0xF900)
+_LONGEST_TEMPLATE = 200_000  # characters, ten times those of long ones; it takes seconds to compile
+_LONGEST_DATE = 1000
 
 
 def _plain(value: Any) -> Any:
@@ -45,7 +47,13 @@ def rendered_ids(
     messages = _plain(messages)
     marks = _Marks(tokenizer.special_pieces(), template, messages)
     now = datetime.datetime.now()  # the same both times
-    seen = dict[str, Any](variables) | {"strftime_now": lambda form: now.strftime(form)}
+
+    def strftime_now(form: str) -> str:
+        if len(form) > _LONGEST_DATE:  # each field of it may be hundreds of characters
+            raise ValueError("the format of a date is too long")
+        return now.strftime(form)
+
+    seen = dict[str, Any](variables) | {"strftime_now": strftime_now}
     render = functools.partial(_render, _compile(template, where), where, seen)
     as_it_is = render(messages)
     marked = render(marks.put_into(messages))
@@ -93,12 +101,16 @@ def _compile(template: str, where: str) -> Template:
         ) from error
     from t5g import chat_sandbox
 
+    if len(template) > _LONGEST_TEMPLATE:
+        raise ModelFormatError(f"{where}: is too long for a template: {len(template)} characters")
     try:
         return chat_sandbox.environment().from_string(template)
     except jinja2.TemplateSyntaxError as error:
         raise ModelFormatError(f"{where}: is not a template that jinja2 reads: {error}") from error
     except (MemoryError, RecursionError, SyntaxError) as error:
         raise ModelFormatError(f"{where}: is nested too deeply for a template") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise ModelFormatError(f"{where}: is not a template that Python compiles: {error}") from error
 
 
 # ---- Marks ----

@@ -232,6 +232,181 @@ def test_templates_that_fail_are_errors_of_one_line(model: t5g.Model, template: 
     assert "\n" not in str(error.value)
 
 
+# Few values, of which each holds the one before twice: what is small to keep, and too large to go through.
+SHARED = {
+    "lists": "{% set a = [1] %}{% set b = [1] %}" + "{% set a = [a, a] %}{% set b = [b, b] %}" * 22,
+    "tuples": "{% set a = (1,) %}{% set b = (1,) %}" + "{% set a = (a, a) %}{% set b = (b, b) %}" * 22,
+    "dicts": "{% set a = {0: 1} %}{% set b = {0: 1} %}" + "{% set a = {0: a, 1: a} %}{% set b = {0: b, 1: b} %}" * 22,
+}
+USES = [
+    "a == b",
+    "[a] == [b] == [a]",
+    "a != b",
+    "a in [b]",
+    "a not in [b]",
+    "a in ([[b]] | map('first'))",
+    "a in {0: b}.values()",
+    "(0, a) in {0: b}.items()",
+    "{0: a}.items() == {0: b}.items()",
+    "a is eq(b)",
+    "a is in([b])",
+    "[b] | select('eq', a) | list",
+    "[{'k': b}] | selectattr('k', 'equalto', a) | list",
+    "[a, b] | sort",
+    "[a, b] | min",
+    "[{'k': a}, {'k': b}] | groupby('k')",
+    "{0: a, 1: b} | dictsort(by='value')",
+    "[a].index(b)",
+    "[a].count(b)",
+    "a | string",
+    "a | tojson",
+    "a | join",
+    "a ~ ''",
+    "'%s' % [a]",
+    "'{}'.format(a)",
+    "'' | replace('a', a)",
+    "a is lower",
+    "{0: a}.values() | string",
+]
+KEYS = [
+    "{a: 1}",
+    "{0: 1}[a]",
+    "{}.get(a)",
+    "a in {0: 1}",
+    "(a, 1) in {0: 1}",
+    "dict([(a, 1)])",
+    "a is filter",
+    "'' | attr(a)",
+]
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("kind", SHARED)
+def test_what_is_shared_is_paid_for_as_often_as_it_is_held(model: t5g.Model, kind: str, use: str) -> None:
+    with pytest.raises(ValueError, match=r"cannot be rendered with these messages: it takes more work"):
+        model.apply_chat_template(PLAIN, chat_template=SHARED[kind] + "{% set x = " + use + " %}")
+
+
+@pytest.mark.parametrize("use", [*KEYS, "[a, b] | unique | list", "namespace([(a, 1)])"])
+def test_only_texts_and_numbers_are_keys(model: t5g.Model, use: str) -> None:
+    with pytest.raises(ValueError, match=r"a key can only be a text or a number|more work"):
+        model.apply_chat_template(PLAIN, chat_template=SHARED["tuples"] + "{% set x = " + use + " %}")
+
+
+def test_a_namespace_is_not_written_with_what_it_holds(model: t5g.Model) -> None:
+    template = "{% set n = namespace(a=1) %}" + "{% set n = namespace(a=[n, n]) %}" * 22 + "{{ n }}"
+    assert len(model.apply_chat_template(PLAIN, chat_template=template)) < 20
+
+
+@pytest.mark.parametrize(
+    ("expression", "words"),
+    [
+        # There are no bytes.
+        ("(5).to_bytes(9, 'big')", "to_bytes"),
+        ("'x'.encode()", "encode"),
+        ("'x'.translate({120: 'y'})", "translate"),
+        ("{}.fromkeys([1])", "fromkeys"),
+        # What a single step would make, or look through.
+        ("[1, 2] | tojson(indent=10000)", "too large"),
+        ("[1, 2] | tojson(indent='x' * 10000)", "too large"),
+        ("[1, 2] | tojson(separators=('x' * 10000, ':'))", "too large"),
+        ("range(40000) | list | tojson(indent=999)", "too large"),
+        ("(['A' * 9999] * 1999 + ['A' * 9999] * 1999 + ['A' * 9999] * 1999) | sort", "more work"),
+        ("range(9999) | join('x' * 9999)", "too large"),
+        ("(range(9999) | map('string')) | join('x' * 9999)", "too large"),
+        ("('x' * 9999).join(range(9999) | map('string'))", "too large"),
+        ("('a' * 9999) | replace('a', ['x' * 9999])", "too large"),
+        ("('a' * 9999) | replace(new='x' * 9999, old='a')", "too large"),
+        ("('{0:9999}' * 9999).format(1)", "too large"),
+        ("('%(a)9999d' * 9999) % {'a': 1}", "too large"),
+        ("('a' * 99999).rfind('b' + 'a' * 9999)", "too large"),
+        ("('a' * 99999).rsplit('b' + 'a' * 9999)", "too large"),
+        ("('a' * 99999).strip('b' * 9999 + 'a')", "too large"),
+        ("('a' * 99999) | trim('b' * 9999 + 'a')", "too large"),
+        ("('x ' * 2000000).split()", "too large"),
+        ("('x ' * 2000000).split(' ')", "too large"),
+        ("('\n' * 2000000).splitlines()", "too large"),
+        ("('x' * 2000000) | list", "too large"),
+        ("[1] * 2000000", "too large"),
+        ("[1] | batch(2000000, 0) | list", "too large"),
+        # Numbers.
+        ("5 | round(-9999)", "too many digits"),
+        ("9 ** 99", "number in it is too large"),
+        ("9223372036854775807 * 4", "number in it is too large"),
+        ("('f' * 99) | int(base=16)", "number in it is too large"),
+        ("('9' * 9999) | float", "too long for a number"),
+        ("'%9999d' is odd", "only a number is odd"),
+        ("'%9999d' is divisibleby(3)", "only a number is divisibleby"),
+        ("{1: 2}.keys() - [3]", "cannot have"),
+        ("range(999) | map('string') | map(attribute='" + "0." * 9999 + "0') | list", "more work"),
+        ("strftime_now('%Y' * 9999)", "too long"),
+        # What is left out.
+        ("[1] | random", "is not a template"),
+        ("'x' | urlize", "is not a template"),
+        ("cycler(1)", "undefined"),
+    ],
+)
+def test_a_step_that_would_be_large_is_refused(model: t5g.Model, expression: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        model.apply_chat_template(PLAIN, chat_template="{% set x = " + expression + " %}")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% for i in range(9999) %}" + "x" * 99999 + "{% endfor %}",
+        "{% for i in range(9999) %}{% set x = [" + "i, " * 9999 + "] %}{% endfor %}",
+        "{% block b %}" + "x" * 99999 + "{% endblock %}{% for i in range(9999) %}{{ self.b() }}{% endfor %}",
+        "{% for i in range(999) %}{% set x = range(9999) | reject | list %}{% endfor %}",
+        "{% for i in range(999) %}{% set x = -1 in range(9999) | list %}{% endfor %}",
+    ],
+)
+def test_a_turn_spends_for_what_is_in_its_body(model: t5g.Model, template: str) -> None:
+    with pytest.raises(ValueError, match="more work"):
+        model.apply_chat_template(PLAIN, chat_template=template + "{{ raise_exception('it came to the end') }}")
+
+
+def test_templates_are_of_limited_length(model: t5g.Model) -> None:
+    with pytest.raises(ValueError, match="is too long for a template: 300000"):
+        model.apply_chat_template(PLAIN, chat_template="{{ 1 }}" + "x" * 299993)
+    with pytest.raises(ValueError, match="is not a template that Python compiles"):
+        model.apply_chat_template(PLAIN, chat_template="{{ " + "9" * 9999 + " }}")
+
+
+# What templates of models do with values, as jinja2 does it without a budget.
+IDIOMS = [
+    "1 < 2 <= 2 == 2 != 3 > 2 >= 1 and not 3 < 2 < 1",
+    "'a' in 'abc', 'a' not in ['b'], 'k' in {'k': 1}, 'k' in {'k': 1}.keys(), 3 in range(5), 'x' in none_at_all",
+    "'b' in ([{'n': 'a'}, {'n': 'b'}] | map(attribute='n'))",
+    "[1, [2, {'a': 'b'}]] == [1, [2, {'a': 'b'}]], (1, 2) < (1, 3), [] == {}, {} != {'a': 1}",
+    "'yes' if ([] | select) else 'no'",
+    "' a-b '.strip().split('-')[-1].upper().replace('B', 'c').startswith('c'), 'a\n'.rstrip('\n')",
+    "'a.b'.partition('.'), 'a.b.c'.rsplit('.', 1), 'abc'.find('c'), 'x'.join(['1', '2']), 'a\nb'.splitlines()",
+    "'{} {x}'.format(1, x='y'), '%s-%05.2f' % ('a', 1.5), '%s' | format('x')",
+    "[3, 1, 2] | sort | join(', '), ['b', 'A', 'a'] | unique | list, [1, 2, 3] | sum, [2, 1] | min, [1, 2] | last",
+    "[{'r': 'a', 'v': 1}, {'r': 'b'}] | selectattr('v', 'defined') | map(attribute='r') | list",
+    "[{'r': 'a'}, {'r': 'b'}] | rejectattr('r', 'equalto', 'a') | list, ['x', 'y'] | reject('equalto', 'x') | list",
+    "{'b': 1, 'a': 2} | dictsort, {'a': 1} | items | list, {'a': 1}.get('b', 'c'), dict(a=1), dict([('k', 2)])",
+    "[{'k': 1, 'v': 2}, {'k': 1, 'v': 3}] | groupby('k') | map(attribute='list') | list",
+    "'5' | int + 1, 2.567 | round(1), -7 // 2, 7 % 3, 2 ** 10, 10 / 4, -5 | abs, '1.5' | float, 1500 | round(-2)",
+    "'a\nb' | indent(4, true), ' x ' | trim, 'ab' | capitalize, 'a b' | title, '<' | e, ('<' | safe) + '<'",
+    "[1, 2, 3][1:], 'abc'[::-1], [1, 2] + [3], 'ab' * 2, [0] * 2, (1, 2) | list, 'abc' | reverse, [1, 2] | length",
+    "[1, 2, 3, 4, 5] | batch(2) | list, [1, 2, 3] | slice(2) | list, 'a' ~ 1 ~ none, range(3) | list, 'abc' | first",
+    "1 is odd, 2 is even, 9 is divisibleby(3), 'a' is lower, 'x' is in('xyz'), 1 is eq(1), {} is mapping",
+]
+
+
+@pytest.mark.parametrize("idiom", IDIOMS)
+def test_idioms_are_rendered_as_by_jinja2(idiom: str) -> None:
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+    from t5g import chat_sandbox
+
+    template = "{{ (" + idiom + ") | string }}{% for x in [1, 1, 2] %}{{ loop.changed(x), loop.last }}{% endfor %}"
+    with chat_sandbox.budget():
+        rendered = chat_sandbox.environment().from_string(template).render()
+    assert rendered == ImmutableSandboxedEnvironment().from_string(template).render()
+
+
 def test_long_conversations_are_no_work(model: t5g.Model) -> None:
     messages = [
         {"role": role, "content": "some words of a long conversation " * 60} for role in ("user", "assistant") * 250
