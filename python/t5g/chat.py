@@ -19,10 +19,11 @@ def items(messages: object) -> list[Any]:
 
 def pairs(messages: list[Any]) -> list[tuple[str, str]]:
     """Role and content of every message; the parts of a content are joined by newlines, as other runtimes do."""
-    return [_pair(f"messages[{i}]", message) for i, message in enumerate(messages)]
+    return [pair(f"messages[{i}]", message) for i, message in enumerate(messages)]
 
 
-def _pair(name: str, message: object) -> tuple[str, str]:
+def pair(name: str, message: object) -> tuple[str, str]:
+    """Role and content of one message; `name` is what messages of errors call it."""
     if not isinstance(message, Mapping):
         raise arguments.wrong_type(name, f"a dict such as {_EXAMPLE}", message)
     for key in ("role", "content"):
@@ -35,10 +36,11 @@ def _pair(name: str, message: object) -> tuple[str, str]:
 def _content(name: str, content: object) -> str:
     if not isinstance(content, list | tuple):
         return arguments.text(name, content, "a str or a list of text parts")
-    return "\n".join(_part(f"{name}[{i}]", part) for i, part in enumerate(content))
+    return "\n".join(part_text(f"{name}[{i}]", part) for i, part in enumerate(content))
 
 
-def _part(name: str, part: Any) -> str:
+def part_text(name: str, part: Any) -> str:
+    """The text of one part of a content."""
     if isinstance(part, str):
         return arguments.text(name, part)
     if not isinstance(part, Mapping):

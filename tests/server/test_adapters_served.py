@@ -70,6 +70,7 @@ def test_kept_sources_and_vectors(served: Running, model: t5g.Model) -> None:
     refused = served.post("/v1/completions", body({"source": source, "prompt": None, "model": "tiny:b"}))
     assert refused.status == 400
     assert "adapter" in refused.error["message"]
+    assert refused.error["param"] == "source"
 
 
 def test_what_there_is_and_what_is_not(served: Running) -> None:
@@ -86,3 +87,15 @@ def test_what_there_is_and_what_is_not(served: Running) -> None:
     for wrong in ({"adapters": "c"}, {"adapters": 7}, {"adapters": {"a": "x"}}, {"adapters": "a", "model": "tiny:a"}):
         answer = served.post("/v1/completions", body(wrong))
         assert (answer.status, "adapter" in answer.error["message"]) == (400, True)
+
+
+def test_errors_say_what_a_client_can_do(served: Running) -> None:
+    for path, fields in (("/v1/completions", {"prompt": IDS}), ("/v1/embeddings", {"input": IDS})):
+        for wrong in ("c", ["a", "c"], {"c": 1}):
+            error = served.post(path, {**fields, "adapters": wrong}).error
+            assert error["param"] == "adapters"
+            assert error["message"].startswith("adapters: there is no adapter 'c' here. GET /v1/models lists")
+    with t5g.Model() as model, running(model) as server:
+        for fields in ({"adapters": "c"}, {"model": "tiny:c"}):
+            message = server.post("/v1/completions", {"prompt": "a", **fields}).error["message"]
+            assert message.endswith("This server has none: who starts it gives them with t5g-serve --lora.")

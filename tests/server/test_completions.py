@@ -225,6 +225,14 @@ def test_images_as_data_uris() -> None:
         ({"stop": [7]}, None),
         ({"stream": "yes"}, "stream"),
         ({"stream_options": 3}, "stream_options"),
+        ({"stream_options": {"include_usge": True}}, "stream_options.include_usge"),
+        ({"stream_options": {"include_usage": "yes"}}, "stream_options.include_usage"),
+        ({"response_format": "json_object"}, "response_format"),
+        ({"response_format": {"type": "text", "json_schema": {}}}, "response_format.json_schema"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schma": {}}}},
+            "response_format.json_schema.schma",
+        ),
         ({"timeout": 0}, "timeout"),
         ({"timeout": 1e9}, "timeout"),
         ({"echo": True}, "echo"),
@@ -273,6 +281,16 @@ def test_bodies_that_are_no_json(body: bytes, server: Running) -> None:
     assert answer.error["code"] == "invalid_json"
 
 
+@pytest.mark.parametrize("number", [b"1e999", b"-1e999", b"1" + b"0" * 400 + b".5"])
+@pytest.mark.parametrize("field", [b'"metadata": {"a": %s}', b'"temperature": %s', b'"logit_bias": {"5": %s}'])
+def test_numbers_beyond_floats(number: bytes, field: bytes, server: Running) -> None:
+    for path, source in (("/v1/completions", b"prompt"), ("/v1/responses", b"input")):
+        body = b'{"%s": "a tool", %s}' % (source, field % number)
+        answer = server.send("POST", path, body, {"Content-Type": "application/json"})
+        assert (answer.status, answer.error["code"]) == (400, "invalid_json")
+        assert number[:5].decode() in answer.error["message"]
+
+
 def test_other_types_methods_and_paths(server: Running) -> None:
     assert (
         server.send("POST", "/v1/completions", b"prompt=a", {"Content-Type": "text/plain"}).error["code"]
@@ -296,6 +314,29 @@ def test_messages_that_hold_no_source(messages: Any, server: Running) -> None:
     answer = server.post("/v1/chat/completions", {"messages": messages})
     assert answer.status == 400
     assert answer.error["message"].startswith("messages")
+
+
+@pytest.mark.parametrize(
+    ("messages", "beginning"),
+    [
+        ([{"role": "user", "content": "x"}, "y"], "messages[1]: must be a dict"),
+        (["y", {"role": "user", "content": "x"}], "messages[0]: must be a dict"),
+        ([{"role": "user", "content": ["x", 7]}], "messages[0].content[1]: must be a str"),
+        ([{"role": "user", "content": ["x", {"type": "audio"}]}], "messages[0].content[1]: has the type 'audio'"),
+    ],
+    ids=str,
+)
+def test_messages_that_are_wrong_have_their_numbers(messages: Any, beginning: str, server: Running) -> None:
+    for path, fields in (("/v1/chat/completions", {"messages": messages}), ("/v1/sources", {"messages": messages})):
+        error = server.post(path, fields).error
+        assert error["message"].startswith(beginning)
+
+
+def test_a_number_of_log_probabilities_has_its_own_name(server: Running) -> None:
+    body = {"messages": [{"role": "user", "content": TEXT}], "logprobs": True}
+    for wrong in (2.0, -1, 10**6):
+        error = server.post("/v1/chat/completions", body | {"top_logprobs": wrong}).error
+        assert (error["param"], error["message"].partition(":")[0]) == ("top_logprobs", "top_logprobs")
 
 
 def test_a_name_that_is_nearly_right(server: Running) -> None:

@@ -99,12 +99,21 @@ def fields(own: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str
     )
 
 
+written = st.fixed_dictionaries(
+    {}, optional={"format": _FIELDS["response_format"] | anything, "verbosity": st.just("medium") | anything}
+)
 prompt = texts | ids | st.lists(texts | ids, max_size=3)
 bodies = st.one_of(
     st.tuples(st.just("/v1/completions"), fields({"prompt": prompt})),
     st.tuples(st.just("/v1/completions"), fields({"source": texts})),
     st.tuples(st.just("/v1/chat/completions"), fields({"messages": st.lists(message, max_size=3)})),
     st.tuples(st.just("/v1/responses"), fields({"input": texts | st.lists(message, max_size=2)})),
+    st.tuples(
+        st.just("/v1/responses"),
+        fields(
+            {"input": texts, "text": written, "metadata": st.dictionaries(st.text(max_size=4), anything, max_size=2)}
+        ),
+    ),
     st.tuples(
         st.just("/v1/embeddings"),
         st.fixed_dictionaries(

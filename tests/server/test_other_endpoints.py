@@ -126,6 +126,7 @@ def test_tokens_and_back(server: Running, model: t5g.Model) -> None:
         ("/tokenize", {}),
         ("/tokenize", {"content": 7}),
         ("/tokenize", {"content": "a", "text": "b"}),
+        ("/tokenize", {"content": "a", "add_special": True, "add_special_tokens": False}),
         ("/detokenize", {"tokens": "a"}),
         ("/detokenize", {"tokens": [-1]}),
         ("/detokenize", {"tokens": [10**30]}),
@@ -152,6 +153,12 @@ def test_wrong_tokens(path: str, fields: dict[str, Any], server: Running) -> Non
         ("/v1/embeddings", {"input": [[5], [10**6]]}, "input", "input[1]: token 0 is 1000000, outside"),
         ("/v1/sources", {"input": [5] * 5000}, "input", "input has 5000 tokens, but the model's limit is 4096"),
         ("/v1/sources", {"input": [10**6]}, "input", "input: token 0 is 1000000, outside"),
+        (
+            "/v1/sources",
+            {"messages": [{"role": "user", "content": "a"}], "images": ["data:image/png;base64,AAAA"]},
+            "images",
+            "images: go with an input or a file",
+        ),
     ],
 )
 def test_errors_name_the_field(path: str, fields: dict[str, Any], param: str, message: str, server: Running) -> None:

@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from t5g import adapters as adapters_of_call
 from t5g import arguments, truncation
 from t5g import options as generation_options
 from t5g.errors import T5gError
 from t5g.server.errors import ApiError, as_api_error, wrong
+from t5g.server.forms import written_form
 from t5g.server.work import Spec
 from t5g.sources import Reader
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from t5g.sources import Request
 
 # OpenAI's names of options.
-_ALIASES = {"max_tokens": "max_new_tokens", "max_completion_tokens": "max_new_tokens", "n": "num_return_sequences"}
+ALIASES = {"max_tokens": "max_new_tokens", "max_completion_tokens": "max_new_tokens", "n": "num_return_sequences"}
 
 # What JSON cannot say, and what means something of its own here.
 _OTHERS = ("allowed_tokens", "timeout", "logprobs", "logit_bias")
@@ -107,13 +109,28 @@ class Asked:
             raise as_api_error(error, names=self.field_names) from None
 
 
-def take_asked(fields: Fields, model: Model, settings: Settings, *, is_chat: bool) -> Asked:
-    """Take all fields of generation."""
-    options = fields.take("stream_options", {})
-    if not isinstance(options, dict):
-        raise wrong("stream_options", f"stream_options: must be an object, got {arguments.found(options)}.")
-    given, field_names = _options(fields)
-    given |= _logprobs(fields, is_chat=is_chat) | _logit_bias(fields) | _response_format(fields, given)
+def take_asked(
+    fields: Fields,
+    model: Model,
+    settings: Settings,
+    *,
+    is_chat: bool,
+    aliases: Mapping[str, str] = ALIASES,
+    form: Fields | None = None,
+) -> Asked:
+    """Take all fields of generation.
+
+    Parameters
+    ----------
+    aliases
+        The request's names of options that have others in t5g.
+    form
+        Of the answer, where the request has it elsewhere than in `response_format`.
+    """
+    include_usage = _include_usage(fields)
+    given, field_names = _options(fields, aliases)
+    given |= _logprobs(fields, field_names, is_chat=is_chat) | _logit_bias(fields)
+    given |= written_form(fields, form, given, field_names)
     fields.neutral(_NEUTRAL)
     fields.ignore(*_IGNORED)
     stream, n_top = fields.flag("stream"), given.get("logprobs")
@@ -129,7 +146,7 @@ def take_asked(fields: Fields, model: Model, settings: Settings, *, is_chat: boo
         switches=take_switches(fields, model, settings),
         skip_special_tokens=fields.flag("skip_special_tokens", True),
         stream=stream,
-        include_usage=options.get("include_usage") is True,
+        include_usage=include_usage,
         return_token_ids=fields.flag("return_token_ids"),
         timeout=fields.number("timeout", 0, settings.timeout_seconds) or settings.timeout_seconds,
     )
@@ -139,27 +156,46 @@ def take_switches(fields: Fields, model: Model, settings: Settings) -> dict[str,
     """Take the fields that say how sources are read: which of the model's adapters, and the switches of a reader."""
     switches: dict[str, Any] = {name: fields.flag(name) for name in ("parse_special", "pan_and_scan")}
     switches["truncation"] = truncation.word(fields.take("truncation", "error"))
-    return switches | {"adapters": _adapters(fields, model, settings)}
+    return switches | {"adapters": take_adapters(fields, model, settings)}
 
 
-def _adapters(fields: Fields, model: Model, settings: Settings) -> Any:
+def take_adapters(fields: Fields, model: Model, settings: Settings) -> Any:
     """The field of this name, or one that is named behind the model: NAME:ADAPTER. All other names are the model's."""
     name, given = fields.text("model") or "", fields.take("adapters")
+    for one, _ in adapters_of_call.choice(given) or ():
+        if one not in model.adapters:  # the model's own message says what to call, which no client can
+            raise wrong("adapters", f"adapters: there is no adapter {arguments.found(one)} here. {_which(model)}")
     base, _, adapter = name.rpartition(":")
     if base != settings.model_name:
         return given
     if adapter not in model.adapters:
-        message = f"model: has no adapter {arguments.found(adapter)}. GET /v1/models lists what there is."
+        message = f"model: has no adapter {arguments.found(adapter)}. {_which(model)}"
         raise ApiError(404, message, param="model", code="model_not_found")
     if given is not None:
         raise wrong("adapters", "adapters: are there beside a model that names one. Leave one out.")
     return adapter
 
 
-def _options(fields: Fields) -> tuple[dict[str, Any], dict[str, str]]:
+def _which(model: Model) -> str:
+    if model.adapters:
+        return "GET /v1/models lists what there is, behind the model's name."
+    return "This server has none: who starts it gives them with t5g-serve --lora."
+
+
+def _include_usage(fields: Fields) -> bool:
+    options = fields.inner("stream_options")
+    if options is None:
+        return False
+    include_usage = options.flag("include_usage")
+    options.neutral({"include_obfuscation": (False,)})
+    options.done()
+    return include_usage
+
+
+def _options(fields: Fields, aliases: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
     given = fields.several(name for name in generation_options.names() if name not in _OTHERS)
     field_names: dict[str, str] = {}
-    for alias, name in _ALIASES.items():
+    for alias, name in aliases.items():
         value = fields.take(alias)
         if value is None:
             continue
@@ -170,7 +206,7 @@ def _options(fields: Fields) -> tuple[dict[str, Any], dict[str, str]]:
     return given, field_names
 
 
-def _logprobs(fields: Fields, *, is_chat: bool) -> dict[str, Any]:
+def _logprobs(fields: Fields, field_names: dict[str, str], *, is_chat: bool) -> dict[str, Any]:
     """In completions their number; in chats whether there are any, and their number beside it."""
     if not is_chat:
         n = fields.take("logprobs")
@@ -178,6 +214,8 @@ def _logprobs(fields: Fields, *, is_chat: bool) -> dict[str, Any]:
     wanted, n = fields.flag("logprobs"), fields.take("top_logprobs")
     if n is not None and not wanted:
         raise wrong("top_logprobs", "top_logprobs: needs logprobs: true.")
+    if n is not None:
+        field_names["logprobs"] = "top_logprobs"  # which has the number
     return {"logprobs": n or 0} if wanted else {}
 
 
@@ -190,28 +228,6 @@ def _logit_bias(fields: Fields) -> dict[str, Any]:
         if not (key.isascii() and key.isdigit() and len(key) < 10):
             raise wrong("logit_bias", f"logit_bias: must have token ids as keys, got {arguments.found(key)}.")
     return {"logit_bias": {int(key): value for key, value in biases.items()}} if biases else {}
-
-
-def _response_format(fields: Fields, given: Mapping[str, Any]) -> dict[str, Any]:
-    """OpenAI's way to ask for JSON."""
-    name = "response_format"
-    form = fields.take(name)
-    if form is None:
-        return {}
-    kind = form.get("type") if isinstance(form, dict) else None
-    if kind == "text":
-        return {}
-    if kind not in ("json_object", "json_schema"):
-        raise wrong(name, f"{name}: must have the type text, json_object or json_schema, got {arguments.found(kind)}.")
-    if "json_schema" in given:
-        raise wrong(name, f"{name}: is there beside json_schema. Leave one out.")
-    if kind == "json_object":
-        return {"json_schema": {"type": "object"}}
-    inner = form.get("json_schema")
-    schema = inner.get("schema") if isinstance(inner, dict) else None
-    if not isinstance(schema, dict):
-        raise wrong(name, f"{name}: must have json_schema.schema, an object, got {arguments.found(schema)}.")
-    return {"json_schema": schema}
 
 
 def data_uris(images: object, settings: Settings, name: str = "images") -> list[str]:

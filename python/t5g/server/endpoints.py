@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING, Any
 
-from t5g import _core, arguments, chat
+from t5g import _core, arguments
 from t5g.server.answers import Answers
 from t5g.server.asked import Asked, data_uris, take_asked, take_switches
 from t5g.server.bodies import Fields, read_json
 from t5g.server.errors import wrong
 from t5g.server.events import EventStream, Json, while_there
-from t5g.server.prompts import chat_request, prompt_requests, several
+from t5g.server.prompts import Messages, chat_request, prompt_requests, several
 from t5g.source import EncodedSource
 from t5g.sources import Reader, n_truncated
 
@@ -53,7 +53,8 @@ class Endpoints:
 
         def prepare() -> list[Spec]:
             reader = asked.reader(self._model)
-            return asked.specs(self._model, reader, prompt_requests(reader, prompts, uris, "prompt"))
+            name = "prompt" if source_id is None else "source"
+            return asked.specs(self._model, reader, prompt_requests(reader, prompts, uris, name))
 
         return await self._generate(request, asked, prepare, is_chat=False)
 
@@ -66,11 +67,11 @@ class Endpoints:
         if not isinstance(messages, list) or not messages:
             found = "an empty one" if messages == [] else arguments.found(messages)
             raise wrong("messages", f"messages: must be a list of messages, got {found}.")
-        chat.items(messages)
+        said = Messages.of(messages)
 
         def prepare() -> list[Spec]:
             reader = asked.reader(self._model)
-            return asked.specs(self._model, reader, [chat_request(self._model, reader, messages, self._settings)])
+            return asked.specs(self._model, reader, [chat_request(self._model, reader, said, self._settings)])
 
         return await self._generate(request, asked, prepare, is_chat=True)
 

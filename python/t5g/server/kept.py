@@ -20,7 +20,7 @@ from t5g.server.asked import data_uris, take_switches
 from t5g.server.bodies import Fields, read_json
 from t5g.server.errors import ApiError, wrong
 from t5g.server.events import Json, while_there
-from t5g.server.prompts import chat_request, prompt_requests, several
+from t5g.server.prompts import Messages, chat_request, prompt_requests, several
 from t5g.server.tokens import pieces
 from t5g.source import EncodedSource
 from t5g.sources import Reader
@@ -69,13 +69,16 @@ class KeptSources:
         n_given = sum(value is not None for value in (given, file, messages))
         if n_given > 1 or (n_given == 0 and not images):
             raise wrong("input", "input: there must be an input (a text or token ids), a file, or messages; or images.")
+        if messages is not None and images:
+            raise wrong("images", "images: go with an input or a file. Messages have theirs among their parts.")
         uris = None if images is None else data_uris(images, self._settings)
         text = None if file is None else await self._engine.in_thread(pdf_text, file)
         reader = Reader(self._engine.model, **switches)
 
         def read() -> Any:
             if messages is not None:
-                return chat_request(self._engine.model, reader, chat.items(messages), self._settings)
+                said = Messages.of(chat.items(messages))
+                return chat_request(self._engine.model, reader, said, self._settings)
             inputs = several(given if given is not None else text or "", "input")
             if len(inputs) != 1:
                 raise wrong("input", f"input: must be one source, got {len(inputs)}.")

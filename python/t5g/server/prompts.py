@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from t5g import arguments, chat
@@ -44,21 +45,59 @@ def prompt_requests(reader: Reader, prompts: list[Any], images: list[str] | None
     ]
 
 
-def chat_request(model: Model, reader: Reader, messages: list[Any], settings: Settings) -> Request:
+@dataclass(frozen=True)
+class Messages:
+    """The messages of a conversation, with the request's names for all of them and for each."""
+
+    items: list[Any]
+    field: str
+    names: list[str]
+
+    @classmethod
+    def of(cls, items: list[Any], field: str = "messages", system: str | None = None) -> Messages:
+        """Make them of a field, with what another one says before them."""
+        told = [{"role": "system", "content": system}] if system else []
+        names = [*["instructions"] * len(told), *(f"{field}[{i}]" for i in range(len(items)))]
+        return cls([*told, *items], field, names)
+
+
+def chat_request(model: Model, reader: Reader, messages: Messages, settings: Settings) -> Request:
     """Make the source of a conversation: through the file's template, or the last text of the user.
 
     A model without a template was not trained on conversations: it reads a source, which is what the user said last.
     """
+    named = [*zip(messages.names, messages.items, strict=True)]
     if model.has_chat_template:
-        return reader.request(model.apply_chat_template(messages), name="messages")
-    for i, message in reversed([*enumerate(messages)]):
+        for name, message in named:
+            _refuse_images(name, message)
+            chat.pair(name, message)  # under the request's name, which the model does not know
+        return reader.request(model.apply_chat_template(messages.items), name=messages.field)
+    for name, message in named:
         if not isinstance(message, Mapping):
-            chat.pairs([message])  # says what is wrong with it
+            chat.pair(name, message)  # says what is wrong with it
+    for name, message in reversed(named):
         if message.get("role") == "user":
-            where = f"messages[{i}].content"
+            where = name if name == messages.field else f"{name}.content"
             text, images = _content(where, message.get("content"), settings)
-            return reader.request(text, images or None, name="messages", of=where)
-    raise wrong("messages", 'messages: none has the role "user", whose last text is the source.')
+            return reader.request(text, images or None, name=messages.field, of=where)
+    raise wrong(messages.field, f'{messages.field}: none has the role "user", whose last text is the source.')
+
+
+def _is_image(part: object) -> bool:
+    return isinstance(part, Mapping) and part.get("type") in ("image_url", "input_image")
+
+
+def _refuse_images(name: str, message: object) -> None:
+    """Say where a client can give images, which is elsewhere than a program can."""
+    content = message.get("content") if isinstance(message, Mapping) else None
+    for i, part in enumerate(content if isinstance(content, list) else []):
+        if _is_image(part):
+            where = f"{name}.content[{i}]"
+            raise wrong(
+                where,
+                f"{where}: is an image, but a conversation with this model has text only. Give images to "
+                "/v1/completions, with <start_of_image> in the prompt where each belongs.",
+            )
 
 
 def _content(name: str, content: object, settings: Settings) -> tuple[str, list[str]]:
@@ -69,12 +108,12 @@ def _content(name: str, content: object, settings: Settings) -> tuple[str, list[
     text, images, after_text = "", [], False
     for i, part in enumerate(content):
         where = f"{name}[{i}]"
-        if isinstance(part, Mapping) and part.get("type") in ("image_url", "input_image"):
+        if _is_image(part):
             images.append(_image(where, part))
             text += _IMAGE
             after_text = False
         else:
-            (_, words), *_ = chat.pairs([{"role": "user", "content": [part]}])
+            words = chat.part_text(where, part)
             text += ("\n" if after_text else "") + words
             after_text = True
     return text, data_uris(images, settings, name)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from t5g import arguments
 from t5g.generation import Generation
-from t5g.server.asked import take_asked
+from t5g.server.asked import ALIASES, take_asked
 from t5g.server.bodies import Fields, read_json
 from t5g.server.errors import ApiError, wrong
 from t5g.server.events import EventStream, Json, dumps, new_id, while_there
-from t5g.server.prompts import chat_request
+from t5g.server.prompts import Messages, chat_request
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -30,7 +30,11 @@ _NEUTRAL = {
     "include": ([],),
     "max_tool_calls": (),
     "reasoning": ({},),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "return_token_ids": (False,),
 }
+_ALIASES = {"max_output_tokens": "max_new_tokens", **ALIASES}
 # OpenAI's words; "auto" leaves the beginning out.
 _TRUNCATIONS = {"disabled": "error", "auto": "start"}
 
@@ -44,11 +48,13 @@ class Responses:
     async def create(self, request: Request) -> Response:
         """Answer a request."""
         body = await read_json(request)
-        fields = Fields(_as_chat(body))
+        fields = Fields(_with_own_words(body))
         model, settings = self._engine.model, self._engine.settings
         given, instructions = fields.take("input"), fields.text("instructions")
+        metadata = _metadata(fields)
         fields.neutral(_NEUTRAL)
-        asked = take_asked(fields, model, settings, is_chat=True)
+        _take_stream_options(fields)
+        asked = take_asked(fields, model, settings, is_chat=True, aliases=_ALIASES, form=_form(fields))
         fields.done()
         messages = _messages(given, instructions)
 
@@ -56,52 +62,71 @@ class Responses:
             reader = asked.reader(model)
             specs = asked.specs(model, reader, [chat_request(model, reader, messages, settings)])
             if asked.n_per_source != 1:
-                raise wrong("n", "n: a response is one text. Ask /v1/chat/completions for several.")
+                name = "alternatives" if asked.given.get("alternatives") else "num_return_sequences"
+                name = asked.field_names.get(name, name)
+                raise wrong(name, f"{name}: a response is one text. Ask /v1/chat/completions for several.")
             return specs
 
-        if asked.field_names.get("max_new_tokens") == "max_tokens":
-            asked.field_names["max_new_tokens"] = "max_output_tokens"
         with asked.naming_fields():
             specs: list[Spec] = await self._engine.in_thread(prepare)
         call = self._engine.start(specs, asked.timeout)
-        answer = _Answer(settings.model_name, instructions, body)
+        answer = _Answer(settings.model_name, instructions, metadata, body)
         if asked.stream:
             return _Events(answer.events(call), call.cancel)
         (result,) = await while_there(request, call.results(), call.cancel)
         return Json(answer.whole(result))
 
 
-def _as_chat(body: dict[str, Any]) -> dict[str, Any]:
-    """Fields that have other names in chats, under those."""
-    fields = dict(body)
-    if "max_output_tokens" in fields:
-        fields["max_tokens"] = fields.pop("max_output_tokens")
-    truncation = fields.get("truncation")
-    if isinstance(truncation, str):
-        fields["truncation"] = _TRUNCATIONS.get(truncation, truncation)
-    text = fields.pop("text", None)
-    form = text.get("format") if isinstance(text, dict) else None
-    if isinstance(form, dict):
-        inner = {"json_schema": {"schema": form.get("schema")}} if form.get("type") == "json_schema" else {}
-        fields["response_format"] = {"type": form.get("type"), **inner}
-    elif text is not None and not isinstance(text, dict):
-        raise wrong("text", f"text: must be an object, got {arguments.found(text)}.")
-    return fields
+def _with_own_words(body: dict[str, Any]) -> dict[str, Any]:
+    """OpenAI's words for values, as t5g's."""
+    truncation = body.get("truncation")
+    return body | ({"truncation": _TRUNCATIONS.get(truncation, truncation)} if isinstance(truncation, str) else {})
 
 
-def _messages(given: Any, instructions: str | None) -> list[Any]:
+def _metadata(fields: Fields) -> dict[str, str]:
+    """What the answer repeats."""
+    metadata = fields.take("metadata", {})
+    if not isinstance(metadata, dict):
+        raise wrong("metadata", f"metadata: must be an object of texts, got {arguments.found(metadata)}.")
+    for key, value in metadata.items():
+        if not isinstance(value, str):
+            raise wrong("metadata", f"metadata[{arguments.found(key)}]: must be a text, got {arguments.found(value)}.")
+    return metadata
+
+
+def _take_stream_options(fields: Fields) -> None:
+    options = fields.inner("stream_options")
+    if options is not None:
+        options.neutral({"include_usage": (True,), "include_obfuscation": (False,)})  # the last event has the usage
+        options.done()
+
+
+def _form(fields: Fields) -> Fields | None:
+    """Take what the answer's text is to be."""
+    text = fields.inner("text")
+    if text is None:
+        return None
+    form = text.inner("format")
+    text.neutral({"verbosity": ("medium",)})
+    text.done()
+    return form
+
+
+def _messages(given: Any, instructions: str | None) -> Messages:
     if isinstance(given, str):
-        given = [{"role": "user", "content": given}]
+        said = Messages.of([{"role": "user", "content": given}], "input", instructions)
+        return Messages(said.items, "input", [*said.names[:-1], "input"])  # the text is the field itself
     if not isinstance(given, list) or not given:
         raise wrong("input", f"input: must be a text or a list of messages, got {arguments.found(given)}.")
-    first = [{"role": "system", "content": instructions}] if instructions else []
-    return [*first, *given]
+    return Messages.of(given, "input", instructions)
 
 
 class _Answer:
     """A response, as it comes into being."""
 
-    def __init__(self, model_name: str, instructions: str | None, body: dict[str, Any]) -> None:
+    def __init__(
+        self, model_name: str, instructions: str | None, metadata: dict[str, str], body: dict[str, Any]
+    ) -> None:
         self._id, self._item_id = f"resp_{new_id()}", f"msg_{new_id()}"
         self._base: dict[str, Any] = {
             "id": self._id,
@@ -109,7 +134,7 @@ class _Answer:
             "created_at": int(time.time()),
             "model": model_name,
             "instructions": instructions,
-            "metadata": body.get("metadata") or {},
+            "metadata": metadata,
             "parallel_tool_calls": False,
             "tool_choice": "none",
             "tools": [],

@@ -28,12 +28,15 @@ class Tokens:
 
     async def tokenize(self, request: Request) -> Response:
         """POST /tokenize: {"content": text} to {"tokens": ids, "count": n}."""
-        fields = Fields(await read_json(request))
+        body = await read_json(request)
+        fields = Fields(body)
         given = fields.several(("content", "text", "prompt"))
         flags = {
             "add_special_tokens": fields.flag("add_special_tokens", fields.flag("add_special", True)),
             "parse_special": fields.flag("parse_special"),
         }
+        if body.get("add_special") is not None and body.get("add_special_tokens") is not None:
+            raise wrong("add_special", "add_special: is there beside add_special_tokens. Leave one out.")
         with_pieces = fields.flag("with_pieces")
         fields.ignore("model")
         fields.done()
