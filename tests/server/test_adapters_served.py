@@ -71,6 +71,9 @@ def test_kept_sources_and_vectors(served: Running, model: t5g.Model) -> None:
     assert refused.status == 400
     assert "adapter" in refused.error["message"]
     assert refused.error["param"] == "source"
+    look = {"source": source, "tokens": [5]}
+    assert served.post("/v1/attention", {**look, "model": "tiny:a"}).status == 200
+    assert served.post("/v1/attention", {**look, "model": "tiny:b"}).status == 400
 
 
 def test_what_there_is_and_what_is_not(served: Running) -> None:

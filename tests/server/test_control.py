@@ -194,6 +194,35 @@ def test_attention(server: Running, model: t5g.Model) -> None:
     np.testing.assert_array_equal(found, model.attention(TEXT, [*prefix, *ids])[len(prefix) :])
 
 
+def test_attention_after_a_prefix_that_begins_with_the_start_token(server: Running, model: t5g.Model) -> None:
+    source = server.post("/v1/sources", {"input": TEXT}).json["id"]
+    start = model.config.decoder_start_token_id
+    for given, same in (([start], []), ([start, 9, 4], [9, 4])):
+        fields: dict[str, Any] = {"source": source, "max_tokens": 3, "return_token_ids": True}
+        written = [server.post("/v1/completions", {**fields, "decoder_prefix": p}).json for p in (given, same)]
+        assert written[0]["choices"] == written[1]["choices"]
+        fields = {"source": source, "tokens": [5, 6, 1]}
+        looked = [server.post("/v1/attention", {**fields, "decoder_prefix": p}).json for p in (given, same)]
+        assert looked[0] == looked[1]
+        found = np.frombuffer(base64.b64decode(looked[0]["weights"]), "<f4").reshape(3, -1)
+        np.testing.assert_array_equal(found, model.attention(TEXT, [*same, 5, 6, 1])[len(same) :])
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "param"),
+    [
+        ({"tokens": [5] * 5000}, 400, "tokens"),
+        ({"tokens": [10**6]}, 400, "tokens"),
+        ({"model": "tiny:c"}, 404, "model"),
+        ({"adapters": "c"}, 400, "adapters"),
+    ],
+)
+def test_wrong_fields_of_attention(fields: dict[str, Any], status: int, param: str, server: Running) -> None:
+    source = server.post("/v1/sources", {"input": TEXT}).json["id"]
+    answer = server.post("/v1/attention", {"source": source, "tokens": [5], **fields})
+    assert (answer.status, answer.error["param"]) == (status, param)
+
+
 # ---- Truncation ----
 
 

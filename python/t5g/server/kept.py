@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from t5g import _core, arguments, chat
-from t5g.server.asked import data_uris, take_switches
+from t5g.errors import T5gError
+from t5g.generation import AttentionOf
+from t5g.server.asked import data_uris, take_adapters, take_switches
 from t5g.server.bodies import Fields, read_json
-from t5g.server.errors import ApiError, wrong
+from t5g.server.errors import ApiError, as_api_error, wrong
 from t5g.server.events import Json, while_there
 from t5g.server.prompts import Messages, chat_request, prompt_requests, several
 from t5g.server.tokens import pieces
@@ -105,21 +107,26 @@ class KeptSources:
         fields = Fields(await read_json(request))
         source_id, tokens = fields.text("source"), fields.take("tokens")
         prefix = fields.take("decoder_prefix", [])
-        fields.text("model")
+        adapters = take_adapters(fields, self._engine.model, self._settings)
         fields.done()
         if source_id is None or not isinstance(tokens, list):
             raise wrong("tokens", "source, tokens: must be the id of a source, and the token ids of the text.")
         source, model = EncodedSource(self.get(source_id)), self._engine.model
-        reader = Reader(model)
-        before = reader.target("decoder_prefix", prefix)
-        ids = [*before, *reader.target_ids("tokens", tokens)]
-        if source.n_tokens * len(ids) > _MAX_WEIGHTS:
+        reader = Reader(model, adapters=adapters)
+        encoded = reader.encoded(source)
+        # Where the prefix has the start token already, generation adds none either.
+        prompt = reader.after_start(reader.target("decoder_prefix", prefix))
+        ids = reader.target_ids("tokens", tokens)
+        if source.n_tokens * (len(prompt) + len(ids)) > _MAX_WEIGHTS:
             raise wrong("tokens", f"tokens: source and text make more than {_MAX_WEIGHTS:,} weights. Ask about fewer.")
 
         def look(stop: _core.StopFlag) -> Any:
-            return model.attention(source, ids)[len(before) :]
+            return AttentionOf(model._native, encoded, prompt)(ids)
 
-        weights = await while_there(request, self._engine.read(len(ids), look))
+        try:
+            weights = await while_there(request, self._engine.read(len(prompt) + len(ids), look))
+        except T5gError as error:
+            raise as_api_error(error, names={"target": "tokens"}) from None
         data = base64.b64encode(weights.astype("<f4").tobytes()).decode()
         return Json({"n_target": len(weights), "n_source": source.n_tokens, "weights": data})
 
