@@ -39,3 +39,19 @@ def test_a_language_model() -> None:
         first = expected.split()[0]
         assert llm.invoke(TEXT, stop=[first]) == model.generate(TEXT, max_new_tokens=12, stop=[first]).text
         assert llm.invoke(TEXT, max_new_tokens=1) == model.generate(TEXT, max_new_tokens=1).text
+
+
+def test_stop_in_options() -> None:
+    from t5g.integrations.langchain import T5gLLM
+
+    with t5g.Model() as model:
+        first, second = model.generate(TEXT, max_new_tokens=12).text.split()[:2]
+        ends = {stop: model.generate(TEXT, max_new_tokens=12, stop=[stop]).text for stop in (first, second)}
+        assert ends[first] != ends[second]
+        for stop in ([second], second):
+            llm = T5gLLM(model=model, options={"max_new_tokens": 12, "stop": stop})
+            for ask in (llm.invoke, lambda text, llm=llm, **given: "".join(llm.stream(text, **given))):
+                assert ask(TEXT) == ends[second]
+                assert ask(TEXT, stop=[first]) == ends[first]
+                assert ask(TEXT, stop=[]) == model.generate(TEXT, max_new_tokens=12).text
+            assert llm.bind(stop=[first]).invoke(TEXT) == ends[first]

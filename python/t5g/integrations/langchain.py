@@ -52,7 +52,7 @@ class T5gLLM(LLM):  # type: ignore[misc]
     model
         A :class:`t5g.Model`, or the path of one. ``None``: the bundled one.
     options
-        As in :meth:`t5g.Model.generate`; a call's own come on top.
+        As in :meth:`t5g.Model.generate`; a call's own come on top, `stop` among them.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -74,6 +74,10 @@ class T5gLLM(LLM):  # type: ignore[misc]
     def _identifying_params(self) -> Mapping[str, Any]:
         return {"model": str(self._opened.path), **self.options}
 
+    def _options(self, stop: list[str] | None, given: dict[str, Any]) -> dict[str, Any]:
+        """Options of a call; LangChain's `stop` is an argument of its own, None where the caller gives none."""
+        return self.options | given | ({} if stop is None else {"stop": stop})
+
     def _call(
         self,
         prompt: str,
@@ -81,7 +85,7 @@ class T5gLLM(LLM):  # type: ignore[misc]
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> str:
-        return self._opened.generate(prompt, stop=stop, **(self.options | kwargs)).text
+        return self._opened.generate(prompt, **self._options(stop, kwargs)).text
 
     def _stream(
         self,
@@ -90,8 +94,12 @@ class T5gLLM(LLM):  # type: ignore[misc]
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> Iterator[GenerationChunk]:
-        with self._opened.stream(prompt, stop=stop, **(self.options | kwargs)) as stream:
+        with self._opened.stream(prompt, **self._options(stop, kwargs)) as stream:
+            is_empty = True
             for piece in stream:
                 if run_manager is not None:
                     run_manager.on_llm_new_token(piece)
+                is_empty = False
                 yield GenerationChunk(text=piece)
+            if is_empty:  # LangChain takes no chunk at all for a failure
+                yield GenerationChunk(text="")
