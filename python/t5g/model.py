@@ -132,6 +132,7 @@ class Model:
         self.generation_defaults: GenerationDefaults = GenerationDefaults(self._core)
         """What generation does where an argument is not given: the options that the file has."""
         self._chat_templates = ChatTemplates(self._core, str(self.path))
+        self._adapter_files: dict[str, str] = {}  # by name, for who writes down which they are
         if encoder_window == "inclusive" and self.config.architecture == "t5gemma2":
             arguments.warn_once(
                 Argument("encoder_window"), " has no effect on T5Gemma 2: only T5Gemma (the first) has two."

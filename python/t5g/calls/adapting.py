@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t5g import adapters, arguments
@@ -47,9 +48,9 @@ def load_adapter(self: Model, path: str | os.PathLike[str], name: str | None = N
     """
     given = arguments.path("path", path)
     chosen = adapters.usual_name(given) if name is None else arguments.text("name", name)
-    self._native.load_adapter(
-        arguments.native_path("path", find_adapter(path)), chosen, arguments.number("scale", scale)
-    )
+    file = find_adapter(path)
+    self._native.load_adapter(arguments.native_path("path", file), chosen, arguments.number("scale", scale))
+    self._adapter_files[chosen] = str(Path(file).absolute())
     return chosen
 
 
@@ -64,3 +65,4 @@ def unload_adapter(self: Model, name: str) -> None:
         No adapter of that name is loaded.
     """
     self._native.unload_adapter(arguments.text("name", name))
+    self._adapter_files.pop(name, None)

@@ -9,13 +9,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from sentence_transformers import SentenceTransformer
 
 import t5g
+from t5g import adapters as adapters_of_call
 
 try:
     from sentence_transformers.base.modules import InputModule
@@ -34,10 +36,28 @@ class T5g(InputModule):  # type: ignore[misc]
     model
         A :class:`t5g.Model`, or the path of one, which may be an encoder alone.
     pooling, normalize, batch_size, layer, adapters
-        As in :meth:`t5g.Model.embed`.
+        As in :meth:`t5g.Model.embed`; adapters are the same for all texts.
+    adapter_files
+        Adapters to load: ``{name: [path, scale]}``.
+    model_options
+        As in :class:`t5g.Model`, where `model` is a path.
+
+    Notes
+    -----
+    What is saved names the files of the model and of the adapters in use by their absolute paths, and has the options
+    of the model that texts and vectors depend on. Where a model runs is for each machine to say.
     """
 
-    config_keys: list[str] = ["model", "pooling", "normalize", "batch_size", "layer"]  # noqa: RUF012
+    config_keys: list[str] = [  # noqa: RUF012
+        "model",
+        "pooling",
+        "normalize",
+        "batch_size",
+        "layer",
+        "adapters",
+        "adapter_files",
+        "model_options",
+    ]
     save_in_root = True
 
     def __init__(
@@ -49,12 +69,18 @@ class T5g(InputModule):  # type: ignore[misc]
         batch_size: int = 32,
         layer: int = -1,
         adapters: Adapters = None,
+        adapter_files: Mapping[str, Sequence[Any]] | None = None,
+        model_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.t5g = model if isinstance(model, t5g.Model) else t5g.Model(model)
-        self.model = str(self.t5g.path)
+        if isinstance(model, t5g.Model) and model_options:
+            raise t5g.InvalidArgumentError("model_options: are for a path, but the model is open already.")
+        self.t5g = model if isinstance(model, t5g.Model) else t5g.Model(model, **(model_options or {}))
+        self.model = str(Path(self.t5g.path).absolute())  # of now: the program may go elsewhere
         self.pooling, self.normalize, self.batch_size = pooling, normalize, batch_size
         self.layer, self.adapters = layer, adapters
+        for name, (path, scale) in (adapter_files or {}).items():
+            self.t5g.load_adapter(path, name, scale)
 
     @property
     def tokenizer(self) -> Any:
@@ -64,7 +90,7 @@ class T5g(InputModule):  # type: ignore[misc]
     @property
     def max_seq_length(self) -> int:
         """The longest text, in tokens. A longer one is an error: nothing is cut."""
-        return self.t5g.config.encoder.max_position_embeddings
+        return self.t5g.max_source_tokens
 
     def get_embedding_dimension(self) -> int:
         """Give the length of vectors."""
@@ -100,14 +126,33 @@ class T5g(InputModule):  # type: ignore[misc]
             normalize=self.normalize,
             batch_size=self.batch_size,
             layer=self.layer,
-            adapters=self.adapters,
+            adapters=[self.adapters] * len(ids),  # a list of names alone would be one for each text
         )
         device = features["input_ids"].device
         features["sentence_embedding"] = torch.from_numpy(vectors).to(device)
         return features
 
+    @property
+    def model_options(self) -> dict[str, Any]:
+        """What the model was opened with, as far as texts and vectors depend on it."""
+        limit = self.t5g.max_source_tokens
+        of_file = limit == self.t5g.config.encoder.max_position_embeddings
+        window = self.t5g.encoder_window
+        return ({} if of_file else {"max_source_tokens": limit}) | (
+            {} if window == "exclusive" else {"encoder_window": window}
+        )
+
+    @property
+    def adapter_files(self) -> dict[str, list[Any]]:
+        """The adapters in use: ``{name: [path, scale]}``."""
+        loaded, chosen = self.t5g.adapters, adapters_of_call.choice(self.adapters)
+        names = [*loaded] if chosen is None else [name for name, _ in chosen]
+        if missing := [name for name in names if name not in loaded]:
+            raise t5g.InvalidArgumentError(f"adapters: {missing[0]!r} is not loaded, so it cannot be saved.")
+        return {name: [self.t5g._adapter_files[name], loaded[name]] for name in names}
+
     def save(self, output_path: str, *_: Any, **__: Any) -> None:
-        """Write which model it is; the model's file stays where it is."""
+        """Write which model it is, and which adapters; their files stay where they are."""
         self.save_config(output_path)
 
 
