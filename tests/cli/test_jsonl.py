@@ -69,6 +69,13 @@ def test_options_and_the_instruction_are_for_all_lines(model: t5g.Model) -> None
     assert whole[0]["timings"]["n_new_tokens"] == len(whole[0]["token_ids"])
 
 
+def test_log_probabilities_that_are_not_shown_are_told_of() -> None:
+    result = run("run", MODEL, *FLAGS, "--logprobs", 1, stdin=lines([{"text": "a"}, {"text": "b"}]))
+    note = b"t5g-run: note: --json shows the log-probabilities that --logprobs asks for\n"
+    assert (result.returncode, result.stderr) == (0, note)
+    assert run("run", MODEL, *FLAGS, "--logprobs", 1, "--json", stdin=lines([{"text": "a"}])).stderr == b""
+
+
 def test_what_is_cut_of_a_source_is_told(model: t5g.Model) -> None:
     rows = [{"text": "again " * 50}, {"text": "short"}]
     flags = ["--max-source-tokens", 20, "--truncation", "middle"]

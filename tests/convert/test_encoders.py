@@ -137,6 +137,14 @@ def test_commands_know_a_file_without_a_decoder(tmp_path: Path) -> None:
     assert facts["memory"]["bytes_per_target_token"] == 0
     bench = json.loads(run("bench", path, "--source-tokens", "8", "--repeat", "1", "--json").stdout)
     assert {result["test"] for result in bench["results"]} == {"image", "encode"}
+    idle = run("bench", path, "--source-tokens", "8", "--repeat", "1", "--batch", "2", "--new-tokens", "9")
+    assert idle.returncode == 0
+    assert [
+        said.partition(" has no effect: the file has no decoder")[0] for said in idle.stderr.decode().splitlines()
+    ] == [
+        "t5g-bench: warning: --new-tokens",
+        "t5g-bench: warning: --batch",
+    ]
     wrong = run("run", path, "-p", "a text", "--json")
     assert wrong.returncode == 1
     assert b"an encoder without a decoder" in wrong.stderr

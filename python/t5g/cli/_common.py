@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -40,18 +40,29 @@ class Parser(argparse.ArgumentParser):
 
         self.advice = ""  # for words that are no option's
         self.may_be_empty: set[str] = set()  # names of options of which the empty text is one too
+        self._given: set[str] = set()  # names of options that the command line has, whatever their value
         self.set_defaults(parser=self)
         self.add_argument("--version", action="version", version=f"{prog} {__version__}")
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Refuse the empty text too where an option must have one: a variable of a shell's that is not set."""
         words = _flags.in_own_spelling(sys.argv[1:] if args is None else args, self._option_string_actions)
+        self._given = set()
         arguments = super().parse_args(words, namespace)
         for action in self._actions:
             given = getattr(arguments, action.dest, None)
             if action.dest not in self.may_be_empty and "" in (given if isinstance(given, list) else [given]):
                 self.error(f"argument {'/'.join(action.option_strings) or action.metavar}: must not be empty")
         return arguments
+
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        # The namespace does not tell a value that is given from the same one as the default.
+        self._given.add(action.dest)
+        return super()._get_values(action, arg_strings)
+
+    def has_been_given(self, flag: str) -> bool:
+        """Whether the command line has this option of the command's."""
+        return self._option_string_actions[flag].dest in self._given
 
     def describe(self, error: Exception) -> str:
         """Say what went wrong as :func:`describe` does, and name this command's flags."""
@@ -66,6 +77,14 @@ class Parser(argparse.ArgumentParser):
                 message += f". {advice}"
         report(self.prog, f"{message} (see {self.prog} --help)")
         sys.exit(WRONG_USAGE)
+
+
+def refuse(arguments: argparse.Namespace, flags: Iterable[str], why: str) -> None:
+    """Raise UsageError where one of some options is given, which has no effect as the others are: *--flag why*."""
+    parser: Parser = arguments.parser
+    for flag in flags:
+        if parser.has_been_given(flag):
+            raise UsageError(f"{flag} {why}")
 
 
 # What --truncation cuts away, in messages.

@@ -82,6 +82,8 @@ def run(
     _check_inputs(paths)
     if "-" in paths:
         _stdin.tell_if_typed(lambda message: _common.report(PROG, message, "note"))
+    if arguments.logprobs is not None and not arguments.json:
+        _common.report(PROG, "--json shows the log-probabilities that --logprobs asks for", "note")
     rows = Rows(
         paths,
         encoding=arguments.encoding,

@@ -122,8 +122,17 @@ def options(arguments: argparse.Namespace) -> dict[str, Any]:
     return {option: value for option, value in given.items() if value is not None}
 
 
+def check(arguments: argparse.Namespace) -> None:
+    """Raise UsageError for options that contradict each other."""
+    kept = getattr(arguments, "source_cache", None)  # t5g-embed has none
+    if kept in ("keys", "latent"):
+        why = f"does not go with --source-cache {kept}: it is of --source-cache auto, which chooses by it"
+        _common.refuse(arguments, ["--source-cache-budget"], why)
+
+
 def opened(arguments: argparse.Namespace) -> Model:
     """Open the model of a command, with its options and its adapters."""
+    check(arguments)
     from t5g import Model
 
     model = Model(arguments.model, **options(arguments))

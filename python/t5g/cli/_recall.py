@@ -108,6 +108,9 @@ def run(arguments: argparse.Namespace) -> None:
         )
     except InvalidArgumentError as error:
         raise _common.UsageError(arguments.parser.describe(error).rstrip(".")) from None
+    if arguments.haystack is None:
+        _common.refuse(arguments, ["--encoding", "--errors"], "needs --haystack FILE, of whose text it is")
+    _model.check(arguments)
     haystack = None
     if arguments.haystack is not None:
         data, name = Path(arguments.haystack).read_bytes(), printable(arguments.haystack)

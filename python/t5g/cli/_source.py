@@ -48,6 +48,13 @@ def check(arguments: argparse.Namespace) -> None:
         for flag, given in (("-p", arguments.prompt is not None), ("-f", arguments.file), ("--image", arguments.image)):
             if given:
                 raise _common.UsageError(f"{flag} is part of the source, which --no-source leaves out")
+        flags = ["--system", "--raw", "--truncation"]
+        _common.refuse(arguments, flags, "says how the source is read, which --no-source leaves out")
+    if arguments.raw:
+        _common.refuse(arguments, ["--system"], "does not go with --raw")
+    if arguments.prompt is not None or arguments.file or arguments.no_source or arguments.jsonl:
+        why = "needs a terminal that asks for one source after the other: leave out -p, -f, --no-source and --jsonl"
+        _common.refuse(arguments, ["--forget"], why)
 
 
 class Source:
@@ -157,8 +164,6 @@ def argument_text(arguments: argparse.Namespace, name: str, text: _Text) -> _Tex
 def prompt(model: Model, text: str, n_images: int, *, raw: bool, system: str | None = None) -> str | list[int]:
     """Make what the model takes of a text: a turn of a conversation, or with the places of images in front."""
     if system is not None:
-        if raw:
-            raise _common.UsageError("--system does not go with --raw")
         return model.conversation(system=system).prompt(text)
     if model.has_chat_template and not raw:
         return model.apply_chat_template([{"role": "user", "content": text}])

@@ -54,8 +54,11 @@ def _numbers(text: str, flag: str) -> list[int]:
 
 def _bench(arguments: argparse.Namespace) -> int | None:
     if arguments.check:
+        flags = ["--source-tokens", "--new-tokens", "--batch", "--image", "--repeat", "--json", "--lora"]
+        _common.refuse(arguments, flags, "does not go with --check, which compares what it chooses and prints a text")
         from t5g.cli._check import check
 
+        _model.check(arguments)
         return check(arguments)
     lengths = _numbers(arguments.source_tokens, "--source-tokens")
     batches = _numbers(arguments.batch, "--batch")
@@ -64,6 +67,7 @@ def _bench(arguments: argparse.Namespace) -> int | None:
     from t5g import _core
 
     with _model.opened(arguments) as model:
+        _check_limits(model, lengths, arguments)
         facts: dict[str, Any] = {
             "model": str(model.path),
             "device": model.device,
@@ -87,6 +91,25 @@ def _bench(arguments: argparse.Namespace) -> int | None:
     else:
         _print(facts)
     return None
+
+
+def _check_limits(model: Model, lengths: Sequence[int], arguments: argparse.Namespace) -> None:
+    """Raise InputTooLongError for more tokens than the model takes, and tell what has no decoder to measure."""
+    from t5g.errors import InputTooLongError
+
+    asked = [("--source-tokens", max(lengths), "source", model.max_source_tokens)]
+    if model.config.decoder is not None:
+        asked.append(("--new-tokens", arguments.new_tokens, "target", model.max_target_tokens))
+    else:
+        for flag in ("--new-tokens", "--batch"):
+            if arguments.parser.has_been_given(flag):
+                _common.report(_PROG, f"{flag} has no effect: the file has no decoder", "warning")
+    for flag, n, side, limit in asked:
+        if n > limit:
+            raise InputTooLongError(
+                f"{flag}: {n:,} tokens, but the model's limit is {limit:,}. Ask for fewer, or raise the limit with "
+                f"--max-{side}-tokens."
+            )
 
 
 def _median_seconds(run: Callable[[], object], repeat: int) -> float:

@@ -34,6 +34,7 @@ def _convert(arguments: argparse.Namespace) -> None:
     from t5g_convert import convert
 
     _conversion.check(arguments)
+    _check(arguments)
     summary = convert(
         arguments.hf_dir,
         arguments.output,
@@ -49,6 +50,15 @@ def _convert(arguments: argparse.Namespace) -> None:
         progress=sys.stderr.isatty(),
     )
     _conversion.report(_PROG, summary)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Raise UsageError for options that contradict each other."""
+    if arguments.adapter:
+        flags = ["--pure", "--no-vision", "--vision-type", "--encoder-only", "--no-tokenizer"]
+        _common.refuse(arguments, flags, "does not go with --adapter: it is of a whole model")
+    if arguments.no_vision:
+        _common.refuse(arguments, ["--vision-type"], "does not go with --no-vision: no matrix of the tower is left")
 
 
 if __name__ == "__main__":

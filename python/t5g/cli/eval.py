@@ -63,8 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _eval(arguments: argparse.Namespace) -> None:
     from contextlib import ExitStack
 
-    if arguments.limit is not None and arguments.limit < 1:
-        raise _common.UsageError(f"--limit is {arguments.limit}, expected 1 or more")
+    _check(arguments)
     from t5g import Model
     from t5g._files import check_output
     from t5g.evaluation import evaluate, read_pairs
@@ -103,6 +102,18 @@ def _eval(arguments: argparse.Namespace) -> None:
         cut = f"{result.n_truncated_tokens:,} tokens were cut from the {part} of {n:,} of {len(pairs):,} sources"
         _common.report(_PROG, f"{cut}, which are longer than {limit:,}", "warning")
     _print(result, as_json=arguments.json)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Raise UsageError for wrong values, and for options that contradict each other."""
+    if arguments.limit is None:
+        _common.refuse(arguments, ["--seed"], "needs --limit N: it is of the draw of so many pairs")
+    elif arguments.limit < 1:
+        raise _common.UsageError(f"--limit is {arguments.limit}, expected 1 or more")
+    if arguments.no_generate:
+        flags = ["--outputs", "--max-new-tokens", "--num-beams"]
+        _common.refuse(arguments, flags, "does not go with --no-generate: no text is generated")
+    _model.check(arguments)
 
 
 def _write_outputs(path: str, pairs: Sequence[Pair], result: Evaluation) -> None:

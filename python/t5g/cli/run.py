@@ -89,10 +89,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: argparse.Namespace) -> int | None:
     _source.check(arguments)
     _jsonl.check(arguments)
+    _model.check(arguments)
     if arguments.jsonl:
         with _opened(arguments) as model:
             return _jsonl.run(model, arguments, _options(arguments), _single.fields)
     source = _source.Source(arguments)  # before the model: a missing file should not wait for it
+    if not source.asks:
+        _common.refuse(arguments, ["--forget"], "needs a terminal that asks for one source after the other")
     if source.asks:
         if arguments.output is not None:
             raise _common.UsageError("--output needs a source: give -p TEXT or -f FILE")
