@@ -156,7 +156,7 @@ class _Fields:
         if value is None:
             return None
         ids = value if isinstance(value, list) else [value]
-        if not all(type(i) is int and 0 <= i < _MAX_COUNT for i in ids):
+        if not ids or not all(type(i) is int and 0 <= i < _MAX_COUNT for i in ids):
             raise self.error(key, f"is {value!r}, expected token ids")
         return tuple(dict.fromkeys(ids))
 

@@ -31,6 +31,8 @@ from t5g_convert.tokenizer import read_vocabulary
 from t5g_convert.vocabulary import Vocabulary
 from t5g_convert.writer import OutputTensor, write_gguf
 
+_CONFIGS = "config.json, generation_config.json"  # either may say what ids there are
+
 
 def convert(
     hf_dir: str | os.PathLike[str],
@@ -76,7 +78,14 @@ def convert(
         changes.check({spec.source: spec.shape for spec in specs}, ignored)
     has_tokenizer = any((given / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
     vocabulary = read_vocabulary(given if has_tokenizer else folder, config, use_tokenizer=tokenizer)
-    generation = GenerationDefaults() if config.decoder is None else read_generation_defaults(folder)
+    generation = GenerationDefaults()
+    if config.decoder is not None:
+        generation = read_generation_defaults(folder, config.vocab_size)
+    if vocabulary.is_placeholder and generation.stop:
+        notes.append(
+            f"Without a tokenizer no text can be stopped at, so {generation.stop!r} of stop_strings is left out."
+        )
+        generation.stop = []
     config = _drop_unreachable_ids(config, notes)
     config = _end_at_turns(config, vocabulary, notes)
     preset = Preset(chosen, pure, config.hidden_size)
@@ -188,7 +197,7 @@ def _drop_unreachable_ids(config: ModelConfig, notes: list[str]) -> ModelConfig:
         )
     for name in ("bos_token_id", "pad_token_id", "decoder_start_token_id"):
         if getattr(config, name) >= size:
-            raise ModelFormatError(f"config.json: {name} is {getattr(config, name)}, beyond the vocabulary of {size}.")
+            raise ModelFormatError(f"{_CONFIGS}: {name} is {getattr(config, name)}, beyond the vocabulary of {size}.")
     if not eos:
-        raise ModelFormatError(f"config.json: no eos_token_id below the vocabulary size {size}.")
+        raise ModelFormatError(f"{_CONFIGS}: no eos_token_id below the vocabulary size {size}.")
     return dataclasses.replace(config, eos_token_ids=eos, image_token_ids=image)

@@ -34,6 +34,7 @@ _SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cut
 _SAMPLING_DEFAULTS = {"temperature": 1.0, "top_k": 50}  # transformers', where do_sample is true
 _LENGTHS = {"max_length": "max_new_tokens", "min_length": "min_new_tokens"}
 _RENAMED = {"bad_words_ids": "bad_words"}
+_OF_TOKENS = ("forced_bos_token_id", "suppress_tokens", "bad_words")
 # Of those above, the values that ask for nothing and are not worth a key.
 _NOTHING: dict[str, Any] = {
     "typical_p": 1.0,
@@ -109,8 +110,11 @@ class GenerationDefaults:
     notes: list[str] = field(default_factory=list)
 
 
-def read_generation_defaults(folder: Path) -> GenerationDefaults:
-    """Read the defaults of a checkpoint folder."""
+def read_generation_defaults(folder: Path, vocab_size: int | None = None) -> GenerationDefaults:
+    """Read the defaults of a checkpoint folder.
+
+    vocab_size: tokens beyond it, which the model cannot write, are left out.
+    """
     path = folder / "generation_config.json"
     if path.is_file():
         wishes = read_json(path)
@@ -129,9 +133,13 @@ def read_generation_defaults(folder: Path) -> GenerationDefaults:
     for name, value in asked.items():
         try:
             GenerationConfig(**{name: value} | _room(name, value))
+            if name in _OF_TOKENS and any(type(token) is not int for token in _tokens(value)):
+                raise TypeError(name)  # true is no token, though Python counts it as 1
             found.options[name] = value
         except (T5gError, TypeError):
             left_out[name] = value
+    if vocab_size is not None:
+        found.notes += [f"{path.name}: {note}" for note in _leave_out_unreachable(found.options, vocab_size)]
     for reason, names in _conflicts(found.options):
         left_out |= {name: found.options.pop(name) for name in names}
         found.notes.append(f"{path.name}: {reason}")
@@ -179,6 +187,35 @@ def _room(name: str, value: Any) -> dict[str, Any]:
     if name == "min_new_tokens":
         return {"max_new_tokens": max(value, 1)}
     return {"temperature": 1.0} if name == "num_return_sequences" else {}
+
+
+def _tokens(value: Any) -> list[Any]:
+    """Give the ids of a token, of several, or of several texts."""
+    if not isinstance(value, list | tuple):
+        return [value]
+    return [token for item in value for token in _tokens(item)]
+
+
+def _leave_out_unreachable(options: dict[str, Any], vocab_size: int) -> list[str]:
+    """Take off what names tokens that the model has not, and would be refused whenever it generates. Gives notes."""
+    notes = []
+    for name in _OF_TOKENS:
+        if name not in options:
+            continue
+        beyond = [token for token in _tokens(options[name]) if token >= vocab_size]
+        if not beyond:
+            continue
+        kept = []
+        if isinstance(options[name], list):
+            kept = [item for item in options[name] if max(_tokens(item)) < vocab_size]
+        if kept:
+            options[name] = kept
+        else:
+            del options[name]
+        theirs = next((theirs for theirs, ours in _RENAMED.items() if ours == name), name)
+        listed = _short(beyond).strip("[]")
+        notes.append(f"{theirs} names tokens beyond the vocabulary of {vocab_size:,}, which are left out: {listed}.")
+    return notes
 
 
 def _conflicts(options: Mapping[str, Any]) -> list[tuple[str, list[str]]]:

@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from t5g import _core, arguments, constraints
-from t5g.messages import Argument, Part, listed
+from t5g.errors import ModelFormatError
+from t5g.messages import Argument, Part, listed, told
 from t5g.sources import one_row
 
 if TYPE_CHECKING:
@@ -162,12 +163,30 @@ def config(given: Mapping[str, Any], model: Model) -> _core.sampling.GenerationC
         options["bad_words"] = list(_bad_words(options["bad_words"], model))
     values = checked(options)
     usual = fitting(model.generation_defaults, values)
+    _check_tokens(usual, model)
     constraint = constraints.make(given, model)
     limit = {} if constraint is None else {"constraint": constraint}
     made = _core.sampling.GenerationConfig(**usual | values, **limit)
     for parts in without_effect(values, usual):
         arguments.warn_once(*parts)
     return made
+
+
+def _check_tokens(usual: Mapping[str, Any], model: Model) -> None:
+    """Raise ModelFormatError for a default of the file that names a token it has not: no argument is to blame."""
+    size = model.config.vocab_size
+    for name, value in usual.items():
+        if table()[name]["type"] not in ("id", "ids", "id_lists") or value is None:
+            continue
+        several = [value] if isinstance(value, int) else value
+        ids = (token for item in several for token in ([item] if isinstance(item, int) else item))
+        if (worst := max(ids, default=0)) >= size:
+            raise told(
+                ModelFormatError,
+                f"{model.path}: its own default of {name} has token {worst}, but its vocabulary has {size:,}. Give ",
+                Argument(name),
+                ", which counts instead, or mend generation_config.json and convert the checkpoint again.",
+            )
 
 
 def _bad_words(value: Any, model: Model) -> Iterator[Any]:

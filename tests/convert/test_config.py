@@ -152,6 +152,12 @@ def test_a_guess_is_an_error_that_names_the_field(tmp_path: Path, make: Any, cha
         ({"encoder": None}, "'encoder' is missing"),
         ({"decoder": 3}, "'decoder' is not an object"),
         ({"eos_token_id": ["</s>"]}, "eos_token_id"),
+        ({"eos_token_id": []}, r"config\.json: 'eos_token_id' is \[\], expected token ids"),
+        ({"eos_token_id": [True]}, "eos_token_id"),
+        ({"eos_token_id": -1}, "eos_token_id"),
+        ({"pad_token_id": []}, "pad_token_id"),
+        ({"bos_token_id": True}, "bos_token_id"),
+        ({"decoder_start_token_id": "2"}, "decoder_start_token_id"),
     ],
 )
 def test_not_such_a_model(tmp_path: Path, change: dict[str, Any], words: str) -> None:

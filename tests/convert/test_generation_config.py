@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,41 @@ def test_what_cannot_be_taken_over_is_named(
 ) -> None:
     found, notes = read(tmp_path, wishes)
     assert found == options
-    assert pytest.importorskip("re").search(words, notes), notes
+    assert re.search(words, notes), notes
     assert "generation_config.json" in notes
+
+
+@pytest.mark.parametrize(
+    ("wishes", "options", "words"),
+    [
+        ({"suppress_tokens": [99, 3, 100]}, {"suppress_tokens": [99, 3]}, "suppress_tokens .* left out: 100."),
+        ({"suppress_tokens": [2**31 - 1]}, {}, "suppress_tokens names tokens beyond the vocabulary of 100"),
+        ({"bad_words_ids": [[5], [6, 700]]}, {"bad_words": [[5]]}, "bad_words_ids .* left out: 700."),
+        ({"bad_words_ids": [[100]]}, {}, "bad_words_ids .* left out: 100."),
+        ({"forced_bos_token_id": 100}, {}, "forced_bos_token_id .* left out: 100."),
+        ({"forced_bos_token_id": True}, {}, "not taken over: forced_bos_token_id = True"),
+        ({"suppress_tokens": [True], "bad_words_ids": [[False]]}, {}, r"suppress_tokens = \[True\], bad_words"),
+    ],
+)
+def test_tokens_that_the_model_has_not_are_left_out(
+    tmp_path: Path, wishes: dict[str, Any], options: dict[str, Any], words: str
+) -> None:
+    (tmp_path / "generation_config.json").write_text(json.dumps(IDS | wishes))
+    found = read_generation_defaults(tmp_path, 100)
+    assert found.options == options
+    assert len(found.notes) == 1
+    assert re.search(f"generation_config.json.*{words}", found.notes[0]), found.notes
+
+
+def test_a_model_of_such_defaults_generates(tmp_path: Path) -> None:
+    source = Folder.of(t5gemma_config()).write(tmp_path / "hf")
+    (source / "generation_config.json").write_text(json.dumps(IDS | {"suppress_tokens": [99999], "stop_strings": "x"}))
+    summary = t5g.convert(source, tmp_path / "m.gguf", type="f32")
+    assert any("suppress_tokens names tokens beyond the vocabulary" in note for note in summary.notes)
+    assert any("['x'] of stop_strings is left out" in note for note in summary.notes)
+    with t5g.Model(tmp_path / "m.gguf") as model:
+        assert model.generation_defaults == {}
+        assert len(model.generate([5, 6], max_new_tokens=2).token_ids) <= 2
 
 
 def test_without_the_file_config_json_is_asked(tmp_path: Path) -> None:
@@ -91,7 +125,7 @@ def test_without_the_file_config_json_is_asked(tmp_path: Path) -> None:
 
 def test_from_the_folder_through_quantize_to_the_model(tmp_path: Path) -> None:
     source = Folder.of(t5gemma_config()).write(tmp_path / "hf")
-    wishes = {
+    wishes: dict[str, Any] = {
         "do_sample": True,
         "temperature": 0.7,
         "top_k": 9,
@@ -110,6 +144,7 @@ def test_from_the_folder_through_quantize_to_the_model(tmp_path: Path) -> None:
         "top_h": 0.5,
     }
     (source / "generation_config.json").write_text(json.dumps(IDS | wishes))
+    assert read_generation_defaults(source).stop == wishes["stop_strings"]
     summary = t5g.convert(source, tmp_path / "m.gguf", type="f32")
     assert any("top_h = 0.5" in note for note in summary.notes)
     t5g.quantize(tmp_path / "m.gguf", tmp_path / "q.gguf", "q8_0")
@@ -124,7 +159,7 @@ def test_from_the_folder_through_quantize_to_the_model(tmp_path: Path) -> None:
     }
     for name in ("m.gguf", "q.gguf"):
         with t5g.Model(tmp_path / name) as model:
-            assert model.generation_defaults == expected | {"stop": ("END", "\n\n")}
+            assert model.generation_defaults == expected
         reader = gguf.GGUFReader(tmp_path / name)
         found = {key: reader.get_field(f"general.sampling.{key}").contents() for key in ("temp", "top_k", "top_p")}
         assert found == pytest.approx({"temp": 0.7, "top_k": 9, "top_p": 0.9})

@@ -27,11 +27,12 @@ def rewritten(path: Path, **defaults: Any) -> Path:
     from t5g_convert.metadata import T, Value
 
     original = requantize._metadata
+    elements = {int: T.INT32, str: T.STRING}
     kinds = {int: T.UINT32, float: T.FLOAT64, str: T.STRING}
 
     def metadata(*arguments: Any) -> Any:
         values = {
-            name: Value(v, T.ARRAY, T.STRING) if isinstance(v, list) else Value(v, kinds[type(v)])
+            name: Value(v, T.ARRAY, elements[type(v[0])]) if isinstance(v, list) else Value(v, kinds[type(v)])
             for name, v in defaults.items()
         }
         return original(*arguments) | {f"t5gemma.generation.{name}": value for name, value in values.items()}
@@ -94,6 +95,32 @@ def test_they_count_where_nothing_is_given(tmp_path: Path, plain: t5g.Model, def
         with model.stream(SOURCE) as stream:
             assert "".join(stream) == plain.generate(SOURCE, **given).text
         assert ids(model, **t5g.options.plain()) == ids(plain)
+
+
+@pytest.mark.parametrize(
+    ("defaults", "given", "flags"),
+    [
+        ({"suppress_tokens": [7, 99999]}, {"suppress_tokens": [7]}, ["--suppress-tokens", "7"]),
+        ({"bad_words": [7, 99999, -1]}, {"bad_words": ()}, ["--bad-word", "x"]),
+        ({"forced_bos_token_id": 99999}, {"forced_bos_token_id": 7}, ["--forced-bos", "7"]),
+    ],
+    ids=str,
+)
+def test_tokens_that_the_file_has_not_are_the_files_fault(
+    tmp_path: Path, defaults: dict[str, Any], given: dict[str, Any], flags: list[str]
+) -> None:
+    from t5g.cli import run
+
+    path = rewritten(tmp_path / "m.gguf", **defaults)
+    ((name, _),) = given.items()
+    with t5g.Model(path) as model:
+        with pytest.raises(
+            t5g.ModelFormatError, match=rf"m\.gguf: its own default of {name} has token 99999, .*{name}"
+        ):
+            model.generate(SOURCE, max_new_tokens=2)
+        assert model.generate(SOURCE, max_new_tokens=2, **given).token_ids
+    assert run.main([str(path), "-p", "x", "--no-stdin", "-n", "2", "--json"]) == 1
+    assert run.main([str(path), "-p", "x", "--no-stdin", "-n", "2", "--json", *flags]) == 0
 
 
 def test_sampling_counts_with_the_seed_of_the_call(tmp_path: Path, plain: t5g.Model) -> None:
