@@ -113,6 +113,19 @@ def test_standard_output_that_takes_nothing_is_a_failure(
         assert result.stderr == b"t5g-%s: error: standard output: %s\n" % (name.encode(), why)
 
 
+@pytest.mark.parametrize(
+    "name", ["run", "embed", "bench", "info", "eval", "eval recall", "convert", "quantize", "serve"]
+)
+def test_neither_is_help_that_nobody_can_read(name: str) -> None:
+    command, *word = name.split()
+    for flag in ("--help", "--version"):
+        for redirection in (">&-", "> /dev/full"):
+            result = shell(f"{line(command, *word, flag)} {redirection}")
+            assert (result.returncode, result.stdout) == (1, b"")
+            assert result.stderr.startswith(b"t5g-%s: error: standard output: " % name.encode())
+            assert result.stderr.count(b"\n") == 1
+
+
 @pytest.mark.parametrize("arguments", [["-p", "x", "-f", "none"], ["--nonsense"], ["-p", "x", "-n", "0"]], ids=str)
 def test_nobody_to_tell_is_no_crash(arguments: list[str]) -> None:
     for redirection in ("2>&-", "2> /dev/full"):

@@ -60,6 +60,15 @@ class Parser(argparse.ArgumentParser):
         self._given.add(action.dest)
         return super()._get_values(action, arg_strings)
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # Not argparse's own, which keeps to itself that nobody can read what --help and --version say.
+        (file or sys.stderr).write(message)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End the command. Raises OSError where what has been written for --help cannot be."""
+        sys.stdout.flush()
+        super().exit(status, message)
+
     def has_been_given(self, flag: str) -> bool:
         """Whether the command line has this option of the command's."""
         return self._option_string_actions[flag].dest in self._given
@@ -130,9 +139,11 @@ def report(prog: str, message: str, kind: str = "error") -> None:
 def run(parser: Parser, body: Callable[[argparse.Namespace], int | None], argv: Sequence[str] | None) -> int:
     """Parse `argv` (None: the process's), run `body` and turn however it ends into an exit status."""
     _streams.prepare()
-    arguments = parser.parse_args(argv)
-    previous = _end_cleanly_on_sigterm()
+    chosen, previous = parser, None
     try:
+        arguments = parser.parse_args(argv)
+        chosen = arguments.parser  # which a word in front may have made another one
+        previous = _end_cleanly_on_sigterm()
         with _warnings_in_lines(parser):
             status = body(arguments)
         sys.stdout.flush()
@@ -151,7 +162,6 @@ def run(parser: Parser, body: Callable[[argparse.Namespace], int | None], argv: 
     except Exception as error:
         if os.environ.get("T5G_DEBUG"):
             raise
-        chosen: Parser = arguments.parser  # which a word in front may have made another one
         message = chosen.describe(error)
         if _flags.at_fault(error, chosen._option_string_actions) is None:
             report(parser.prog, message)
