@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -94,10 +95,13 @@ def read_json(path: str | os.PathLike[str], *, advice: str = "Save it as UTF-8."
     return parse_json(decode(data, name, encoding=json.detect_encoding(data), advice=advice), name)
 
 
-def parse_json(text: str, name: str) -> Any:
-    """Parse JSON text called `name` in messages. Raises InvalidArgumentError, also for halves of surrogate pairs."""
+def parse_json(text: str, name: str, *, finite: bool = False) -> Any:
+    """Parse JSON text called `name` in messages. Raises InvalidArgumentError, also for halves of surrogate pairs.
+
+    finite: and for numbers that are not, NaN and 1e999: files of others have them, but a result could not repeat one.
+    """
     try:
-        content = json.loads(text)
+        content = json.loads(text, parse_constant=_finite, parse_float=_finite) if finite else json.loads(text)
         if _SURROGATE.search(text):
             json.dumps(content, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
@@ -107,6 +111,13 @@ def parse_json(text: str, name: str) -> Any:
     except (ValueError, RecursionError) as error:
         raise InvalidArgumentError(f"{name}: not valid JSON ({error}).") from error
     return content
+
+
+def _finite(word: str) -> float:
+    number = float(word)
+    if not math.isfinite(number):
+        raise ValueError(f"{word if len(word) < 20 else f'{word[:20]}...'} is not a finite number")
+    return number
 
 
 @dataclass(frozen=True)
@@ -131,7 +142,7 @@ class JsonLine:
     def parse(self, errors: Errors = "strict") -> Any:
         """Decode and parse it. Raises InvalidArgumentError, with the byte's offset in the file or the line's number."""
         text = _decode(self.data, _Place(self.name, self.offset, _ADVICE), self.codec, errors)
-        return parse_json(text.removeprefix("\ufeff"), self.name)  # files put together keep their marks
+        return parse_json(text.removeprefix("\ufeff"), self.name, finite=True)  # files put together keep their marks
 
 
 def json_lines(file: BinaryIO, name: str, *, encoding: str | None = None) -> Iterator[JsonLine]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import t5g
 from support.commands import line, run, shell, start, to_the_end
+from t5g.cli._output import as_json
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 MODEL = GOLDENS / "v2-gqa-w5.gguf"
@@ -148,6 +150,39 @@ def test_a_line_that_is_wrong_does_not_lose_the_others(model: t5g.Model, tmp_pat
     assert message.startswith(
         't5g-run: error: 10 of 12 sources failed and have an "error" instead of a text. The first: '
     )
+
+
+def strict(line: bytes) -> Any:
+    """Parse as JSON, and not as Python, which takes NaN for it."""
+
+    def refused(word: str) -> None:
+        raise ValueError(word)
+
+    return json.loads(line, parse_constant=refused)
+
+
+def test_numbers_that_are_not_finite_are_not_repeated(tmp_path: Path) -> None:
+    rows = b'{"text": "y", "id": NaN}\n{"text": "y", "id": 1e999}\n{"text": "y", "id": [-Infinity]}\n'
+    sources, results = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    sources.write_bytes(rows + b'{"text": "y", "id": -1.5e3}\n')
+    command = ("run", MODEL, *FLAGS, "-f", sources, "--output", results, "--resume")
+    assert run(*command).returncode == 1
+    found = [strict(row) for row in results.read_bytes().splitlines()]
+    assert [out["id"] for out in found] == [1, 2, 3, -1500.0]
+    for number, word in enumerate(("NaN", "1e999", "-Infinity"), 1):
+        assert f"line {number}: not valid JSON ({word} is not a finite number)." in found[number - 1]["error"]
+    with sources.open("ab") as file:
+        file.write(b'{"text": "z"}\n')
+    assert run(*command).returncode == 0
+    assert strict(results.read_bytes().splitlines()[-1])["id"] == 5
+    embedded = run("embed", MODEL, "--jsonl", stdin=rows)
+    assert (embedded.returncode, embedded.stdout) == (1, b"")
+    assert b"line 1: not valid JSON (NaN is not a finite number)" in embedded.stderr
+
+
+def test_results_that_are_not_finite_are_null() -> None:
+    value = {"a": [1.5, math.nan, (math.inf,)], "b": {"c": -math.inf}, "d": "\u00e9"}
+    assert as_json(value) == '{"a": [1.5, null, [null]], "b": {"c": null}, "d": "\u00e9"}'
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])

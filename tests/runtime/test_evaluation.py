@@ -95,6 +95,10 @@ def test_the_command(tiny_path: Path, tmp_path: Path) -> None:
     table = run(pairs, "--no-generate", "--limit", 2)
     assert "loss" in table.stdout
     assert "rouge" not in table.stdout
+    pairs.write_text('{"source": "one source", "target": ""}\n')
+    without_words = run(pairs, "-n", 4, "--json").stdout
+    assert '"word_error_rate": null' in without_words
+    assert "Infinity" not in without_words
     failed = run(tmp_path / "none.jsonl")
     assert (failed.returncode, failed.stderr.count("\n")) == (1, 1)
     assert run(pairs, "--limit", 0).returncode == 2

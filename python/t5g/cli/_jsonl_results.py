@@ -14,7 +14,7 @@ from t5g._files import check_output, writing_in_place
 from t5g.batch import Nothing
 from t5g.cli import _common
 from t5g.cli._jsonl_input import Row, Rows
-from t5g.cli._output import Output, Utf8
+from t5g.cli._output import Output, Utf8, as_json
 from t5g.cli._progress import StatusLine
 from t5g.errors import InvalidArgumentError
 from t5g.text_files import JsonLine, json_lines, printable
@@ -90,7 +90,7 @@ class Results:
 
     def put(self, row: Row, fields: dict[str, Any]) -> None:
         """Write one, so that it lasts."""
-        self._file.write(json.dumps({"id": row.id, **fields}, ensure_ascii=False) + "\n")
+        self._file.write(as_json({"id": row.id, **fields}) + "\n")
         self._file.flush()
         self._n_done += 1
         self._n_new_tokens += len(fields.get("token_ids", ()))

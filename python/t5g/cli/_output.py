@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 
 class Output(Protocol):
@@ -47,6 +49,22 @@ def whole(path: str | None, inputs: list[Path]) -> Iterator[Output]:
     check_output(path, inputs, streams=True)
     with writing(path, streams=True) as file:
         yield Utf8(file)
+
+
+def as_json(value: Any, *, ensure_ascii: bool = False, indent: int | None = None) -> str:
+    """Give the JSON of a result. A number that is not finite is null: JSON has no word for it, and readers fail."""
+    try:
+        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), ensure_ascii=ensure_ascii, indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def files(names: Iterable[str | None]) -> list[Path]:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from t5g.cli import _common, _model, _progress
+from t5g.cli import _common, _model, _output, _progress
 
 if TYPE_CHECKING:
     from t5g import Model
@@ -142,8 +140,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.plot is not None:
         report.plot(arguments.plot, f"{Path(arguments.model).name}: {settings.task}")
     if arguments.json:
-        json.dump(report.as_dict(), sys.stdout, indent=2)
-        print()
+        print(_output.as_json(report.as_dict(), ensure_ascii=True, indent=2))
     else:
         print(report.text())
 

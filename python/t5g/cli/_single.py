@@ -9,7 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from t5g.cli import _common, _progress, _source
+from t5g.cli import _common, _output, _progress, _source
 from t5g.cli._source import PROG
 
 if TYPE_CHECKING:
@@ -47,9 +47,7 @@ def generate(
                 out.flush()
     result = stream.result
     if arguments.json:
-        import json
-
-        json.dump(fields(result), out, ensure_ascii=False)
+        out.write(_output.as_json(fields(result)))
     out.write("\n")
     out.flush()
     _tell_what_is_missing(result, arguments)

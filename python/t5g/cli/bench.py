@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from t5g.cli import _common, _model
+from t5g.cli import _common, _model, _output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,8 +85,7 @@ def _bench(arguments: argparse.Namespace) -> int | None:
             for batch in batches if model.config.decoder is not None else ():
                 facts["results"].append(_decode(model, length, batch, arguments, facts["memory_bandwidth_gb_per_s"]))
     if arguments.json:
-        json.dump(facts, sys.stdout, indent=2)
-        print()
+        print(_output.as_json(facts, ensure_ascii=True, indent=2))
     else:
         _print(facts)
     return None

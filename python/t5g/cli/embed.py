@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t5g.cli import _common, _model, _progress, _stdin
+from t5g.cli import _common, _model, _output, _progress, _stdin
 
 if TYPE_CHECKING:
     import numpy as np
@@ -261,7 +261,7 @@ class _Part:
 
 
 def _line(text: _Text, vector: npt.NDArray[np.float32]) -> str:
-    return json.dumps({"id": text.id, "embedding": [float(f"{value:.9g}") for value in vector]}, ensure_ascii=False)
+    return _output.as_json({"id": text.id, "embedding": [float(f"{value:.9g}") for value in vector]})
 
 
 def _write(path: str, suffix: str, texts: Sequence[_Text], vectors: npt.NDArray[np.float32]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from t5g.cli import _common, _model, _progress, _recall
+from t5g.cli import _common, _model, _output, _progress, _recall
 
 if TYPE_CHECKING:
     from t5g.evaluation import Evaluation, Pair
@@ -126,8 +126,7 @@ def _write_outputs(path: str, pairs: Sequence[Pair], result: Evaluation) -> None
 def _print(result: Evaluation, *, as_json: bool) -> None:
     numbers = {name: value for name, value in asdict(result).items() if name != "outputs"}
     if as_json:
-        json.dump(numbers, sys.stdout, indent=2)
-        print()
+        print(_output.as_json(numbers, ensure_ascii=True, indent=2))
         return
     for name, value in numbers.items():
         if value is not None and not (name.startswith("n_truncated") and value == 0):

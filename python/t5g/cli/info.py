@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from t5g.cli import _common
+from t5g.cli import _common, _output
 
 if TYPE_CHECKING:
     from t5g import _core
@@ -68,8 +67,7 @@ def _info(arguments: argparse.Namespace) -> None:
             {"name": t.name, "type": t.type, "shape": list(t.shape), "size_bytes": t.n_bytes} for t in file.tensors
         ]
     if arguments.json:
-        json.dump(facts, sys.stdout, ensure_ascii=False, indent=2)
-        print()
+        print(_output.as_json(facts, indent=2))
     else:
         _print(facts)
 
