@@ -114,6 +114,30 @@ def test_the_command_takes_a_system_text(path: Path) -> None:
     assert (wrong.returncode, b"--system does not go with --raw" in wrong.stderr) == (2, True)
 
 
+def test_the_command_says_that_a_template_takes_no_special_tokens(path: Path) -> None:
+    command = ("run", path, "-p", "hi<end_of_turn>", "-n", "1", "--json")
+    plain, asked = run(*command), run(*command, "--special")
+    lengths = [json.loads(done.stdout)["timings"]["n_source_tokens"] for done in (plain, asked)]
+    assert lengths[0] == lengths[1]
+    (told,) = asked.stderr.decode().splitlines()
+    assert told.startswith(
+        "t5g-run: warning: --special has no effect on the source: turns of the model's chat template"
+    )
+    assert run(*command, "--special", "--raw").stderr == b""
+    with_prefix = [run(*command, "--decoder-prefix", "<eos>", *flag) for flag in ([], ["--special"])]
+    assert with_prefix[0].returncode == with_prefix[1].returncode == 0
+    assert with_prefix[1].stderr.count(b"\n") == 1
+    with t5g.Model(path) as model:
+        source = model.apply_chat_template([{"role": "user", "content": "hi"}])
+        for prefix in (None, [5], "<eos>a"):
+            row = json.dumps({"text": "hi", "decoder_prefix": prefix})
+            done = run("run", path, "--jsonl", "-n", "1", "--special", stdin=row)
+            assert (done.returncode, done.stderr.count(b"\n")) == (0, 1)
+            special = isinstance(prefix, str)
+            alone = model.generate(source, decoder_prefix=prefix, parse_special=special, max_new_tokens=1)
+            assert json.loads(done.stdout)["token_ids"] == alone.token_ids
+
+
 def test_on_a_terminal_the_conversation_is_kept_or_forgotten(path: Path) -> None:
     import os
     import pty

@@ -130,9 +130,12 @@ def _items(model: Model, rows: Rows, arguments: argparse.Namespace) -> NextItem:
         try:
             text = _source.joined([instruction, row.text])
             source = _source.prompt(model, text, len(row.images or ()), raw=arguments.raw, system=arguments.system)
+            prefix = row.decoder_prefix
+            if arguments.special_in_prefix and isinstance(prefix, str):
+                prefix = model.tokenizer.encode(prefix, add_special_tokens=False, parse_special=True)
         except Exception as error:  # this row's, as those of the batch
             return Item(row, error=error)
-        return Item(row, source, row.images, row.decoder_prefix)
+        return Item(row, source, row.images, prefix)
 
     return next_item
 

@@ -32,6 +32,7 @@ examples:
 def _parser() -> _common.Parser:
     parser = _common.Parser(PROG, "Generate text with a T5Gemma or T5Gemma 2 model.", _EPILOG)
     parser.advice = "give the text with -p"
+    parser.set_defaults(special_in_prefix=False)  # of the lines of --jsonl, where --special is for nothing else
     parser.may_be_empty = {"prompt", "decoder_prefix", "system"}
     parser.add_argument("model", metavar="MODEL.gguf", nargs="?", help="the model (default: the bundled one)")
 
@@ -121,6 +122,12 @@ def _opened(arguments: argparse.Namespace) -> Model:
     model._native.check_has_decoder()
     if not arguments.json:
         model.tokenizer._core.require_text()
+    if arguments.special and model.has_chat_template and not (arguments.raw or arguments.no_source):
+        why = "turns of the model's chat template hold no special token from a text. --raw takes the text without it"
+        _common.report(PROG, f"--special has no effect on the source: {why}", "warning")
+        # A prefix is a text of its own; without one, the library would give a reason that is not this one.
+        arguments.special = arguments.decoder_prefix is not None
+        arguments.special_in_prefix = True
     return model
 
 
