@@ -79,9 +79,6 @@ def _integer(name: str, value: object) -> int:
 
 
 def _number(name: str, value: object) -> float:
-    if name == "timeout" and value == 0:
-        # What is left of a time may be nothing, and means anything but no limit at all.
-        raise arguments.wrong_value(name, "above 0; leave it out for no limit", value)
     return arguments.number(name, value, advice=_how_to_leave_out(name, value))
 
 
@@ -229,8 +226,7 @@ def fitting(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
 
 def plain(**given: Any) -> dict[str, Any]:
     """Give every option, those that are not given with t5g's own default, so that no file's defaults count."""
-    usual = {name: row["default"] for name, row in table().items() if name not in _OR_NONE}
-    return usual | dict.fromkeys(_OR_NONE) | given
+    return {name: row["default"] for name, row in table().items()} | given
 
 
 def stops(stop: object, default: Sequence[str] = ()) -> list[str]:

@@ -112,7 +112,8 @@ def generate(
     logprobs : int, default 0
         Find this many of the likeliest tokens at every place: ``top_logprobs`` of the result.
     timeout : float, optional
-        Seconds from the call on, above 0, after which the text ends as it is, with ``finish_reason`` ``"timeout"``.
+        Seconds from the call on after which the text ends as it is, with ``finish_reason`` ``"timeout"``; 0 and
+        ``None`` are no limit.
     draft : "source" or "off", default "source"
         Greedy decoding only: prompt-lookup speculative decoding, which drafts the next tokens from where the last
         ones occur in the source or in the text so far, and checks several at a time. The text is the same; where
