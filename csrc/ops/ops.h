@@ -162,10 +162,6 @@ class Ops {
  public:
   virtual ~Ops() = default;
 
-  // Whether attention to keys and values in half floats is far faster here than to f32, as where matrices of halves are
-  // multiplied at once.
-  virtual bool prefers_halves() const { return false; }
-
   // Rows that a forward pass should take through a layer together: more would make nothing faster, only buffers bigger.
   // At least 32, a short step of the runtime.
   virtual int64_t block_rows() const = 0;

@@ -36,13 +36,9 @@ DataType decoder_type(const Weights& weights) {
 }
 
 // Measured in docs/design/keys-and-values.md: rounding keys and values to halves changes far less than rounding weights
-// to 8 bits did. Files whose weights are multiplied as they are get exact caches, and those in F16 caches of their own
-// type where that is what a device is made for.
-DataType resolve_kv_type(const std::string& name, DataType weights, const Ops& ops) {
-  if (name == "auto") {
-    const bool is_exact = !is_quantized(weights) && weights != DataType::kBF16;
-    return is_exact && !(weights == DataType::kF16 && ops.prefers_halves()) ? DataType::kF32 : DataType::kF16;
-  }
+// to 8 bits did. Files whose weights are multiplied as they are get exact caches.
+DataType resolve_kv_type(const std::string& name, DataType weights) {
+  if (name == "auto") return is_quantized(weights) || weights == DataType::kBF16 ? DataType::kF16 : DataType::kF32;
   if (name == "f32") return DataType::kF32;
   if (name == "f16") return DataType::kF16;
   if (name == "q8_0") return DataType::kQ8_0;
@@ -89,9 +85,8 @@ Config limited(Config config, const ModelOptions& options) {
 
 // For the attention of many rows at once. With weights or activations that are rounded to 8 bits anyway, products of
 // bfloat16 are exact enough, and twice as fast.
-DataType prefill_kv_type(DataType weights, const Ops& ops) {
-  if (is_quantized(weights) || weights == DataType::kBF16) return DataType::kBF16;
-  return weights == DataType::kF16 && ops.prefers_halves() ? DataType::kF16 : DataType::kF32;
+DataType prefill_kv_type(DataType weights) {
+  return is_quantized(weights) || weights == DataType::kBF16 ? DataType::kBF16 : DataType::kF32;
 }
 
 // FNV-1a.
@@ -123,7 +118,7 @@ uint64_t fingerprint_of(const GgufFile& file) {
 std::optional<VisionTower> make_vision(const Config& config, const Weights& weights, Ops& ops) {
   if (!config.vision) return std::nullopt;
   const DataType type = weights.vision->layers.front().fc1.weight->weight().type;
-  return VisionTower(*config.vision, *weights.vision, ops, prefill_kv_type(type, ops));
+  return VisionTower(*config.vision, *weights.vision, ops, prefill_kv_type(type));
 }
 
 // None without a decoder, as the next one.
@@ -157,11 +152,10 @@ Model::Model(const ModelLocation& location, const ModelOptions& options)
       source_origin_{fingerprint_of(file_), config_.encoder.sliding_attention_window.before},
       backend_(make_backend(options.device, check_threads(options.n_threads))),
       weights_(load_weights(file_, config_, backend_, options.load)),
-      kv_type_(resolve_kv_type(options.kv_type, decoder_type(weights_), *backend_.ops)),
+      kv_type_(resolve_kv_type(options.kv_type, decoder_type(weights_))),
       source_cache_(resolve_source_cache(options.source_cache)),
       source_cache_budget_(check_budget(options.source_cache_budget)),
-      encoder_(config_, weights_, *backend_.ops,
-               prefill_kv_type(type_of(weights_.encoder_layers.front().mlp), *backend_.ops)),
+      encoder_(config_, weights_, *backend_.ops, prefill_kv_type(type_of(weights_.encoder_layers.front().mlp))),
       decoder_(config_, weights_, *backend_.ops, kv_type_),
       vision_(make_vision(config_, weights_, *backend_.ops)),
       encoder_pool_(backend_.ops->make_kv_pool(encoder_.kv_format(), 1)),

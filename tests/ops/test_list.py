@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # What every row of the list uses, and none can do without.
 SETTING_UP = {"block_rows", "load", "load_table", "load_head", "load_rotary", "make_kv_pool", "upload"}
-SETTING_UP |= {"load_latent", "load_low_rank", "prefers_halves"}
+SETTING_UP |= {"load_latent", "load_low_rank"}
 
 
 def ops() -> list[str]:

@@ -41,7 +41,6 @@ class GpuOps final : public Ops {
   ~GpuOps() override;
 
   int64_t block_rows() const override { return gpu::block_rows(queue_.driver()); }
-  bool prefers_halves() const override { return has_fragments_; }
   std::unique_ptr<Matrix> load(const WeightView& weight) override;
   std::unique_ptr<Table> load_table(const WeightView& weight) override;
   std::unique_ptr<Head> load_head(const WeightView& weight) override;
