@@ -14,7 +14,7 @@
 namespace t5g::gpu {
 namespace {
 
-constexpr size_t kAlignment = 256;  // of planes, as allocations have it
+constexpr size_t kAlignment = 256;  // of planes, from where a weight begins
 
 size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
 
