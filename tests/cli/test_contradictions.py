@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 import pytest
+from support.commands import ended
 
 MODEL = str(Path(__file__).parents[1] / "goldens" / "v2-gqa-w5.gguf")
 PAIRS = ["eval", MODEL, "PAIRS", "--no-generate"]
 RUN = ["run", MODEL]
 CHECK = ["bench", MODEL, "--check"]
 CONVERT = ["convert", ".", "-o", "out.gguf"]
-
-
-def ended(command: str, *arguments: str) -> int:
-    status: int = importlib.import_module(f"t5g.cli.{command}").main(list(arguments))
-    return status
 
 
 @pytest.mark.parametrize(

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 
 import pytest
+from support.commands import ended
 
 MODEL = str(Path(__file__).parents[1] / "goldens" / "v2-gqa-w5.gguf")
 RUN = ["run", MODEL, "-p", "x"]
-
-
-def ended(command: str, *arguments: str) -> int:
-    """Give the status that a command ends with."""
-    try:
-        status: int = importlib.import_module(f"t5g.cli.{command}").main(list(arguments))
-    except SystemExit as end:  # of argparse
-        return int(end.code or 0)
-    return status
 
 
 def needs(command: str) -> None:

@@ -1,7 +1,8 @@
-"""Runs t5g's commands as processes."""
+"""Runs t5g's commands, as processes and in this one."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import shlex
 import subprocess
@@ -51,3 +52,12 @@ def start(name: str, *arguments: object, **more: Any) -> subprocess.Popen[bytes]
     """Start a command, with pipes for its output."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "env": ENVIRONMENT}
     return subprocess.Popen(command(name, *arguments), **(pipes | more))
+
+
+def ended(command: str, *arguments: str) -> int:
+    """Give the status that `t5g-COMMAND` ends with, in this process."""
+    try:
+        status: int = importlib.import_module(f"t5g.cli.{command}").main(list(arguments))
+    except SystemExit as end:  # of argparse
+        return int(end.code or 0)
+    return status
